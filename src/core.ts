@@ -1,0 +1,96 @@
+// The few types that all rooms share: look (read-only facts) → plan (pure data: printed, compared in tests, journalled) → execute (one loop).
+
+export type Path = string
+export type Unit = string
+/** ISO 8601 with zone. */
+export type Iso = string
+
+/** Mildest first. */
+export const outcomes = ['ok', 'skipped', 'partial', 'interrupted', 'rolled-back', 'failed'] as const
+export type Outcome = (typeof outcomes)[number]
+
+export type BackupStep =
+  | { do: 'hook'; when: 'pre' | 'post' }
+  | { do: 'copySqlite'; from: Path; to: Path }
+  | { do: 'snapshot'; paths: Path[]; over: Record<Path, Path>; exclude: string[]; tags: string[] }
+  | { do: 'unstage'; folder: Path }
+
+export type RestoreStep =
+  /** Restore `paths` of a snapshot below the new folder `in` (root-owned, 0700, on the filesystem of what it replaces). */
+  | { do: 'stage'; snapshot: string; paths: Path[]; in: Path }
+  | { do: 'verify'; databases: Path[] }
+  | { do: 'stop' | 'start'; units: Unit[] }
+  /** Copy live entries that backups exclude into the staged tree. */
+  | { do: 'carry'; entries: { from: Path; to: Path }[] }
+  /** Everything below to disk, before any rename. */
+  | { do: 'flush'; folder: Path }
+  /** Exchange what is live for what is staged; the live entries (sidecars too) end up under `old`. */
+  | { do: 'swap'; moves: Move[] }
+  | { do: 'health' }
+
+/** One exchange by rename. `staged` null: the live entry only goes away (a database's sidecar). All on one filesystem. */
+export interface Move {
+  live: Path
+  staged: Path | null
+  old: Path
+}
+
+export type Step = BackupStep | RestoreStep
+
+/** `always` runs whatever happened, after the steps: what was stopped is started here. */
+export interface Plan<S extends Step = Step> {
+  run: string
+  service: string
+  steps: S[]
+  always: S[]
+  notes: string[]
+}
+
+/** One NDJSON line of long work. Sizes in bytes. */
+export type Event = { time: Iso; service: string | null } & (
+  | { type: 'plan'; plan: Plan }
+  | { type: 'step'; n: number; do: Step['do']; state: 'begun' | 'done' | 'undone' }
+  | { type: 'progress'; doneBytes: number; totalBytes: number | null; files: number; secondsLeft: number | null }
+  | { type: 'warning'; code: string; message: string }
+  | { type: 'report'; outcome: Outcome; exit: number; services: Result[] }
+)
+type WithoutStamp<E> = E extends unknown ? Omit<E, 'time' | 'service'> : never
+/** An event before it is stamped with time and service. */
+export type EventBody = WithoutStamp<Event>
+
+/** How one service fared. Seconds and bytes; `exit` is the service's own exit code. */
+export interface Result {
+  name: string
+  outcome: Outcome
+  exit: number
+  code: string | null
+  message: string | null
+  snapshotId: string | null
+  seconds: number
+  downtimeSeconds: number | null
+  bytes: number | null
+}
+
+/** What a step needs of the world; tests give a fake clock and count what passes. */
+export interface Context {
+  now(): Date
+  signal: AbortSignal
+  emit(event: EventBody): void
+  journal: Journal
+}
+
+/** States intent, durably, before each step and after it. */
+export interface Journal {
+  begin(n: number): Promise<void>
+  done(n: number): Promise<void>
+}
+
+type Do<S extends Step> = (step: S, context: Context) => Promise<void>
+/** One handler for each kind of step: a missing one doesn't compile. */
+export type Handlers<S extends Step> = { [K in S['do']]: { apply: Do<S & { do: K }>; undo?: Do<S & { do: K }> } }
+
+/** The exit code of several services together: the first of these that occurs. */
+const worstFirst = [130, 1, 12, 10, 11, 3, 4, 0]
+export function joinExits(exits: number[]): number {
+  return worstFirst.find((exit) => exits.includes(exit)) ?? Math.max(0, ...exits)
+}

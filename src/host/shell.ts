@@ -1,0 +1,158 @@
+// The only way to start a process (zx, set up once): environment from nothing, children that die with us, output as lines.
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { $, type ProcessPromise } from 'zx/core'
+import { Failure } from '../errors.ts'
+
+export interface ProcessOptions {
+  /** The whole environment; nothing is inherited. Default: `plainEnvironment()`. */
+  env?: Record<string, string>
+  cwd?: string
+  /** Written to standard input; without it standard input is /dev/null. */
+  input?: string
+  /** Aborted: SIGTERM, and SIGKILL after `graceSeconds`. */
+  signal?: AbortSignal
+  timeoutSeconds?: number
+  /** How long a child may take to end after SIGTERM. Default 30 s: restic removes its lock, perhaps over a slow line. */
+  graceSeconds?: number
+  /** File descriptors that the child keeps open as 3, 4, …: a lock held on them lasts as long as the child. */
+  hold?: number[]
+  /** Own process group: Ctrl-C at the terminal doesn't reach it, and the whole group is ended with it. */
+  group?: boolean
+  /** This terminal's standard streams. */
+  terminal?: boolean
+  /** Each line of standard output as it comes; it isn't kept then. */
+  onLine?: (line: string) => void
+  onErrorLine?: (line: string) => void
+}
+
+/** `exit` is 128 + signal where a signal ended the process. `stderr` holds the last 64 KiB. */
+export interface Finished {
+  exit: number
+  stdout: string
+  stderr: string
+  /** We ended it because `signal` was aborted. */
+  interrupted: boolean
+  timedOut: boolean
+}
+
+/**
+ * Run a program to its end. Never throws on an exit code.
+ * @throws Failure `missing-tool` if the program doesn't exist; `bad-argument` for a NUL in an argument.
+ */
+export async function run(argv: string[], options: ProcessOptions = {}): Promise<Finished> {
+  const out: string[] = []
+  const onLine = options.onLine ?? ((line: string) => void out.push(line, '\n'))
+  const process = start(argv, options)
+  const read = options.terminal ? undefined : readLines(process.promise.stdout, onLine)
+  const finished = await process.finished
+  await read
+  return { ...finished, stdout: out.join('') }
+}
+
+/**
+ * Standard output line by line, at the reader's pace (memory stays flat). Leaving the loop early ends the process.
+ * The return value is how the process ended.
+ */
+export async function* lines(argv: string[], options: ProcessOptions = {}): AsyncGenerator<string, Finished> {
+  const early = new AbortController()
+  const signal = options.signal ? AbortSignal.any([options.signal, early.signal]) : early.signal
+  const process = start(argv, { ...options, signal })
+  try {
+    yield* createInterface({ input: process.promise.stdout, crlfDelay: Number.POSITIVE_INFINITY })
+    return await process.finished
+  } finally {
+    early.abort()
+    await process.finished.catch(() => {})
+  }
+}
+
+/** PATH, HOME and a neutral locale: what a program needs that is told everything else. */
+export function plainEnvironment(): Record<string, string> {
+  const { PATH = '/run/current-system/sw/bin:/usr/bin:/bin', HOME = '/root', TMPDIR } = process.env
+  return { PATH, HOME, ...(TMPDIR ? { TMPDIR } : {}), LANG: 'C.UTF-8' }
+}
+
+function start(argv: string[], options: ProcessOptions): { promise: ProcessPromise; finished: Promise<Finished> } {
+  if (argv.some((argument) => argument.includes('\0'))) throw new Failure('bad-argument', `a NUL byte stands in an argument of ${argv[0]}`)
+  options.signal?.throwIfAborted()
+  // --pdeathsig: killed outright, we take our children along (restic and hooks must not go on without us).
+  const full = options.terminal ? argv : ['setpriv', '--pdeathsig', 'TERM', '--', ...argv]
+  const promise = $({
+    cwd: options.cwd ?? '/',
+    // SHLVL: without it bash takes a socket for a remote shell's and reads ~/.bashrc.
+    env: { SHLVL: '1', ...(options.env ?? plainEnvironment()) },
+    stdio: options.terminal ? 'inherit' : [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', ...(options.hold ?? [])],
+    ...(options.input === undefined ? {} : { input: options.input }),
+    detached: options.group ?? false,
+    nothrow: true,
+    quiet: true,
+    prefix: '',
+    store: nothingKept(),
+  })`exec ${full}`
+  return { promise, finished: finish(promise, argv[0] ?? '', options) }
+}
+
+async function finish(promise: ProcessPromise, program: string, options: ProcessOptions): Promise<Finished> {
+  let interrupted = false
+  let timedOut = false
+  let killer: NodeJS.Timeout | undefined
+  // Not zx's kill: it needs `ps` on PATH.
+  const send = (signal: NodeJS.Signals) => {
+    const pid = promise.child?.pid
+    if (pid === undefined || promise.child?.exitCode !== null) return
+    try {
+      process.kill(options.group ? -pid : pid, signal)
+    } catch {
+      // It ended by itself in between.
+    }
+  }
+  const end = () => {
+    send('SIGTERM')
+    killer ??= setTimeout(() => send('SIGKILL'), (options.graceSeconds ?? 30) * 1000)
+  }
+  const onAbort = () => {
+    interrupted = true
+    end()
+  }
+  options.signal?.addEventListener('abort', onAbort, { once: true })
+  if (options.signal?.aborted) onAbort()
+  const timer = options.timeoutSeconds
+    ? setTimeout(() => {
+        timedOut = true
+        end()
+      }, options.timeoutSeconds * 1000)
+    : undefined
+  let stderr = ''
+  const read = options.terminal
+    ? undefined
+    : readLines(promise.stderr, (line) => {
+        stderr = `${stderr}${line}\n`.slice(-65_536)
+        options.onErrorLine?.(line)
+      })
+  try {
+    const output = await promise
+    await read
+    const exit = output.exitCode ?? 128 + (signalNumbers[output.signal ?? 'SIGKILL'] ?? 9)
+    if (exit === 127 && (stderr.includes(`failed to execute ${program}`) || stderr.includes('setpriv: not found') || (options.terminal && !stderr)))
+      throw new Failure('missing-tool', `${program} is not installed, or not on PATH`)
+    return { exit, stdout: '', stderr, interrupted, timedOut }
+  } finally {
+    clearTimeout(timer)
+    clearTimeout(killer)
+    options.signal?.removeEventListener('abort', onAbort)
+  }
+}
+
+const signalNumbers: Record<string, number> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGKILL: 9, SIGPIPE: 13, SIGTERM: 15 }
+
+function readLines(stream: NodeJS.ReadableStream, onLine: (line: string) => void): Promise<unknown> {
+  const reader = createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY }).on('line', onLine)
+  return once(reader, 'close')
+}
+
+/** zx keeps all output by default: 287 MB of memory for 100 MB of lines. */
+function nothingKept() {
+  const none = () => Object.assign([], { push: () => 0 })
+  return { stdout: none(), stderr: none(), stdall: none() }
+}

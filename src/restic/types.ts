@@ -1,0 +1,142 @@
+// What restic tells us, typed; and the interface of its only caller.
+import type { Iso, Path } from '../core.ts'
+
+/** A snapshot. `bytes` and `files` are null where restic < 0.17 made it (no summary). */
+export interface Snapshot {
+  id: string
+  shortId: string
+  time: Iso
+  host: string
+  paths: Path[]
+  tags: string[]
+  excludes: string[]
+  parent: string | null
+  /** Id of the snapshot that this one was rewritten or copied from. */
+  original: string | null
+  bytes: number | null
+  files: number | null
+  addedBytes: number | null
+}
+
+/** An entry of a snapshot's tree. `bytes` is 0 for what isn't a regular file; `mode` holds permission, setuid, setgid and sticky bits (as stat's mode & 0o7777). */
+export interface Node {
+  path: Path
+  type: 'file' | 'dir' | 'symlink' | 'dev' | 'chardev' | 'fifo' | 'socket' | 'irregular'
+  bytes: number
+  mtime: Iso
+  mode: number
+  uid: number
+  gid: number
+  user: string | null
+  group: string | null
+  linkTarget: string | null
+}
+
+export interface Progress {
+  doneBytes: number
+  totalBytes: number | null
+  files: number
+  secondsLeft: number | null
+}
+
+/** What every call takes. `hold` are file descriptors that the child keeps open (locks), so that a lock outlives us for as long as the child does. */
+export interface CallOptions {
+  signal?: AbortSignal
+  hold?: number[]
+}
+
+export interface BackupRequest extends CallOptions {
+  /** Literal absolute paths. */
+  paths: Path[]
+  /** Patterns as restic's --exclude takes them; literal paths must be escaped by `escapePattern`. */
+  exclude: string[]
+  tags: string[]
+  host: string
+  time?: Date
+  /** Full id. restic fails (Failure `parent-missing`) if the repository doesn't hold it. */
+  parent?: string
+  /** Argv before restic's own: how to enter a mount namespace. */
+  prefix?: string[]
+  onProgress?: (progress: Progress) => void
+}
+
+/** `unreadable`: what below the paths could not be read; the snapshot was made without it (restic's exit 3). */
+export interface BackupSummary {
+  snapshotId: string
+  time: Iso
+  bytes: number
+  files: number
+  addedBytes: number
+  unreadable: { path: Path; message: string }[]
+}
+
+export interface RestoreRequest extends CallOptions {
+  /** Full id; `ID:SUBFOLDER` is not used. */
+  snapshot: string
+  target: Path
+  /** Literal absolute paths within the snapshot; empty: everything. Escaping is the client's business. */
+  include: Path[]
+  onProgress?: (progress: Progress) => void
+}
+
+export interface RestoreSummary {
+  files: number
+  bytes: number
+}
+
+export interface ForgetRequest extends CallOptions {
+  service: string
+  host: string
+  keep: { last: number; daily: number; weekly: number; monthly: number }
+  dryRun: boolean
+}
+export interface Forgotten {
+  keep: { snapshot: Snapshot; reasons: string[] }[]
+  remove: Snapshot[]
+}
+
+export interface RepositoryLock {
+  id: string
+  host: string
+  pid: number
+  user: string
+  time: Iso
+  exclusive: boolean
+}
+
+export interface CheckSummary {
+  errors: number
+}
+
+/**
+ * The only caller of restic. Each call throws a Failure with one of the codes
+ * `wrong-password` (12), `no-repository` (10), `locked` (11, names host, pid and age), `interrupted` (130),
+ * `repository-unreachable`, `parent-missing`, `unknown-snapshot`, `restic-missing`, `restic-too-old`, `secrets-unreadable`, `restic-failed`.
+ */
+export interface Restic {
+  /** Name of the repository in the manifest. */
+  readonly name: string
+  /** The repository's location, credentials redacted; reads `repositoryFile`. */
+  location(): Promise<string>
+  /** restic's version; throws below 0.17. Asked once. */
+  version(options?: CallOptions): Promise<string>
+  /** The repository's id (`cat config`). */
+  repositoryId(options?: CallOptions): Promise<string>
+  init(options?: CallOptions): Promise<string>
+  /** All snapshots, unfiltered, without a lock, newest first by time; a snapshot superseded by a rewritten one (`original`, same time) is left out. */
+  snapshots(options?: CallOptions): Promise<Snapshot[]>
+  /** The tree of a snapshot, streamed in restic's order, without a lock; below `under` if given (literal path, itself included). */
+  ls(snapshot: string, under?: Path, options?: CallOptions): AsyncGenerator<Node>
+  backup(request: BackupRequest): Promise<BackupSummary>
+  /** Into an empty target, `--overwrite` irrelevant. */
+  restore(request: RestoreRequest): Promise<RestoreSummary>
+  tag(snapshot: string, add: string[], options?: CallOptions): Promise<string>
+  forget(request: ForgetRequest): Promise<Forgotten>
+  prune(options: CallOptions & { dryRun: boolean }): Promise<string>
+  check(options?: CallOptions): Promise<CheckSummary>
+  locks(options?: CallOptions): Promise<RepositoryLock[]>
+  /** Removes stale locks, or all of them. Returns how many went. */
+  unlock(options?: CallOptions & { all?: boolean }): Promise<number>
+  /** restic with this terminal's standard streams; returns its exit code. */
+  passthrough(args: string[], options?: CallOptions): Promise<number>
+}
