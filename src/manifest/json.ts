@@ -1,0 +1,98 @@
+// JSON, read strictly: errors say line and column; a key that stands twice, or that JavaScript would lose, is an error.
+
+/** @throws JsonError */
+export function parseJson(text: string): unknown {
+  let at = 0
+  const value = read(0)
+  const end = next()
+  if (end.kind !== '') fail('the end of the file', end)
+  return value
+
+  function read(depth: number): unknown {
+    const token = next()
+    if (depth > 100) fail('fewer than 100 levels', token)
+    if (token.kind === '{') return object(depth)
+    if (token.kind === '[') return list(depth)
+    return token.kind === 'scalar' ? JSON.parse(token.text) : fail('a value', token)
+  }
+
+  function object(depth: number): unknown {
+    const fields: Record<string, unknown> = {}
+    if (peek().kind === '}') return skip(fields)
+    for (;;) {
+      const token = next()
+      if (!token.text.startsWith('"') || token.kind !== 'scalar') fail('a key in quotes', token)
+      const key = JSON.parse(token.text) as string
+      if (key === '__proto__') fail('a key other than "__proto__"', token)
+      if (Object.hasOwn(fields, key)) fail('each key once', token)
+      const colon = next()
+      if (colon.kind !== ':') fail('":"', colon)
+      fields[key] = read(depth + 1)
+      const after = next()
+      if (after.kind === '}') return fields
+      if (after.kind !== ',') fail('"," or "}"', after)
+    }
+  }
+
+  function list(depth: number): unknown {
+    const entries: unknown[] = []
+    if (peek().kind === ']') return skip(entries)
+    for (;;) {
+      entries.push(read(depth + 1))
+      const after = next()
+      if (after.kind === ']') return entries
+      if (after.kind !== ',') fail('"," or "]"', after)
+    }
+  }
+
+  function peek(): Token {
+    const start = at
+    const token = next()
+    at = start
+    return token
+  }
+
+  function skip<T>(value: T): T {
+    next()
+    return value
+  }
+
+  function next(): Token {
+    tokens.lastIndex = at
+    const [all = '', space = '', mark, scalar, rest = ''] = tokens.exec(text) ?? []
+    at += all.length
+    return { kind: mark ?? (scalar === undefined ? rest : 'scalar'), text: mark ?? scalar ?? rest, start: at - all.length + space.length }
+  }
+
+  function fail(expected: string, token: Token): never {
+    const before = text.slice(0, token.start).split('\n')
+    throw new JsonError(before.length, [...(before.at(-1) ?? '')].length + 1, expected, token.text)
+  }
+}
+
+export class JsonError extends Error {
+  readonly line: number
+  readonly column: number
+  readonly expected: string
+  /** What stands there; empty at the end of the file. */
+  readonly found: string
+  constructor(line: number, column: number, expected: string, found: string) {
+    super(`line ${line}, column ${column}: expected ${expected}`)
+    this.line = line
+    this.column = column
+    this.expected = expected
+    this.found = found
+  }
+}
+
+/** `kind` is the mark itself, `scalar`, or what isn't JSON; empty at the end. */
+interface Token {
+  kind: string
+  text: string
+  start: number
+}
+
+const string = String.raw`"[^"\\\u0000-\u001f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\u0000-\u001f]*)*"`
+const number = String.raw`-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?`
+/** Space, then a mark, a scalar, or whatever else stands there, up to the next space or mark. */
+const tokens = new RegExp(`([ \\t\\n\\r]*)(?:([{}[\\],:])|(${string}|(?:${number}|true|false|null)(?![\\w.+-]))|([^\\s{}[\\],:]*))`, 'y')

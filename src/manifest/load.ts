@@ -1,0 +1,85 @@
+// A file → a manifest with every default filled, or an error that says what to mend.
+import { readFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import type { $ZodIssue } from 'zod/v4/core'
+import { Failure } from '../errors.ts'
+import { JsonError, parseJson } from './json.ts'
+import { meaningProblems } from './meaning.ts'
+import { cleanPaths } from './paths.ts'
+import { ManifestInvalid, printable, problemsOf, shown } from './problems.ts'
+import { manifestSchema, manifestWords } from './schema.gen.ts'
+import type { Manifest } from './types.gen.ts'
+import { version1Schema, version1Words } from './version1.gen.ts'
+import { isVersion1, upgraded } from './version1.ts'
+
+/** @throws Failure `manifest-missing`, `manifest-unreadable`, `manifest-invalid` (a ManifestInvalid, with all problems) */
+export async function loadManifest(file: string): Promise<Manifest> {
+  const bytes = await readFile(file).catch((error: NodeJS.ErrnoException) => {
+    throw notRead(file, error)
+  })
+  try {
+    return readManifest(new TextDecoder('utf-8', { fatal: true }).decode(bytes), file)
+  } catch (error) {
+    throw error instanceof TypeError ? new ManifestInvalid(file, ['not UTF-8 text']) : error
+  }
+}
+
+/**
+ * Services and repositories come without a prototype: a service called `constructor` is there only if declared.
+ * @throws ManifestInvalid
+ */
+export function readManifest(text: string, file: string, host = hostname()): Manifest {
+  const value = json(text, file)
+  const version1 = isVersion1(value)
+  const current = version1 ? upgraded(shape(version1Schema, version1Words, value, `${file} (version 1)`), host) : value
+  const manifest = shape(manifestSchema, manifestWords, current, file)
+  const problems = meaningProblems(manifest)
+  if (problems.length > 0) throw new ManifestInvalid(file, problems)
+  return normal(manifest)
+}
+
+function json(text: string, file: string): unknown {
+  try {
+    return parseJson(text)
+  } catch (error) {
+    if (!(error instanceof JsonError)) throw error
+    const { found, message } = error
+    throw new ManifestInvalid(file, [`${message}, found ${found === '' ? 'the end of the file' : shown(found)}`])
+  }
+}
+
+interface Validator<T> {
+  safeParse(value: unknown): { success: true; data: T } | { success: false; error: { issues: $ZodIssue[] } }
+}
+
+function shape<T>(validator: Validator<T>, words: Record<string, string>, value: unknown, file: string): T {
+  const result = validator.safeParse(value)
+  if (result.success) return result.data
+  throw new ManifestInvalid(file, problemsOf(result.error.issues, value, words))
+}
+
+function normal(manifest: Manifest): Manifest {
+  const services = Object.entries(manifest.services).map(([name, service]) => [
+    name,
+    { ...service, paths: cleanPaths(service.paths, { nested: false }), sqlite: cleanPaths(service.sqlite, { nested: true }) },
+  ])
+  return { ...manifest, services: bare(Object.fromEntries(services)), repositories: bare(manifest.repositories) }
+}
+
+function bare<T extends object>(names: T): T {
+  return Object.assign(Object.create(null), names)
+}
+
+function notRead(file: string, error: NodeJS.ErrnoException): Failure {
+  const name = printable(file)
+  const options = { cause: error }
+  if (error.code === 'ENOENT' || error.code === 'ENOTDIR')
+    return new Failure(
+      'manifest-missing',
+      `no manifest at ${name}: the NixOS module writes it on rebuild; --manifest or ATELIER_BACKUP_MANIFEST names another file`,
+      options,
+    )
+  if (error.code === 'EACCES' || error.code === 'EPERM')
+    return new Failure('manifest-unreadable', `no right to read ${name}: try it with sudo`, options)
+  return new Failure('manifest-unreadable', `${name} can't be read (${error.code})`, options)
+}

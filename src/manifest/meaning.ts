@@ -1,0 +1,149 @@
+// What a schema can't say: names that must exist, data that two services would both own, secrets that everyone could read.
+import { posix } from 'node:path'
+import { ancestors, cleanPath } from './paths.ts'
+import { meant, type Place, placeName, shown } from './problems.ts'
+import type { Manifest, Service } from './types.gen.ts'
+
+/** One line for each problem. Pure. */
+export function meaningProblems(manifest: Manifest): string[] {
+  return checks.flatMap((check) => [...check(manifest)])
+}
+
+type Check = (manifest: Manifest) => Iterable<string>
+const checks: Check[] = [names, repositories, references, cycles, emptiness, paths, owners, databases, tags, formerNames]
+
+function* names({ services }: Manifest) {
+  for (const name of Object.keys(services)) if (name.includes('..')) yield say(['services', name], 'a service\'s name must not contain ".."')
+}
+
+function* repositories({ repositories }: Manifest) {
+  for (const [name, { repository, ...files }] of Object.entries(repositories)) {
+    if (/:\/\/[^/@]*:[^/]*@/.test(repository ?? ''))
+      yield say(
+        ['repositories', name, 'repository'],
+        'the location holds a password that everyone on this host can read: put the location into a file and name that as repositoryFile',
+      )
+    for (const field of ['repositoryFile', 'passwordFile', 'environmentFile'] as const) {
+      if (/^\/nix\/store(\/|$)/.test(posix.normalize(files[field] ?? '/')))
+        yield say(['repositories', name, field], 'everyone can read the Nix store: name a file outside of it')
+    }
+  }
+}
+
+function* references({ services, repositories }: Manifest) {
+  for (const [name, { repository, restoreAfter }] of Object.entries(services)) {
+    if (!Object.hasOwn(repositories, repository))
+      yield say(['services', name, 'repository'], `there is no repository ${shown(repository)}${meant(repository, Object.keys(repositories))}`)
+    for (const [i, other] of restoreAfter.entries()) {
+      if (!Object.hasOwn(services, other))
+        yield say(['services', name, 'restoreAfter', i], `there is no service ${shown(other)}${meant(other, Object.keys(services))}`)
+    }
+  }
+}
+
+/** Takes away what waits for nothing, until only circles are left; says the first. */
+function* cycles({ services }: Manifest) {
+  let left = new Map(Object.entries(services))
+  const next = (service?: Service) => service?.restoreAfter.find((other) => left.has(other))
+  for (let before = -1; before !== left.size; ) {
+    before = left.size
+    left = new Map([...left].filter(([, service]) => next(service) !== undefined))
+  }
+  const trail: string[] = []
+  for (let at = [...left.keys()][0]; at !== undefined; at = next(left.get(at))) {
+    if (trail.includes(at)) {
+      yield say(['services', at, 'restoreAfter'], `a circle: ${[...trail.slice(trail.indexOf(at)), at].join(' → ')}`)
+      return
+    }
+    trail.push(at)
+  }
+}
+
+function* emptiness({ services }: Manifest) {
+  for (const [name, { enable, paths, sqlite, postgres }] of Object.entries(services)) {
+    if (enable && [paths, sqlite, postgres].every((list) => list.length === 0))
+      yield say(['services', name], 'nothing to back up: name paths, sqlite or postgres, or set enable to false')
+  }
+}
+
+function* paths({ services }: Manifest) {
+  for (const { path, place } of dataOf(services)) {
+    if (path === '/') yield say(place, '"/" is the whole host, not the data of a service')
+    else if (/\/\.\.?(\/|$)/.test(path)) yield say(place, `${shown(path)} must not go through "." or ".."`)
+    else if (/[\0\p{Cs}]/u.test(path)) yield say(place, `${shown(path)} can't be the name of a file`)
+  }
+}
+
+/** A restore of one service replaces all its paths, so nobody else's data may be there. */
+function* owners({ services }: Manifest) {
+  const owners = new Map<string, { name: string; place: Place }>()
+  const data = [...dataOf(services)]
+  for (const { name, path, place } of data) {
+    const owner = owners.get(path)
+    if (owner && owner.name !== name)
+      yield say(
+        place,
+        `${shown(path)} belongs to service ${owner.name} too (${placeName(owner.place)}): a restore of one would replace the other's data`,
+      )
+    if (!owner) owners.set(path, { name, place })
+  }
+  for (const { name, path, place } of data) {
+    for (const above of ancestors(path)) {
+      const owner = owners.get(above)
+      if (!owner || owner.name === name) continue
+      const where = `${shown(above)} of service ${owner.name} (${placeName(owner.place)})`
+      yield say(place, `${shown(path)} is inside ${where}: a restore of ${owner.name} would replace ${name}'s data`)
+    }
+  }
+}
+
+function* databases({ services }: Manifest) {
+  const owners = new Map<string, string>()
+  for (const [name, { postgres }] of Object.entries(services)) {
+    for (const [i, database] of postgres.entries()) {
+      const owner = owners.get(database)
+      if (owner)
+        yield say(
+          ['services', name, 'postgres', i],
+          `database ${shown(database)} belongs to service ${owner} too: a restore of one would replace the other's data`,
+        )
+      else owners.set(database, name)
+    }
+  }
+}
+
+function* tags({ services }: Manifest) {
+  for (const [name, { tags }] of Object.entries(services)) {
+    for (const [i, tag] of tags.entries()) {
+      if (/^((service|install|atelier):.*|unadopted|partial|failed)$/.test(tag))
+        yield say(['services', name, 'tags', i], `${shown(tag)} is a tag that atelier-backup sets itself`)
+    }
+  }
+}
+
+function* formerNames({ services }: Manifest) {
+  const owners = new Map(Object.keys(services).map((name) => [name, name]))
+  for (const [name, { formerNames }] of Object.entries(services)) {
+    for (const [i, former] of formerNames.entries()) {
+      const owner = owners.get(former) ?? name
+      if (owner === name) owners.set(former, name)
+      else
+        yield say(
+          ['services', name, 'formerNames', i],
+          `${shown(former)} is ${owner === former ? 'another service' : `a former name of service ${owner}`}`,
+        )
+    }
+  }
+}
+
+function* dataOf(services: Manifest['services']) {
+  for (const [name, service] of Object.entries(services)) {
+    for (const field of ['paths', 'sqlite'] as const) {
+      for (const [i, path] of service[field].entries()) yield { name, path: cleanPath(path), place: ['services', name, field, i] satisfies Place }
+    }
+  }
+}
+
+function say(place: Place, what: string): string {
+  return `${placeName(place)}: ${what}`
+}

@@ -1,0 +1,83 @@
+// What is wrong with a manifest, in words: place, what stands there, what was expected.
+import type { $ZodIssue } from 'zod/v4/core'
+import { Failure } from '../errors.ts'
+import { nearest } from './nearest.ts'
+
+export type Place = readonly PropertyKey[]
+
+/** A manifest that can't be used. `problems` holds a line for each thing wrong; the message is about the first. */
+export class ManifestInvalid extends Failure {
+  readonly problems: string[]
+  constructor(file: string, problems: string[]) {
+    const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : ''
+    super('manifest-invalid', `${printable(file)}: ${problems[0]}${more}`)
+    this.problems = problems
+  }
+}
+
+/** What the validator found in `input`, in words; keys that nobody knows first, since a misspelled one is often reported as missing too. */
+export function problemsOf(issues: $ZodIssue[], input: unknown, words: Record<string, string>): string[] {
+  const unknown = issues.flatMap((issue) =>
+    issue.code === 'unrecognized_keys' ? issue.keys.map((key) => unknownKey([...issue.path, key], words)) : [],
+  )
+  const others = issues.filter((issue) => issue.code !== 'unrecognized_keys')
+  return [...unknown, ...others.map((issue) => problem(issue, input, words))]
+}
+
+/** `services.notes.paths[0]` */
+export function placeName(place: Place): string {
+  return place.reduce<string>((name, key) => {
+    if (typeof key === 'number') return `${name}[${key}]`
+    const plain = /^[A-Za-z_][\w-]{0,62}$/.test(String(key))
+    if (plain) return name ? `${name}.${String(key)}` : String(key)
+    return `${name}[${shown(key)}]`
+  }, '')
+}
+
+/** A value as JSON, printable, without credentials, at most 60 characters. */
+export function shown(value: unknown): string {
+  const text = printable((JSON.stringify(value) ?? String(value)).replaceAll(/\/\/[^"\s]*@/g, '//***@'))
+  return text.length > 60 ? `${text.slice(0, 59).replace(/[\uD800-\uDBFF]$/, '')}…` : text
+}
+
+/** Control characters, and those that reorder or hide text, escaped. */
+export function printable(text: string): string {
+  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`)
+}
+
+/** `, did you mean "notes"?`, or nothing. */
+export function meant(word: string, known: Iterable<string>): string {
+  const name = nearest(word, known)
+  return name === null ? '' : `, did you mean ${shown(name)}?`
+}
+
+function problem(issue: $ZodIssue, input: unknown, words: Record<string, string>): string {
+  const place = issue.path
+  const named = placeName(place)
+  const prefix = named && `${named}: `
+  if (issue.code === 'invalid_key') return `${prefix}expected ${words[`${patternOf(place.slice(0, -1), words)}.(name)`]} as the name`
+  const expected = `expected ${words[patternOf(place, words)]}`
+  const value = place.reduce<unknown>((outer, key) => (outer as Record<PropertyKey, unknown>)[key], input)
+  if (value === undefined) return `${prefix}missing, ${expected}`
+  // A password put where its file's path belongs must not end up in a log.
+  if (place[0] === 'repositories') return `${prefix}${expected} (what stands there isn't shown, it may be a secret)`
+  return `${prefix}${shown(value)} stands there, ${expected}`
+}
+
+function unknownKey(place: Place, words: Record<string, string>): string {
+  const parent = patternOf(place.slice(0, -1), words)
+  const start = parent ? `${parent}.` : ''
+  const known = Object.keys(words).flatMap((name) =>
+    name.startsWith(start) && /^\w+$/.test(name.slice(start.length)) ? [name.slice(start.length)] : [],
+  )
+  return `${placeName(place)}: unknown key${meant(String(place.at(-1)), known)}`
+}
+
+/** The place as the table of words writes it: `services.*.paths[]`. */
+function patternOf(place: Place, words: Record<string, string>): string {
+  return place.reduce<string>((pattern, key) => {
+    if (typeof key === 'number') return `${pattern}[]`
+    const exact = pattern ? `${pattern}.${String(key)}` : String(key)
+    return Object.hasOwn(words, exact) ? exact : `${pattern}.*`
+  }, '')
+}

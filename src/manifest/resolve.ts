@@ -1,0 +1,20 @@
+// What holds for one service: its own value, or the host's.
+import type { Manifest, Retention, Schedule, Service } from './types.gen.ts'
+
+export function retentionOf(manifest: Manifest, service: Service): Retention {
+  return filled(service.retention, manifest.retention)
+}
+
+export function scheduleOf(manifest: Manifest, service: Service): Schedule {
+  return filled(service.schedule, manifest.schedule)
+}
+
+/** The units that use a service's data. */
+export function unitsOf(name: string, service: Service): string[] {
+  return service.units ?? [`${name}.service`]
+}
+
+function filled<T extends object>(own: { [K in keyof T]: T[K] | null }, host: T): T {
+  const fields = Object.keys(host) as (keyof T)[]
+  return Object.fromEntries(fields.map((field) => [field, own[field] ?? host[field]])) as T
+}

@@ -1,0 +1,241 @@
+// Written by scripts/generate from schema/backup-manifest.schema.json; edit that one.
+/**
+ * What is backed up on this host, where to, and how.
+ */
+export interface Manifest {
+  /**
+   * Version of the manifest's format. Set by the module.
+   */
+  version: 2
+  /**
+   * Name under which this host's snapshots are kept. Set by the module from `networking.hostName`.
+   */
+  host: string
+  /**
+   * The restic repositories of this host. `main` is always there; declaring another one doesn't remove it.
+   */
+  repositories: {
+    main: Repository
+    [k: string]: Repository
+  }
+  /**
+   * What to back up, by service. The name gives the units' names (`restic-backups-NAME.service` and `.timer`) and the snapshots' tag (`service:NAME`).
+   */
+  services: {
+    [k: string]: Service
+  }
+  schedule: Schedule
+  retention: Retention
+  prune: Prune
+  restore: Restore
+}
+/**
+ * A restic repository and the secrets that open it.
+ */
+export interface Repository {
+  /**
+   * Location of the repository in plain text, as restic takes it. It is readable by everyone on the host: a location that holds credentials belongs into `repositoryFile`. Null: it is read from `repositoryFile`.
+   */
+  repository: string | null
+  /**
+   * File that holds the location of the repository. Used unless `repository` is set.
+   */
+  repositoryFile: string
+  /**
+   * File that holds the repository's password.
+   */
+  passwordFile: string
+  /**
+   * File with the storage's credentials as environment variables, in the format of `EnvironmentFile=` in {manpage}`systemd.exec(5)`. Null: the storage needs none.
+   */
+  environmentFile: string | null
+  /**
+   * Whether the first backup may create the repository where restic finds none. A repository that was there once is never created anew.
+   */
+  initialize: boolean
+  /**
+   * How long to wait for a repository that another restic holds locked.
+   */
+  retryLock: string
+}
+/**
+ * One service's data.
+ */
+export interface Service {
+  /**
+   * Whether to back up this service by timer. A disabled service stays known, so that it can be restored.
+   */
+  enable: boolean
+  /**
+   * Name of the repository under `repositories`.
+   */
+  repository: string
+  /**
+   * Files and folders to back up. A symbolic link is saved together with what it points at.
+   *
+   * @maxItems 1000
+   */
+  paths: string[]
+  /**
+   * SQLite databases, which are saved consistently while the service runs. They needn't stand under `paths`.
+   *
+   * @maxItems 1000
+   */
+  sqlite: string[]
+  /**
+   * Names of PostgreSQL databases.
+   *
+   * @maxItems 1000
+   */
+  postgres: string[]
+  /**
+   * Patterns of what to leave out, as restic's `--exclude` takes them. A restore in place keeps what they match.
+   *
+   * @maxItems 1000
+   */
+  exclude: string[]
+  /**
+   * Further tags for this service's snapshots. `service:NAME` and `install:ID` are always there.
+   *
+   * @maxItems 100
+   */
+  tags: string[]
+  /**
+   * systemd units that use this data: a restore in place stops them and starts those that ran. Null: `NAME.service`. An empty list: nothing uses the data while it is restored.
+   *
+   * @maxItems 100
+   */
+  units: string[] | null
+  /**
+   * Whether to stop the units while the data is read. Not needed for databases declared under `sqlite` and `postgres`.
+   */
+  stopForBackup: boolean
+  /**
+   * Shell commands run before the data is read. If they fail there is no backup. They don't see the repository's secrets.
+   */
+  preBackup: string | null
+  /**
+   * Shell commands run at the end, whatever happened: `ATELIER_OUTCOME`, `ATELIER_SERVICE` and `ATELIER_SNAPSHOT` tell what.
+   */
+  postBackup: string | null
+  /**
+   * Seconds after which `preBackup`, `postBackup` or `healthCheck` is ended and counts as failed.
+   */
+  hookTimeoutSec: number
+  /**
+   * Services that disaster recovery brings back before this one.
+   *
+   * @maxItems 1000
+   */
+  restoreAfter: string[]
+  /**
+   * Shell commands that succeed if the service works. Run after a restore in place; if they fail the restore is undone.
+   */
+  healthCheck: string | null
+  /**
+   * Names under which this service's older snapshots were made.
+   *
+   * @maxItems 100
+   */
+  formerNames: string[]
+  schedule: ServiceSchedule
+  retention: ServiceRetention
+}
+/**
+ * When this service's backup starts. A field that is null takes the host's value.
+ */
+export interface ServiceSchedule {
+  /**
+   * When to back up this service. Null: as the host's `schedule.onCalendar`.
+   */
+  onCalendar: string | null
+  /**
+   * Longest random delay of the start. Null: as the host's `schedule.randomizedDelaySec`.
+   */
+  randomizedDelaySec: string | null
+  /**
+   * Whether a missed start is made up for. Null: as the host's `schedule.persistent`.
+   */
+  persistent: boolean | null
+}
+/**
+ * How many snapshots of this service are kept. A field that is null takes the host's value.
+ */
+export interface ServiceRetention {
+  /**
+   * Newest snapshots to keep. Null: as the host's `retention.last`.
+   */
+  last: number | null
+  /**
+   * Days of which the newest snapshot is kept. Null: as the host's `retention.daily`.
+   */
+  daily: number | null
+  /**
+   * Weeks of which the newest snapshot is kept. Null: as the host's `retention.weekly`.
+   */
+  weekly: number | null
+  /**
+   * Months of which the newest snapshot is kept. Null: as the host's `retention.monthly`.
+   */
+  monthly: number | null
+}
+/**
+ * When backups start.
+ */
+export interface Schedule {
+  /**
+   * When to back up, as `OnCalendar=` in {manpage}`systemd.timer(5)`.
+   */
+  onCalendar: string
+  /**
+   * Longest random delay of the start, as `RandomizedDelaySec=` in {manpage}`systemd.timer(5)`.
+   */
+  randomizedDelaySec: string
+  /**
+   * Whether a start missed while the host was off is made up for.
+   */
+  persistent: boolean
+}
+/**
+ * How many snapshots of each service are kept, as restic's `forget --keep-*`.
+ */
+export interface Retention {
+  /**
+   * Newest snapshots to keep.
+   */
+  last: number
+  /**
+   * Days of which the newest snapshot is kept.
+   */
+  daily: number
+  /**
+   * Weeks of which the newest snapshot is kept.
+   */
+  weekly: number
+  /**
+   * Months of which the newest snapshot is kept.
+   */
+  monthly: number
+}
+/**
+ * When old snapshots are forgotten and the space they used is freed.
+ */
+export interface Prune {
+  /**
+   * When to prune, as `OnCalendar=` in {manpage}`systemd.timer(5)`.
+   */
+  onCalendar: string
+  /**
+   * Longest random delay of the start.
+   */
+  randomizedDelaySec: string
+}
+/**
+ * How restores in place treat the data they replace.
+ */
+export interface Restore {
+  /**
+   * Days for which the replaced data is kept at least, and in any case until a newer complete backup exists.
+   */
+  keepOldDays: number
+}

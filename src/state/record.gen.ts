@@ -1,0 +1,189 @@
+// Written by scripts/generate from schema/run-record.schema.json; edit that one.
+import * as z from 'zod/mini'
+
+const warning = z.strictObject({
+  code: z.string(),
+  message: z.string(),
+})
+
+const run = z.strictObject({
+  run: z.string(),
+  kind: z.enum(["backup","restore"]),
+  started: z.string(),
+  seconds: z.number(),
+  outcome: z.enum(["ok","skipped","partial","interrupted","rolled-back","failed"]),
+  code: z.nullable(z.string()),
+  message: z.nullable(z.string()),
+  snapshotId: z.nullable(z.string()),
+  downtimeSeconds: z.nullable(z.number()),
+  bytes: z.nullable(z.int().check(z.minimum(0), z.maximum(9007199254740991))),
+  files: z.nullable(z.int().check(z.minimum(0), z.maximum(9007199254740991))),
+  addedBytes: z.nullable(z.int().check(z.minimum(0), z.maximum(9007199254740991))),
+  warnings: z.array(warning),
+})
+
+const old = z.strictObject({
+  run: z.string(),
+  since: z.string(),
+  folder: z.string(),
+  paths: z.array(z.string()),
+})
+
+export const runRecordSchema = z.strictObject({
+  version: z.literal(1),
+  service: z.string(),
+  origin: z._default(z.nullable(z.strictObject({
+    how: z.enum(["own","adopted","recovered"]),
+    since: z.string(),
+  })), null),
+  lastSnapshot: z._default(z.nullable(z.strictObject({
+    id: z.string(),
+    time: z.string(),
+    repositoryId: z.string(),
+  })), null),
+  runs: z._default(z.array(run), []),
+  old: z._default(z.array(old), []),
+})
+
+/**
+ * What this install remembers of one service: records/SERVICE.json in the state folder.
+ */
+export interface RunRecord {
+  /**
+   * Version of the record's format.
+   */
+  version: 1
+  /**
+   * Name of the service.
+   */
+  service: string
+  /**
+   * Why this install's data counts as the truth. Null: not settled, so backups are tagged `unadopted` where the repository holds the service's snapshots from elsewhere.
+   */
+  origin: {
+    /**
+     * `own`: nothing from elsewhere existed at the first backup; `adopted`: told so by a person; `recovered`: restored from a snapshot.
+     */
+    how: 'own' | 'adopted' | 'recovered'
+    /**
+     * When, ISO 8601.
+     */
+    since: string
+  } | null
+  /**
+   * The newest snapshot this install made: named as parent it proves in the same call that the repository is still the same one.
+   */
+  lastSnapshot: {
+    /**
+     * The snapshot's full id.
+     */
+    id: string
+    /**
+     * Its time, ISO 8601.
+     */
+    time: string
+    /**
+     * Id of the repository that holds it.
+     */
+    repositoryId: string
+  } | null
+  /**
+   * The latest runs, oldest first.
+   */
+  runs: Run[]
+  /**
+   * Data replaced by restores in place and still kept.
+   */
+  old: OldData[]
+}
+/**
+ * One run.
+ */
+export interface Run {
+  /**
+   * Id of the run.
+   */
+  run: string
+  /**
+   * What was done.
+   */
+  kind: 'backup' | 'restore'
+  /**
+   * ISO 8601.
+   */
+  started: string
+  /**
+   * How long it took.
+   */
+  seconds: number
+  /**
+   * How it ended.
+   */
+  outcome: 'ok' | 'skipped' | 'partial' | 'interrupted' | 'rolled-back' | 'failed'
+  /**
+   * The error's fixed code.
+   */
+  code: string | null
+  /**
+   * What happened, for a person.
+   */
+  message: string | null
+  /**
+   * The snapshot made or restored.
+   */
+  snapshotId: string | null
+  /**
+   * For how long units were stopped. Null: none were.
+   */
+  downtimeSeconds: number | null
+  /**
+   * Size of the data.
+   */
+  bytes: number | null
+  /**
+   * Number of files.
+   */
+  files: number | null
+  /**
+   * Bytes added to the repository.
+   */
+  addedBytes: number | null
+  /**
+   * What a person should know.
+   */
+  warnings: Warning[]
+}
+/**
+ * A warning.
+ */
+export interface Warning {
+  /**
+   * Fixed code.
+   */
+  code: string
+  /**
+   * For a person.
+   */
+  message: string
+}
+/**
+ * Replaced data.
+ */
+export interface OldData {
+  /**
+   * Id of the restore that replaced it.
+   */
+  run: string
+  /**
+   * ISO 8601.
+   */
+  since: string
+  /**
+   * Folder made by that restore, which holds the old data.
+   */
+  folder: string
+  /**
+   * The live paths that were replaced.
+   */
+  paths: string[]
+}
