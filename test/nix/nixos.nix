@@ -1,0 +1,35 @@
+# Light stand-ins for the parts of NixOS that the module reads and writes, and what a configuration gives with them.
+# lib: nixpkgs' own, or stand-in-lib.nix. modules: the configuration.
+{ lib, modules ? [ ] }:
+let
+  inherit (lib) mkOption types;
+  any = mkOption { type = types.lazyAttrsOf types.anything; default = { }; };
+  nixos = {
+    options = {
+      assertions = mkOption { type = types.listOf types.anything; default = [ ]; };
+      warnings = mkOption { type = types.listOf types.str; default = [ ]; };
+      environment.etc = any;
+      environment.systemPackages = mkOption { type = types.listOf types.anything; default = [ ]; };
+      systemd.services = any;
+      systemd.sockets = any;
+      systemd.timers = any;
+      systemd.targets = any;
+      systemd.paths = any;
+      fileSystems = any;
+      age.secrets = any;
+      services.postgresql = any;
+      services.restic.backups = any;
+      atelier.services = any;
+      networking.hostName = mkOption { type = types.str; default = "nixos"; };
+    };
+  };
+  package = { type = "derivation"; name = "atelier-backup"; outPath = "/nix/store/00000000000000000000000000000000-atelier-backup"; meta.mainProgram = "atelier-backup"; };
+  evaluated = lib.evalModules { modules = [ nixos ../../nix/module.nix { _module.args.pkgs.atelier-backup = package; } ] ++ modules; };
+in
+{
+  inherit (evaluated) options config;
+  manifest = builtins.fromJSON evaluated.config.environment.etc."atelier/backup-manifest.json".text;
+  assertions = map (a: a.message) (lib.filter (a: !a.assertion) evaluated.config.assertions);
+  inherit (evaluated.config) warnings;
+  units = { inherit (evaluated.config.systemd) services timers; };
+}
