@@ -1,9 +1,119 @@
-// The house's own rules, read from the import graph and the source.
-import { readdirSync, readFileSync } from 'node:fs'
+// The house's own rules, read from the import graph (esbuild's, so types don't count) and from the source.
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, relative, resolve } from 'node:path'
+import { build, type Plugin } from 'esbuild'
 import { expect, test } from 'vitest'
+import { loadedBy } from './lib/loaded.ts'
 
+/** Bottom first: what stands on a floor reaches its own and those below. */
+const floors = [
+  ['core.ts', 'errors.ts', 'execute.ts', 'manifest'],
+  ['restic', 'host', 'state', 'snapshots', 'ui'],
+  ['site.ts'],
+  ['backup', 'restore', 'upkeep', 'status'],
+  ['commands'],
+  ['cli.ts'],
+]
+
+/** What a room never knows, although the floors would allow it. */
+const never: Record<string, string[]> = {
+  host: ['restic', 'state', 'snapshots', 'ui'],
+  restic: ['state', 'snapshots', 'ui'],
+  state: ['restic', 'snapshots', 'ui'],
+  snapshots: ['restic', 'host', 'state', 'ui'],
+  ui: ['restic', 'host', 'state', 'snapshots'],
+  'site.ts': ['ui'],
+  backup: ['ui', 'restore', 'upkeep', 'status'],
+  restore: ['ui', 'upkeep', 'status'],
+  upkeep: ['ui', 'restore', 'status'],
+  status: ['ui', 'host', 'backup', 'restore', 'upkeep'],
+}
+
+const heavy = /^(zod|zx|@inquirer)\b/
+
+interface Arrow {
+  from: string
+  to: string
+  lazy: boolean
+}
 const files = readdirSync('src', { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'))
+const arrows = await importGraph()
 
-test.each(files)('src/%s opens with a line that says what it is for', (file) => {
-  expect(readFileSync(`src/${file}`, 'utf8').replace(/^#!.*\n/, '')).toMatch(/^\/\/ \S/)
+test('every file stands in a room', () => {
+  expect(files.filter((file) => floorOf(file) < 0)).toEqual([])
 })
+
+test('no arrow runs up', () => {
+  expect(inside().filter(({ from, to }) => floorOf(to) > floorOf(from))).toEqual([])
+})
+
+test('no room knows what it must not', () => {
+  expect(inside().filter(({ from, to }) => never[roomOf(from)]?.includes(roomOf(to)))).toEqual([])
+})
+
+test.skipIf(!existsSync('src/cli.ts'))('[cli.7] the command line is read before anything heavy is loaded', async () => {
+  expect([...reached('cli.ts')].filter((name) => heavy.test(name))).toEqual([])
+  for (const flag of ['--help', '--version']) expect(await loadedBy([flag])).not.toContainEqual(expect.stringMatching(heavy))
+})
+
+test.each([
+  ['restic is called', /\[\s*['"`]restic['"`]/, /^restic\//],
+  ['the process is ended', /\bprocess\.exit\b/, /^cli\.ts$/],
+  ['something is printed without ui', /\bconsole\.\w+\(/, /^(ui\/|cli\.ts$)/],
+])('%s in one place alone', (_, pattern, allowed) => {
+  expect(files.filter((file) => !allowed.test(file) && pattern.test(source(file)))).toEqual([])
+})
+
+test('every file opens with a line that says what it is for', () => {
+  expect(files.filter((file) => !/^(#!.*\n)?\/[/*] ?\S/.test(source(file)))).toEqual([])
+})
+
+function source(file: string): string {
+  return readFileSync(`src/${file}`, 'utf8')
+}
+
+function roomOf(file: string): string {
+  return file.split('/')[0] ?? file
+}
+
+function floorOf(file: string): number {
+  return floors.findIndex((rooms) => rooms.includes(roomOf(file)))
+}
+
+function inside(): Arrow[] {
+  return arrows.filter(({ to }) => files.includes(to))
+}
+
+/** All that a file loads at once: our files and names of packages. */
+function reached(start: string, seen = new Set<string>()): Set<string> {
+  for (const { to } of arrows.filter(({ from, to, lazy }) => from === start && !lazy && !seen.has(to))) reached(to, seen.add(to))
+  return seen
+}
+
+async function importGraph(): Promise<Arrow[]> {
+  const asWritten: Plugin = {
+    name: 'files stay apart',
+    setup: ({ onResolve }) =>
+      onResolve({ filter: /^\./ }, ({ path, resolveDir, kind }) =>
+        kind === 'entry-point' ? null : { path: resolve(resolveDir, path), external: true },
+      ),
+  }
+  const { metafile } = await build({
+    entryPoints: files.map((file) => join('src', file)),
+    bundle: true,
+    packages: 'external',
+    platform: 'node',
+    format: 'esm',
+    outdir: dirname('out/x'),
+    write: false,
+    metafile: true,
+    plugins: [asWritten],
+  })
+  return Object.entries(metafile.inputs).flatMap(([file, { imports }]) =>
+    imports.map(({ path, kind }) => ({
+      from: relative('src', file),
+      to: path.startsWith('/') ? relative('src', path) : path,
+      lazy: kind === 'dynamic-import',
+    })),
+  )
+}

@@ -1,0 +1,21 @@
+// Which of our modules and which packages the built CLI really loads.
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { cli } from './cli.ts'
+
+/** Names of npm packages and paths of source files in the chunks that `atelier-backup ARGUMENTS` loads. */
+export async function loadedBy(args: string[]): Promise<string[]> {
+  const folder = mkdtempSync(join(tmpdir(), 'atelier-loaded-'))
+  try {
+    // Node writes down every script it ran.
+    await cli(args, { env: { NODE_V8_COVERAGE: folder } })
+    const scripts = readdirSync(folder).flatMap((file) => JSON.parse(readFileSync(join(folder, file), 'utf8')).result as { url: string }[])
+    const chunks = scripts.filter(({ url }) => url.startsWith('file:')).map(({ url }) => readFileSync(fileURLToPath(url), 'utf8'))
+    // esbuild heads each module with its path.
+    return chunks.flatMap((chunk) => [...chunk.matchAll(/^\/\/ (?:node_modules\/)?(\S+)$/gm)].map(([, module = '']) => module))
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}
