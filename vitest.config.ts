@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { defineConfig } from 'vitest/config'
 
-// The oldest restic that a supported system carries comes first on PATH, for us and for all that tests start.
-const restic = resolve('.cache/tools/restic-trixie')
-if (existsSync(restic)) process.env.PATH = `${restic}:${process.env.PATH}`
+// The restic under test comes first on PATH, for us and for all that tests start: the oldest that a supported system carries.
+const [restic = '.cache/tools/restic-trixie/restic'] = process.env.ATELIER_RESTICS?.split(':') ?? []
+if (existsSync(restic)) process.env.PATH = `${dirname(resolve(restic))}:${process.env.PATH}`
 
 export default defineConfig({
   test: {
