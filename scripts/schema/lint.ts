@@ -5,16 +5,17 @@ import { formats } from './words.ts'
 
 /** Broken rules, one line each: place, rule, and what is wrong where the rule doesn't say it. */
 export function lint(root: Schema): string[] {
+  const accepts = validator(root)
   return [...parts(root)].flatMap((part) =>
     [...rules].flatMap(([name, breaks]) => {
-      const broken = breaks(part, root)
+      const broken = breaks(part, root, accepts)
       return broken === false ? [] : [`#${part.place}: ${name}${broken === true ? '' : ` (${broken})`}`]
     }),
   )
 }
 
 /** Says whether, or in which way, a part breaks the rule. */
-type Rule = (part: Part, root: Schema) => boolean | string
+type Rule = (part: Part, root: Schema, accepts: ReturnType<typeof validator>) => boolean | string
 export const rules = new Map<string, Rule>()
 
 rules.set('Properties and objects have a description that ends with a full stop', ({ schema, role }) => {
@@ -60,12 +61,24 @@ rules.set('Definitions are used', ({ place, role }, root) => {
   return role === 'definition' && ![...parts(root)].some(({ schema }) => schema.$ref === `#${place}`)
 })
 
-rules.set('Defaults and examples are valid', ({ schema: { $id: _, ...schema } }, root) => {
+rules.set('Defaults and examples are valid', ({ schema, place }, _, accepts) => {
   const values = [...('default' in schema ? [schema.default] : []), ...(schema.examples ?? [])]
-  const ajv = new Ajv2020({ strict: false, formats: Object.fromEntries(Object.keys(formats).map((name) => [name, true])) })
-  const valid = ajv.compile({ ...schema, $defs: root.$defs ?? {} })
-  return listed(values.filter((value) => !valid(value)).map((value) => JSON.stringify(value)))
+  return listed(values.filter((value) => !accepts(place, value)).map((value) => JSON.stringify(value)))
 })
+
+/** What the schema at a place accepts, by a validator that isn't ours. */
+function validator(root: Schema): (place: string, value: unknown) => boolean {
+  const known: Record<string, true> = Object.fromEntries(Object.keys(formats).map((name) => [name, true]))
+  const ajv = new Ajv2020({ strict: false, logger: false, formats: known }).addSchema({ ...root, $id: 'root' })
+  return (place, value) => {
+    try {
+      return ajv.validate({ $ref: `root#${place}` }, value)
+    } catch {
+      // Another rule says what is wrong with a pattern or a reference.
+      return false
+    }
+  }
+}
 
 function isA(type: string, schema: Schema): boolean {
   return !schema.$ref && typeOf(schema).type === type

@@ -1,19 +1,20 @@
 // JSON, read strictly: errors say line and column; a key that stands twice, or that JavaScript would lose, is an error.
+import { shown } from './problems.ts'
 
 /** @throws JsonError */
 export function parseJson(text: string): unknown {
   let at = 0
   const value = read(0)
   const end = next()
-  if (end.kind !== '') fail('the end of the file', end)
+  if (end.kind !== '') expected('the end of the file', end)
   return value
 
   function read(depth: number): unknown {
     const token = next()
-    if (depth > 100) fail('fewer than 100 levels', token)
+    if (depth > 100) fail('nested more than 100 levels deep', token)
     if (token.kind === '{') return object(depth)
     if (token.kind === '[') return list(depth)
-    return token.kind === 'scalar' ? JSON.parse(token.text) : fail('a value', token)
+    return token.kind === 'scalar' ? JSON.parse(token.text) : expected('a value', token)
   }
 
   function object(depth: number): unknown {
@@ -21,16 +22,16 @@ export function parseJson(text: string): unknown {
     if (peek().kind === '}') return skip(fields)
     for (;;) {
       const token = next()
-      if (!token.text.startsWith('"') || token.kind !== 'scalar') fail('a key in quotes', token)
+      if (!token.text.startsWith('"') || token.kind !== 'scalar') expected('a key in quotes', token)
       const key = JSON.parse(token.text) as string
-      if (key === '__proto__') fail('a key other than "__proto__"', token)
-      if (Object.hasOwn(fields, key)) fail('each key once', token)
+      if (key === '__proto__') fail('"__proto__" can\'t be a key', token)
+      if (Object.hasOwn(fields, key)) fail(`the key ${shown(key)} stands there twice`, token)
       const colon = next()
-      if (colon.kind !== ':') fail('":"', colon)
+      if (colon.kind !== ':') expected('":"', colon)
       fields[key] = read(depth + 1)
       const after = next()
       if (after.kind === '}') return fields
-      if (after.kind !== ',') fail('"," or "}"', after)
+      if (after.kind !== ',') expected('"," or "}"', after)
     }
   }
 
@@ -41,7 +42,7 @@ export function parseJson(text: string): unknown {
       entries.push(read(depth + 1))
       const after = next()
       if (after.kind === ']') return entries
-      if (after.kind !== ',') fail('"," or "]"', after)
+      if (after.kind !== ',') expected('"," or "]"', after)
     }
   }
 
@@ -64,25 +65,24 @@ export function parseJson(text: string): unknown {
     return { kind: mark ?? (scalar === undefined ? rest : 'scalar'), text: mark ?? scalar ?? rest, start: at - all.length + space.length }
   }
 
-  function fail(expected: string, token: Token): never {
+  function expected(what: string, token: Token): never {
+    return fail(`expected ${what}, found ${described(token.text)}`, token)
+  }
+
+  function fail(message: string, token: Token): never {
     const before = text.slice(0, token.start).split('\n')
-    throw new JsonError(before.length, [...(before.at(-1) ?? '')].length + 1, expected, token.text)
+    throw new JsonError(`line ${before.length}, column ${[...(before.at(-1) ?? '')].length + 1}: ${message}`)
   }
 }
 
-export class JsonError extends Error {
-  readonly line: number
-  readonly column: number
-  readonly expected: string
-  /** What stands there; empty at the end of the file. */
-  readonly found: string
-  constructor(line: number, column: number, expected: string, found: string) {
-    super(`line ${line}, column ${column}: expected ${expected}`)
-    this.line = line
-    this.column = column
-    this.expected = expected
-    this.found = found
-  }
+/** The message begins with line and column. */
+export class JsonError extends Error {}
+
+/** Never the text of a string: it may be a secret. */
+function described(token: string): string {
+  if (token === '') return 'the end of the file'
+  if (!token.startsWith('"')) return shown(token)
+  return /"$/.test(token.slice(1)) ? 'a string' : "a string that isn't closed, or holds a line break or an unknown escape"
 }
 
 /** `kind` is the mark itself, `scalar`, or what isn't JSON; empty at the end. */

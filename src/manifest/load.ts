@@ -6,7 +6,7 @@ import { Failure } from '../errors.ts'
 import { JsonError, parseJson } from './json.ts'
 import { meaningProblems } from './meaning.ts'
 import { cleanPaths } from './paths.ts'
-import { ManifestInvalid, printable, problemsOf, shown } from './problems.ts'
+import { ManifestInvalid, printable, problemsOf } from './problems.ts'
 import { manifestSchema, manifestWords } from './schema.gen.ts'
 import type { Manifest } from './types.gen.ts'
 import { version1Schema, version1Words } from './version1.gen.ts'
@@ -42,9 +42,7 @@ function json(text: string, file: string): unknown {
   try {
     return parseJson(text)
   } catch (error) {
-    if (!(error instanceof JsonError)) throw error
-    const { found, message } = error
-    throw new ManifestInvalid(file, [`${message}, found ${found === '' ? 'the end of the file' : shown(found)}`])
+    throw error instanceof JsonError ? new ManifestInvalid(file, [error.message]) : error
   }
 }
 

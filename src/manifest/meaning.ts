@@ -52,7 +52,9 @@ function* cycles({ services }: Manifest) {
   const trail: string[] = []
   for (let at = [...left.keys()][0]; at !== undefined; at = next(left.get(at))) {
     if (trail.includes(at)) {
-      yield say(['services', at, 'restoreAfter'], `a circle: ${[...trail.slice(trail.indexOf(at)), at].join(' → ')}`)
+      const circle = trail.slice(trail.indexOf(at))
+      const long = circle.length > 6 ? [...circle.slice(0, 5), `${circle.length - 5} more`] : circle
+      yield say(['services', at, 'restoreAfter'], `a circle: ${[...long, at].join(' → ')}`)
       return
     }
     trail.push(at)

@@ -60,7 +60,8 @@ function problem(issue: $ZodIssue, input: unknown, words: Record<string, string>
   const value = place.reduce<unknown>((outer, key) => (outer as Record<PropertyKey, unknown>)[key], input)
   if (value === undefined) return `${prefix}missing, ${expected}`
   // A password put where its file's path belongs must not end up in a log.
-  if (place[0] === 'repositories') return `${prefix}${expected} (what stands there isn't shown, it may be a secret)`
+  if (place[0] === 'repositories' && place[2] !== 'initialize' && place[2] !== 'retryLock')
+    return `${prefix}${expected} (what stands there isn't shown, it may be a secret)`
   return `${prefix}${shown(value)} stands there, ${expected}`
 }
 

@@ -4,8 +4,9 @@ import type { Version1 } from './version1.gen.ts'
 
 /** Whether it was written by the shell version, whose earliest manifests had no version; a version 2 that lacks it has other keys. */
 export function isVersion1(value: unknown): boolean {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
-  return 'version' in value ? value.version === 1 : Object.keys(value).every((key) => ['generated', 'host', 'services'].includes(key))
+  if (typeof value !== 'object' || value === null) return false
+  if ('version' in value) return value.version === 1
+  return 'services' in value && Object.keys(value).every((key) => ['generated', 'host', 'services'].includes(key))
 }
 
 /**
