@@ -68,6 +68,17 @@ test('every file opens with a line that says what it is for', () => {
   expect(files.filter((file) => !/^(#!.*\n)?\/[/*] ?\S/.test(source(file)))).toEqual([])
 })
 
+// npm drops a package for another platform from the lock where the registry at hand lacks it; `npm ci` then fails everywhere.
+test('package-lock.json is whole, and names no registry', () => {
+  const lock = JSON.parse(readFileSync('package-lock.json', 'utf8')) as {
+    packages: Record<string, { optionalDependencies?: object; resolved?: string }>
+  }
+  const named = Object.values(lock.packages).flatMap(({ optionalDependencies = {} }) => Object.keys(optionalDependencies))
+  const there = Object.keys(lock.packages).map((path) => path.replace(/^.*node_modules\//, ''))
+  expect(named.filter((name) => !there.includes(name))).toEqual([])
+  expect(Object.values(lock.packages).filter(({ resolved }) => resolved)).toEqual([])
+})
+
 function source(file: string): string {
   return readFileSync(`src/${file}`, 'utf8')
 }
