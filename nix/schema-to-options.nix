@@ -34,9 +34,12 @@ let
     absolute-path = { words = "absolute path, as a string"; check = lib.hasPrefix "/"; };
     secret-path = {
       words = "absolute path outside the Nix store, as a string (a path without quotes would be copied there, readable by everyone)";
-      check = path: lib.hasPrefix "/" path && !lib.hasPrefix builtins.storeDir path;
+      check = path: lib.hasPrefix "/" path && !lib.hasPrefix "${builtins.storeDir}/" "${normalised path}/";
     };
   };
+
+  # A Nix path knows neither `..` nor doubled slashes.
+  normalised = path: toString (/. + builtins.unsafeDiscardStringContext path);
 
   typeOf = at: s0:
     let
@@ -58,10 +61,10 @@ let
       (s ? pattern -> match (regex at s.pattern) text != null) && (s ? format -> formats.${s.format}.check text)
       && stringLength text >= s.minLength or 0 && (s ? maxLength -> stringLength text <= s.maxLength)) // {
       description =
-        if s ? format then formats.${s.format}.words
-        else if s ? pattern then "string matching the pattern ${s.pattern}"
-        else if s ? maxLength then "string of at most ${toString s.maxLength} bytes"
-        else "string";
+        (if s ? format then formats.${s.format}.words
+        else if s ? pattern then "string matching the pattern ${lib.replaceStrings [ "\n" ] [ "\\n" ] s.pattern}"
+        else "string")
+        + lib.optionalString (s ? maxLength) " of at most ${toString s.maxLength} bytes";
     };
     array = types.listOf (typeOf "${at}/items" s.items);
     object =

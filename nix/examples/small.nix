@@ -9,6 +9,4 @@
       sqlite = [ "/var/lib/notes/notes.db" ];
     };
   };
-
-  systemd.services.notes = { };
 }

@@ -15,7 +15,7 @@ let
       systemd.timers = any;
       systemd.targets = any;
       systemd.paths = any;
-      fileSystems = any;
+      fileSystems = any // { apply = lib.mapAttrs (name: fs: { mountPoint = name; } // fs); };
       age.secrets = any;
       services.postgresql = any;
       services.restic.backups = any;

@@ -41,7 +41,7 @@ let
     in
     if option.readOnly or false && count > 1 then throw "The option `${showOption loc}' is read-only, but it's set multiple times. ${showDefs given}"
     else if defs == [ ] && !option.type ? empty then throw "The option `${showOption loc}' was accessed but has no value defined. Try setting the option."
-    else mergeType loc option.type defs;
+    else (option.apply or (value: value)) (mergeType loc option.type defs);
   mergeType = loc: type: defs:
     let wrong = filter (def: !type.check def.value) defs; in
     if wrong != [ ] then throw "A definition for option `${showOption loc}' is not of type `${type.description}'. ${showDefs wrong}"

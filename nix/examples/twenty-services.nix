@@ -1,0 +1,109 @@
+# A host with twenty services: databases saved while they run, one of them stopped for it, hooks, an order of recovery, a second repository.
+{
+  networking.hostName = "terebithia";
+
+  atelier.backup = {
+    enable = true;
+    retention = { daily = 14; monthly = 24; };
+    repositories = {
+      main.repositoryFile = "/run/secrets/restic-main";
+      # A disk in the host, for what is large and can be had again.
+      disk = {
+        repository = "/mnt/backup/restic";
+        environmentFile = null;
+        initialize = true;
+      };
+    };
+
+    services = {
+      vaultwarden = {
+        paths = [ "/var/lib/vaultwarden" ];
+        sqlite = [ "/var/lib/vaultwarden/db.sqlite3" ];
+        schedule = { onCalendar = "hourly"; randomizedDelaySec = "5min"; };
+        healthCheck = "curl -fsS http://localhost:8222/alive";
+      };
+      forgejo = {
+        paths = [ "/var/lib/forgejo" ];
+        sqlite = [ "/var/lib/forgejo/data/forgejo.db" ];
+        exclude = [ "/var/lib/forgejo/data/tmp" ];
+        units = [ "forgejo.service" ];
+      };
+      nextcloud = {
+        paths = [ "/var/lib/nextcloud" ];
+        postgres = [ "nextcloud" ];
+        units = [ "phpfpm-nextcloud.service" "nextcloud-cron.timer" ];
+        restoreAfter = [ "keycloak" ];
+        tags = [ "important" ];
+      };
+      keycloak.postgres = [ "keycloak" ];
+      miniflux.postgres = [ "miniflux" ];
+      immich = {
+        paths = [ "/srv/photos" ];
+        postgres = [ "immich" ];
+        units = [ "immich-server.service" ];
+        exclude = [ "/srv/photos/thumbs" "/srv/photos/encoded-video" ];
+        repository = "disk";
+        retention.monthly = 120;
+      };
+      paperless = {
+        paths = [ "/var/lib/paperless" ];
+        sqlite = [ "/var/lib/paperless/db.sqlite3" ];
+        units = [ "paperless-web.service" "paperless-consumer.service" "paperless-scheduler.service" "paperless-task-queue.service" ];
+      };
+      home-assistant = {
+        paths = [ "/var/lib/hass" ];
+        sqlite = [ "/var/lib/hass/home-assistant_v2.db" ];
+        restoreAfter = [ "mosquitto" ];
+      };
+      mosquitto.paths = [ "/var/lib/mosquitto" ];
+      zigbee2mqtt = {
+        paths = [ "/var/lib/zigbee2mqtt" ];
+        restoreAfter = [ "mosquitto" ];
+      };
+      grafana = {
+        paths = [ "/var/lib/grafana" ];
+        sqlite = [ "/var/lib/grafana/data/grafana.db" ];
+      };
+      jellyfin = {
+        paths = [ "/var/lib/jellyfin" ];
+        sqlite = [ "/var/lib/jellyfin/data/library.db" "/var/lib/jellyfin/data/jellyfin.db" ];
+        exclude = [ "/var/lib/jellyfin/transcodes" ];
+      };
+      navidrome = {
+        paths = [ "/var/lib/navidrome" ];
+        sqlite = [ "/var/lib/navidrome/navidrome.db" ];
+      };
+      radicale.paths = [ "/var/lib/radicale" ];
+      syncthing = {
+        paths = [ "/srv/sync" ];
+        stopForBackup = true;
+        repository = "disk";
+      };
+      minecraft = {
+        paths = [ "/srv/minecraft" ];
+        units = [ "minecraft-server.service" ];
+        preBackup = "mcrcon save-off save-all";
+        postBackup = "mcrcon save-on";
+      };
+      uptime-kuma = {
+        paths = [ "/var/lib/uptime-kuma" ];
+        sqlite = [ "/var/lib/uptime-kuma/kuma.db" ];
+      };
+      murmur = {
+        sqlite = [ "/var/lib/murmur/murmur.sqlite" ];
+        formerNames = [ "mumble" ];
+      };
+      # No longer run, and still restorable.
+      wiki = {
+        enable = false;
+        paths = [ "/var/lib/wiki" ];
+      };
+      ssh = {
+        paths = [ "/etc/ssh" ];
+        units = [ ];
+      };
+    };
+  };
+
+  fileSystems."/mnt/backup" = { device = "/dev/disk/by-label/backup"; fsType = "ext4"; };
+}

@@ -1,0 +1,250 @@
+// What the author of a wrong configuration reads.
+import { describe, expect, test } from 'vitest'
+import { readManifest } from '../../src/manifest/load.ts'
+import { errorOf, evaluate, hasNix, host, libs } from './nix.ts'
+
+const path = 'absolute path, as a string'
+const secret = 'absolute path outside the Nix store, as a string (a path without quotes would be copied there, readable by everyone)'
+
+// [what is wrong, value of atelier.backup, where, the type that was expected]
+const types: [string, string, string, string][] = [
+  ['a string where a list belongs', '{ services.n.paths = "/n"; }', 'services.n.paths', `list of ${path}`],
+  ['a number among paths', '{ services.n.paths = [ "/n" 3 ]; }', 'services.n.paths."[definition 1-entry 2]"', path],
+  ['a relative path', '{ services.n.paths = [ "n" ]; }', 'services.n.paths."[definition 1-entry 1]"', path],
+  ['a path without quotes', '{ services.n.paths = [ ./nix ]; }', 'services.n.paths."[definition 1-entry 1]"', path],
+  ['null where there is no null', '{ services.n.paths = null; }', 'services.n.paths', `list of ${path}`],
+  ['a word where a boolean belongs', '{ services.n.enable = "yes"; }', 'services.n.enable', 'boolean'],
+  ['a negative number', '{ retention.daily = -1; }', 'retention.daily', 'integer between 0 and 100000 (both inclusive)'],
+  ['days below the least', '{ restore.keepOldDays = 1; }', 'restore.keepOldDays', 'integer between 7 and 3650 (both inclusive)'],
+  [
+    'a tag with a blank',
+    '{ services.n.tags = [ "a b" ]; }',
+    'services.n.tags."[definition 1-entry 1]"',
+    'string matching the pattern ^[A-Za-z0-9_.=/+@:-]{1,128}$',
+  ],
+  [
+    'a unit without its kind',
+    '{ services.n.units = [ "n" ]; }',
+    'services.n.units."[definition 1-entry 1]"',
+    'string matching the pattern ^[A-Za-z0-9:_.@\\\\-]+[.](service|socket|timer|target|path|mount)$',
+  ],
+  [
+    'an overlong pattern to exclude',
+    '{ services.n.exclude = [ (builtins.concatStringsSep "" (builtins.genList (_: "x") 4097)) ]; }',
+    'services.n.exclude."[definition 1-entry 1]"',
+    'string matching the pattern ^[^\\n]+$ of at most 4096 bytes',
+  ],
+  ['a secret by its path literal', '{ repositories.main.passwordFile = ./flake.nix; }', 'repositories.main.passwordFile', secret],
+  [
+    'a secret in the store',
+    '{ repositories.main.repositoryFile = "/nix/store/00000000000000000000000000000000-repo"; }',
+    'repositories.main.repositoryFile',
+    secret,
+  ],
+  [
+    'a secret in the store, by a detour',
+    '{ repositories.main.passwordFile = "/nix/var/..//store/password"; }',
+    'repositories.main.passwordFile',
+    secret,
+  ],
+  ['credentials in the store', '{ repositories.main.environmentFile = "/nix/store/env"; }', 'repositories.main.environmentFile', `null or ${secret}`],
+]
+
+// [what is wrong, value of atelier.backup, the text]
+const texts: [string, string, string][] = [
+  ['an unknown option', '{ serivces = { }; }', "The option `atelier.backup.serivces' does not exist."],
+  [
+    'an unknown option of a service',
+    '{ services.n = { paths = [ "/n" ]; pathz = [ ]; }; }',
+    "The option `atelier.backup.services.n.pathz' does not exist.",
+  ],
+  ["a host of one's own", '{ host = "other"; }', "The option `atelier.backup.host' is read-only, but it's set multiple times."],
+  ['another version', '{ version = 1; }', "The option `atelier.backup.version' is read-only, but it's set multiple times."],
+]
+
+// What types can't see. [what is wrong, value of atelier.backup, the assertion, whether the CLI's loader must refuse it too]
+const assertions: [string, string, string, 'loader too' | 'Nix only'][] = [
+  [
+    'a bad name',
+    '{ services."a b".paths = [ "/a" ]; }',
+    'atelier.backup.services."a b": the name must match ^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$',
+    'loader too',
+  ],
+  [
+    'a bad name of a repository',
+    '{ repositories."a/b" = { }; }',
+    'atelier.backup.repositories."a/b": the name must match ^[A-Za-z0-9_][A-Za-z0-9_-]{0,62}$',
+    'loader too',
+  ],
+  [
+    'a name that climbs',
+    '{ services."a..b".paths = [ "/a" ]; }',
+    'atelier.backup.services."a..b": a service\'s name must not contain ".."',
+    'loader too',
+  ],
+  ['one path twice', '{ services.a.paths = [ "/a" "/a" ]; }', 'atelier.backup.services.a.paths: stands there more than once: /a', 'loader too'],
+  [
+    'too many tags',
+    '{ services.a = { paths = [ "/a" ]; tags = builtins.genList (i: "t" + toString i) 101; }; }',
+    'atelier.backup.services.a.tags: takes at most 100',
+    'loader too',
+  ],
+  [
+    'nothing to back up',
+    '{ services.a = { }; }',
+    'atelier.backup.services.a: nothing to back up; write paths, sqlite or postgres, or enable = false',
+    'loader too',
+  ],
+  [
+    'an unknown repository',
+    '{ services.a = { paths = [ "/a" ]; repository = "offsite"; }; }',
+    'atelier.backup.services.a.repository: no repository `offsite` is declared; write atelier.backup.repositories.offsite, or name one of `main`',
+    'loader too',
+  ],
+  [
+    'an unknown service to wait for',
+    '{ services.a = { paths = [ "/a" ]; restoreAfter = [ "b" ]; }; }',
+    'atelier.backup.services.a.restoreAfter: no service `b` is declared; declare atelier.backup.services.b, or take the name out',
+    'loader too',
+  ],
+  [
+    'a circle',
+    '{ services = { a = { paths = [ "/a" ]; restoreAfter = [ "b" ]; }; b = { paths = [ "/b" ]; restoreAfter = [ "c" ]; }; c = { paths = [ "/c" ]; restoreAfter = [ "b" ]; }; }; }',
+    'atelier.backup.services: restoreAfter goes round in a circle: b after c after b; take one of them out',
+    'loader too',
+  ],
+  [
+    'a service that waits for itself',
+    '{ services.a = { paths = [ "/a" ]; restoreAfter = [ "a" ]; }; }',
+    'atelier.backup.services: restoreAfter goes round in a circle: a after a; take one of them out',
+    'loader too',
+  ],
+  [
+    'the whole host',
+    '{ services.a.paths = [ "/" ]; }',
+    'atelier.backup.services.a.paths: "/" is the whole host, not the data of a service',
+    'loader too',
+  ],
+  [
+    'a path that climbs',
+    '{ services.a.sqlite = [ "/a/../b" ]; }',
+    'atelier.backup.services.a.sqlite: `/a/../b` must not go through "." or ".."',
+    'loader too',
+  ],
+  [
+    'a path of two services',
+    '{ services = { a.paths = [ "/x" ]; b.paths = [ "/x/" ]; }; }',
+    "/x belongs to the services `a`, `b`: a restore of one would replace the others' data; leave it to one of them",
+    'loader too',
+  ],
+  [
+    "a path inside another service's",
+    '{ services = { a.paths = [ "/x" ]; b = { enable = false; sqlite = [ "/x/y/db" ]; }; }; }',
+    "atelier.backup.services.b.sqlite: `/x/y/db` is inside `/x` of the service `a`, whose restore would replace b's data; leave it to one of them",
+    'loader too',
+  ],
+  [
+    'a PostgreSQL database of two services',
+    '{ services = { a.postgres = [ "x" ]; b.postgres = [ "x" ]; }; }',
+    "the PostgreSQL database `x` belongs to the services `a`, `b`: a restore of one would replace the others' data; leave it to one of them",
+    'loader too',
+  ],
+  [
+    'a tag of ours',
+    '{ services.a = { paths = [ "/a" ]; tags = [ "service:b" ]; }; }',
+    'atelier.backup.services.a.tags: `service:b` is a tag that atelier-backup sets itself; take it out',
+    'loader too',
+  ],
+  [
+    'a former name that is in use',
+    '{ services = { a = { paths = [ "/a" ]; formerNames = [ "b" ]; }; b.paths = [ "/b" ]; }; }',
+    'atelier.backup.services: `b` is a name or former name of `a`, `b`; leave it to one of them',
+    'loader too',
+  ],
+  [
+    'a password in the open',
+    '{ repositories.main.repository = "rest:https://me:secret@example.org/"; }',
+    'atelier.backup.repositories.main.repository: holds a password that everyone on this host can read; put the location into a file and name that as repositoryFile',
+    'loader too',
+  ],
+]
+
+describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {
+  test.each(types)('%s names the option and the type that it takes', async (_, config, where, type) => {
+    expect(await errorOf(lib, config)).toMatch(`A definition for option \`atelier.backup.${where}' is not of type \`${type}'.`)
+  })
+
+  test.each(texts)('%s is refused', async (_, config, text) => {
+    expect(await errorOf(lib, config)).toContain(text)
+  })
+
+  test('a secret is never shown to the store, and the value that stands there is named with its file', async () => {
+    const text = await errorOf(lib, '{ repositories.main.passwordFile = "/nix/store/password"; }')
+    expect(text).toContain('Definition values: - In `/etc/nixos/configuration.nix\': "/nix/store/password"')
+  })
+
+  test.each(assertions)('%s is refused at the rebuild, and so by the loader', async (_, config, text, by) => {
+    const { assertions, manifest } = await host(lib, `[ { atelier.backup = ${config}; } { atelier.backup.enable = true; } ]`)
+    expect(assertions).toContain(text)
+    if (by === 'loader too') expect(() => readManifest(JSON.stringify(manifest), 'manifest.json')).toThrow()
+  })
+
+  test('several faults are all told at once', async () => {
+    const { assertions } = await host(
+      lib,
+      '[ { atelier.backup = { enable = true; services = { a = { repository = "x"; }; b.paths = [ "/" ]; }; }; } ]',
+    )
+    expect(assertions).toHaveLength(3)
+  })
+
+  test('a unit that nixpkgs would make too is refused', async () => {
+    const { assertions } = await host(
+      lib,
+      '[ { atelier.backup = { enable = true; services.notes.paths = [ "/n" ]; }; services.restic.backups.notes = { }; } ]',
+    )
+    expect(assertions).toEqual([
+      'atelier.backup.services.notes and services.restic.backups.notes both make restic-backups-notes.service; remove services.restic.backups.notes (its snapshots stay restorable), or rename one',
+    ])
+  })
+
+  test('a host without a name is refused', async () => {
+    const modules = '[ { atelier.backup.enable = true; networking.hostName = ""; } ]'
+    expect(await evaluate(`(import ./test/nix/nixos.nix { lib = import ${lib}; modules = ${modules}; }).assertions`)).toEqual([
+      "networking.hostName is empty: snapshots are kept under the host's name; set it",
+    ])
+  })
+
+  test("units that the configuration doesn't declare are warned of, those that it declares are not", async () => {
+    const { warnings } = await host(
+      lib,
+      `[ {
+        atelier.backup = { enable = true; services = {
+          notes.paths = [ "/a" ];
+          known.paths = [ "/b" ];
+          worker = { paths = [ "/c" ]; units = [ "worker@1.service" "worker.socket" "mnt-x.mount" "gone.timer" ]; };
+          none = { paths = [ "/d" ]; units = [ ]; };
+          off = { paths = [ "/e" ]; enable = false; };
+        }; };
+        systemd.services.known = { };
+        systemd.services."worker@" = { };
+        systemd.sockets.worker = { };
+      } ]`,
+    )
+    const told = (name: string, unit: string) =>
+      `atelier.backup.services.${name}.units: this configuration declares no \`${unit}\`; write the units that use the data (an empty list if none does), or restores in place are refused`
+    expect(warnings).toEqual([told('notes', 'notes.service'), told('worker', 'gone.timer')])
+  })
+
+  test('data on a tmpfs is warned of, unless something else is mounted over it', async () => {
+    const { warnings } = await host(
+      lib,
+      `[ {
+        atelier.backup = { enable = true; services.n = { units = [ ]; paths = [ "/var/lib/kept" "/var/lib/lost" ]; sqlite = [ "/run/n/db" ]; }; };
+        fileSystems = { "/".fsType = "tmpfs"; "/var/lib/kept".fsType = "none"; };
+      } ]`,
+    )
+    expect(warnings).toEqual([
+      'atelier.backup.services.n: /var/lib/lost, /run/n/db lies on a tmpfs and is gone after a reboot; name the folder where the data is kept',
+    ])
+  })
+})
