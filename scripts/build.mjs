@@ -1,6 +1,6 @@
 // Bundle src/cli.ts and the npm packages it uses: an entry, and chunks that are loaded when a command needs them.
 // Usage: node scripts/build.mjs [FOLDER]   (default: dist)
-import { chmod, readFile, rm } from 'node:fs/promises'
+import { chmod, readFile, rm, writeFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
@@ -28,4 +28,6 @@ await build({
   banner: { js: "import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);" },
   logLevel: 'warning',
 })
-await chmod(resolve(outdir, 'atelier-backup.mjs'), 0o755)
+const entry = resolve(outdir, 'atelier-backup.mjs')
+await writeFile(entry, `#!/usr/bin/env node\n${await readFile(entry, 'utf8')}`)
+await chmod(entry, 0o755)
