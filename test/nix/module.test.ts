@@ -1,0 +1,158 @@
+// What a declaration becomes: manifest, units, timers.
+import { describe, expect, test } from 'vitest'
+import { readManifest } from '../../src/manifest/load.ts'
+import { evaluate, hasNix, host, libs } from './nix.ts'
+
+describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {
+  const backup = (config: string, more = '') => host(lib, `[ { atelier.backup = { enable = true; ${config} }; ${more} } ]`)
+
+  test('the manifest holds every field of every service, disabled ones too, and is what the loader makes of it', async () => {
+    const { manifest } = await backup('services = { notes.paths = [ "/var/lib/notes" ]; off = { enable = false; }; };')
+    expect({ ...readManifest(JSON.stringify(manifest), 'manifest.json') }).toMatchObject(manifest)
+    expect(manifest).toMatchObject({
+      version: 2,
+      host: 'nixos',
+      services: { notes: { paths: ['/var/lib/notes'], preBackup: null }, off: { enable: false } },
+    })
+  })
+
+  test("nothing is made where the module isn't enabled", async () => {
+    const r = `(import ./test/nix/nixos.nix { lib = import ${lib}; modules = [ { atelier.backup.services.a.paths = [ "/a" ]; } ]; }).config`
+    expect(await evaluate(`let c = ${r}; in [ c.systemd.services c.systemd.timers c.environment c.assertions ]`)).toEqual([
+      {},
+      {},
+      { etc: {}, systemPackages: [] },
+      [],
+    ])
+  })
+
+  test('adding a repository keeps main', async () => {
+    const { manifest } = await backup('repositories.offsite.repository = "rclone:store:x";')
+    expect(manifest.repositories).toMatchObject({
+      main: { repository: null, repositoryFile: '/run/agenix/restic/repo', passwordFile: '/run/agenix/restic/password' },
+      offsite: { repository: 'rclone:store:x' },
+    })
+  })
+
+  test("a service's own retention and schedule leave the other fields to the host", async () => {
+    const { manifest, units } = await backup(
+      'retention.daily = 14; schedule.persistent = false; services.a = { paths = [ "/a" ]; retention.daily = 30; schedule.onCalendar = "hourly"; };',
+    )
+    expect(manifest.retention).toEqual({ last: 3, daily: 14, weekly: 5, monthly: 12 })
+    expect(manifest.services.a?.retention).toEqual({ last: null, daily: 30, weekly: null, monthly: null })
+    expect(units.timers['restic-backups-a']).toEqual({
+      wantedBy: ['timers.target'],
+      timerConfig: { OnCalendar: 'hourly', RandomizedDelaySec: '2h', Persistent: false },
+    })
+  })
+
+  test('existing declarations evaluate unchanged', async () => {
+    const declaration = { paths: ['/srv/my'], exclude: ['*.log'], tags: ['x'], preBackup: 'a\nb\n', postBackup: '' }
+    const { manifest, assertions } = await backup(`services.my_app = builtins.fromJSON ''${JSON.stringify(declaration)}'';`)
+    expect(assertions).toEqual([])
+    expect(manifest.services.my_app).toMatchObject(declaration)
+  })
+
+  test('definitions of several modules are merged, and mkForce wins', async () => {
+    const { manifest } = await host(
+      lib,
+      `[
+        { atelier.backup = { enable = true; services.a = { paths = [ "/a" ]; tags = [ "x" ]; }; } ; }
+        ({ lib, ... }: { atelier.backup.services.a = { paths = [ "/b" ]; tags = lib.mkForce [ "y" ]; preBackup = lib.mkIf false "no"; }; })
+      ]`,
+    )
+    expect(manifest.services.a?.paths).toHaveLength(2)
+    expect(manifest.services.a).toMatchObject({ tags: ['y'], preBackup: null })
+  })
+
+  test('a unit and a timer for each enabled service, and none for a disabled one', async () => {
+    const { units } = await backup('services = { a.paths = [ "/a" ]; "b.c_D".sqlite = [ "/b" ]; off = { enable = false; paths = [ "/o" ]; }; };')
+    const names = ['restic-backups-a', 'restic-backups-b.c_D', 'restic-prune']
+    expect([Object.keys(units.services), Object.keys(units.timers)]).toEqual([names, names])
+  })
+
+  test('a unit runs the CLI once, cleans up after it, and takes partial for success', async () => {
+    const { units } = await backup('services.a.paths = [ "/a" ];')
+    const { serviceConfig, ...unit } = units.services['restic-backups-a'] ?? expect.fail()
+    expect(serviceConfig).toMatchObject({
+      Type: 'oneshot',
+      ExecStart: expect.stringMatching(/^\/nix\/store\/\S+\/bin\/atelier-backup run a$/),
+      ExecStopPost: expect.stringMatching(/^\/nix\/store\/\S+\/bin\/atelier-backup run --cleanup a$/),
+      SuccessExitStatus: 3,
+      StateDirectory: 'atelier-backup',
+      StateDirectoryMode: '0700',
+      CacheDirectory: 'atelier-backup',
+      IOSchedulingClass: 'idle',
+    })
+    expect(unit).toMatchObject({ restartIfChanged: false, wants: ['network-online.target'] })
+    expect(unit.after).toEqual(['network-online.target', 'agenix-install-secrets.service', 'sops-install-secrets.service'])
+  })
+
+  test('timeouts can be set for each unit', async () => {
+    const { units } = await backup('services.a.paths = [ "/a" ];', 'systemd.services.restic-backups-a.serviceConfig.TimeoutStartSec = "3h";')
+    expect(units.services['restic-backups-a']?.serviceConfig).toMatchObject({ TimeoutStartSec: '3h', TimeoutStopSec: '10min', Type: 'oneshot' })
+    expect(units.services['restic-prune']?.serviceConfig).toMatchObject({ TimeoutStartSec: 'infinity' })
+  })
+
+  test('what must be mounted before: the data, and a repository that is a folder of this host', async () => {
+    const { units } = await backup(`
+      repositories.disk.repository = "local:/mnt/50% full";
+      services.a = { paths = [ "/srv/a b" ]; sqlite = [ "/var/db" ]; repository = "disk"; };
+      services.b = { paths = [ "/q\\"uote" "/z" ]; };`)
+    const mounts = (name: string) => units.services[name]?.unitConfig.RequiresMountsFor
+    expect(mounts('restic-backups-a')).toEqual(['"/srv/a b"', '"/var/db"', '"/mnt/50%% full"'])
+    expect(mounts('restic-backups-b')).toEqual(['"/z"'])
+    expect(mounts('restic-prune-disk')).toEqual(['"/mnt/50%% full"'])
+  })
+
+  test('each repository is pruned weekly; main only if it is used', async () => {
+    const { units } = await backup('repositories.disk.repository = "/mnt"; services.a = { paths = [ "/a" ]; repository = "disk"; };')
+    expect(units.services['restic-prune-disk']?.serviceConfig.ExecStart).toMatch(/ prune --repository disk$/)
+    expect(units.services).not.toHaveProperty('restic-prune')
+    expect(units.timers['restic-prune-disk']?.timerConfig).toEqual({ OnCalendar: 'Sun 05:00', RandomizedDelaySec: '1h', Persistent: true })
+  })
+
+  test("the host's PostgreSQL is there for services that declare databases", async () => {
+    const { units } = await backup(
+      'services = { a.postgres = [ "a" ]; b.paths = [ "/b" ]; };',
+      'services.postgresql = { enable = true; package = "/nix/store/p-postgresql"; };',
+    )
+    expect(units.services['restic-backups-a']?.path).toEqual(['/nix/store/p-postgresql', '/run/current-system/sw'])
+    expect(units.services['restic-backups-b']?.path).toEqual(['/run/current-system/sw'])
+  })
+
+  test("agenix's secrets are found where the host has them put", async () => {
+    const { manifest } = await backup(
+      'repositories.other.passwordFile = "/root/password";',
+      'age.secrets = { "restic/repo".path = "/run/a/repo"; "restic/password".path = "/run/a/password"; };',
+    )
+    expect(manifest.repositories.main).toMatchObject({
+      repositoryFile: '/run/a/repo',
+      passwordFile: '/run/a/password',
+      environmentFile: '/run/agenix/restic/env',
+    })
+    expect(manifest.repositories.other).toMatchObject({ repositoryFile: '/run/a/repo', passwordFile: '/root/password' })
+  })
+
+  test('200 services evaluate in twice the time of none and half a second', async () => {
+    const seconds = async (count: number) => {
+      const services = `lib.listToAttrs (map (i: { name = "s\${toString i}"; value = { paths = [ "/var/lib/s\${toString i}" ]; sqlite = [ "/var/lib/s\${toString i}/db" ]; }; }) (lib.range 1 ${count}))`
+      const begin = performance.now()
+      await host(lib, `[ ({ lib, ... }: { atelier.backup = { enable = true; services = ${services}; }; }) ]`)
+      return (performance.now() - begin) / 1000
+    }
+    await seconds(0)
+    const none = await seconds(0)
+    expect(await seconds(200)).toBeLessThan(2 * none + 0.5)
+  })
+})
+
+// The stand-in is only worth something while it says what the real one says.
+if (libs.length > 1) {
+  describe("the stand-in and nixpkgs' lib give the same", () => {
+    test.each(['nix/examples/small.nix', 'nix/examples/twenty-services.nix'])('%s', async (file) => {
+      const [standIn, real] = await Promise.all(libs.map(([, lib]) => host(lib, `[ ./${file} ]`)))
+      expect(standIn).toEqual(real)
+    })
+  })
+}
