@@ -14,7 +14,7 @@ export async function loadedBy(args: string[]): Promise<string[]> {
     const scripts = readdirSync(folder).flatMap((file) => JSON.parse(readFileSync(join(folder, file), 'utf8')).result as { url: string }[])
     const chunks = scripts.filter(({ url }) => url.startsWith('file:')).map(({ url }) => readFileSync(fileURLToPath(url), 'utf8'))
     // esbuild heads each module with its path.
-    return chunks.flatMap((chunk) => [...chunk.matchAll(/^\/\/ (?:node_modules\/)?(\S+)$/gm)].map(([, module = '']) => module))
+    return chunks.flatMap((chunk) => [...chunk.matchAll(/^\/\/ (?:\S*node_modules\/)?(\S+)$/gm)].map(([, module = '']) => module))
   } finally {
     rmSync(folder, { recursive: true })
   }
