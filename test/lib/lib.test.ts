@@ -1,6 +1,18 @@
 // The tools that other tests stand on: a comparison that sees differences, a terminal that shows what a person sees.
 import { execFileSync } from 'node:child_process'
-import { appendFileSync, chmodSync, chownSync, linkSync, mkdirSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  chmodSync,
+  chownSync,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { expect, test } from 'vitest'
 import { has, isRoot } from './needs.ts'
 import { keys, terminal } from './terminal.ts'
@@ -13,6 +25,15 @@ test('restic brings a hostile tree back as it was', async (t) => {
   expect((await w.restic(['backup', '--host', 'testhost', w.path('data')])).exit).toBe(0)
   expect((await w.restic(['restore', 'latest', '--target', w.path('back')])).exit).toBe(0)
   expect(fingerprint(w.path('back', w.path('data')))).toEqual(fingerprint(w.path('data')))
+})
+
+test('the CLI runs in a world, piped and at a terminal', async (t) => {
+  const w = await world(t)
+  const { version } = JSON.parse(readFileSync('package.json', 'utf8'))
+  expect(await w.cli(['--version'])).toMatchObject({ exit: 0, stdout: `${version}\n`, stderr: '' })
+  const terminal = w.terminal(['--version'])
+  expect(await terminal.exit).toBe(0)
+  expect(terminal.screen()).toBe(version)
 })
 
 test.skipIf(!has('setfattr'))('extended attributes are compared', async (t) => {
