@@ -83,9 +83,11 @@ let
       type = typeOf at p0;
       description = p.description or (throw "schema ${at}: no description");
     }
-    // optionalAttrs (p ? default) { default = defaultOf p; defaultText = lib.literalExpression (lib.generators.toPretty { multiline = false; } p.default); }
-    // optionalAttrs (p ? examples) { example = head p.examples; }
+    // optionalAttrs (p ? default) { default = defaultOf p; defaultText = text p.default; }
+    // optionalAttrs (p ? examples) { example = text (head p.examples); }
     // optionalAttrs (p.readOnly or false) ({ readOnly = true; } // optionalAttrs (p ? const) { default = p.const; }));
+
+  text = value: lib.literalExpression (lib.generators.toPretty { multiline = false; } value);
 in
 {
   inherit deref regex;

@@ -7,7 +7,7 @@ export const hasNix = has('nix-instantiate')
 
 /** Our stand-in, and nixpkgs' own lib where NIXPKGS_LIB names it: [what runs, a Nix expression]. */
 export const libs: [string, string][] = [
-  [process.env.NIXPKGS_LIB ? 'the stand-in lib' : 'the stand-in lib (NIXPKGS_LIB names no real one)', resolve('test/nix/stand-in-lib.nix')],
+  [process.env.NIXPKGS_LIB ? 'the stand-in lib' : 'the stand-in lib (NIXPKGS_LIB names no real one)', resolve('test/nix/nixpkgs/lib.nix')],
 ]
 if (process.env.NIXPKGS_LIB) libs.push(["nixpkgs' lib", resolve(process.env.NIXPKGS_LIB)])
 

@@ -1,5 +1,5 @@
 # Light stand-ins for the parts of NixOS that the module reads and writes, and what a configuration gives with them.
-# lib: nixpkgs' own, or stand-in-lib.nix. modules: the configuration.
+# lib: nixpkgs' own, or nixpkgs/lib.nix. modules: the configuration.
 { lib, modules ? [ ] }:
 let
   inherit (lib) mkOption types;

@@ -58,7 +58,7 @@ let
       if option._type or "" == "option" then mergeOption at option (below name defs) else build at null option (below name defs)) options;
 
   normal = module:
-    (if module ? config || module ? options then { options = { }; config = { }; } // module else { options = { }; config = removeAttrs module [ "_file" ]; })
+    { options = { }; } // (if module ? config || module ? options then { config = { }; } // module else { config = removeAttrs module [ "_file" "imports" ]; imports = module.imports or [ ]; })
     // optionalAttrs (module ? _file) { file = module._file; };
 
   # ---- types -------------------------------------------------------------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ let
       getSubOptions = prefix: t.getSubOptions (prefix ++ [ "<name>" ]); };
     lazyAttrsOf = types.attrsOf;
     submodule = { options, freeformType ? null }: mkType { description = if freeformType == null then "submodule" else "open submodule of ${phrase [ "noun" "composite" ] freeformType}";
-      descriptionClass = if freeformType == null then "noun" else "composite"; check = isAttrs; empty = build [ ] freeformType options [ ]; merge = loc: build loc freeformType options;
+      descriptionClass = null; check = isAttrs; empty = build [ ] freeformType options [ ]; merge = loc: build loc freeformType options;
       getSubOptions = prefix: named prefix options // optionalAttrs (freeformType != null) { _freeformOptions = freeformType.getSubOptions prefix; }; };
   };
 
@@ -103,6 +103,10 @@ let
     inherit (builtins) all any attrNames attrValues concatLists concatMap elem filter getAttr hasAttr head length listToAttrs mapAttrs stringLength tail;
     inherit types;
     options = { inherit showOption; };
+    fetchers.proxyImpureEnvVars = [ ];
+    fileset = { unions = files: files; toSource = { root, fileset }: assert all builtins.pathExists fileset; root; };
+    licenses.mit = { };
+    platforms.linux = [ "x86_64-linux" "aarch64-linux" ];
     lists.findFirstIndex = p: default: l: (foldl' (acc: x: if acc.found || p x then acc // { found = true; } else { found = false; i = acc.i + 1; }) { found = false; i = 0; } l).i;
     strings.escapeNixIdentifier = s: if match "[a-zA-Z_][a-zA-Z0-9_'-]*" s != null then s else toJSON s;
     generators.toPretty = _: pretty;
@@ -111,6 +115,9 @@ let
     concatMapStringsSep = sep: f: l: concatStringsSep sep (map f l);
     concatStringsSep = concatStringsSep;
     count = p: l: length (filter p l);
+    assertMsg = condition: message: condition || throw message;
+    importJSON = file: builtins.fromJSON (builtins.readFile file);
+    makeBinPath = lib.concatMapStringsSep ":" (p: "${p}/bin");
     drop = n: l: genList (i: elemAt l (i + n)) (lib.max 0 (length l - n));
     filterAttrs = p: s: removeAttrs s (filter (n: !p n s.${n}) (attrNames s));
     genAttrs = names: f: listToAttrs (map (n: lib.nameValuePair n (f n)) names);
@@ -155,9 +162,13 @@ let
     evalModules = { modules }:
       let
         load = module:
-          let content = if isPath module then import module else module; in
-          { file = if isPath module then toString module else "<unknown-file>"; } // normal (if isFunction content then content { inherit lib config; inherit (arguments) pkgs; } else content);
-        called = map load modules;
+          let
+            content = if isPath module then import module else module;
+            loaded = { file = if isPath module then toString module else "<unknown-file>"; } // normal (if isFunction content then content { inherit lib config; inherit (arguments) pkgs; } else content);
+          in
+          [ loaded ] ++ concatMap load (loaded.imports or [ ]);
+        # A file that is imported twice counts once.
+        called = foldl' (acc: module: if any (other: other.file == module.file && module.file != "<unknown-file>" && !module ? _file) acc then acc else acc ++ [ module ]) [ ] (concatMap load modules);
         arguments = foldl' (acc: module: acc // module._module.args or { } // module.config._module.args or { }) { } (filter isAttrs modules);
         options = foldl' lib.recursiveUpdate { } (map (module: module.options) called);
         config = build [ ] null options (map (module: { inherit (module) file; value = if module.config ? _module then removeAttrs module.config [ "_module" ] else module.config; }) called);

@@ -1,0 +1,31 @@
+# What `nix flake check` builds: the package, the examples' manifests against the schema and the CLI's own loader, the option reference, a virtual machine.
+{ pkgs, lib, package }:
+let
+  # NixOS needn't be there to know what a declaration becomes.
+  evaluate = modules: import ../test/nix/nixos.nix { inherit lib modules; };
+  examples = [ "small" "twenty-services" ];
+
+  manifestOf = name:
+    let host = evaluate [ ./examples/${name + ".nix"} ]; in
+    assert lib.assertMsg (host.assertions == [ ]) "nix/examples/${name}.nix: ${lib.concatStringsSep "\n" host.assertions}";
+    pkgs.writeText "${name}.json" host.config.environment.etc."atelier/backup-manifest.json".text;
+
+  checkManifest = name: pkgs.runCommand "manifest-${name}" { nativeBuildInputs = [ package pkgs.check-jsonschema ]; } ''
+    check-jsonschema --schemafile ${../schema/backup-manifest.schema.json} ${manifestOf name}
+    # The loader reads it, and then finds that nothing was backed up yet.
+    atelier-backup --manifest ${manifestOf name} --state-dir $TMPDIR/state status --local --json > status.json || [ $? = 4 ]
+    grep -q '"services"' status.json
+    touch $out
+  '';
+
+  reference = pkgs.writeText "options.md" (import ./options-doc.nix { inherit lib; inherit (evaluate [ ]) options; });
+in
+{
+  inherit package;
+  options = pkgs.runCommand "options-are-fresh" { } ''
+    diff -u ${./options.md} ${reference} || { echo 'nix/options.md is stale: run scripts/docs/options'; exit 1; }
+    touch $out
+  '';
+}
+// lib.listToAttrs (map (name: lib.nameValuePair "manifest-${name}" (checkManifest name)) examples)
+// lib.optionalAttrs (pkgs ? testers) { vm = pkgs.testers.runNixOSTest (import ./vm-test.nix { inherit package; }); }

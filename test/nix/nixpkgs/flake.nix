@@ -1,0 +1,27 @@
+# Takes nixpkgs' place, so that `nix flake check --no-build` evaluates our flake without a network. Its packages have names and no content.
+{
+  outputs = { self }:
+    let
+      lib = import ./lib.nix;
+      packagesOf = system:
+        let
+          make = given: derivation { inherit system; name = given.name or "${given.pname}-${given.version}"; builder = "/bin/sh"; args = map toString (lib.attrValues (removeAttrs given [ "meta" ])); } // { meta = given.meta or { }; };
+          named = name: make { inherit name; meta.mainProgram = name; };
+        in
+        lib.genAttrs [ "attr" "bash" "cacert" "check-jsonschema" "coreutils" "esbuild" "makeWrapper" "nix" "nixfmt-tree" "nodejs" "openssh" "rclone" "restic" "sqlite" "systemd" "util-linux" "versionCheckHook" ] named
+        // {
+          inherit lib;
+          stdenv.hostPlatform = { inherit system; };
+          stdenvNoCC.mkDerivation = make;
+          mkShellNoCC = { packages }: make { name = "shell"; inherit packages; };
+          writeText = name: text: make { inherit name text; };
+          runCommand = name: given: script: make { inherit name script; };
+          testers.runNixOSTest = test: make { inherit (test) name testScript; };
+          callPackage = file: given: let package = import file; in package (builtins.intersectAttrs (builtins.functionArgs package) (packagesOf system) // given);
+        };
+    in
+    {
+      inherit lib;
+      legacyPackages = lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] packagesOf;
+    };
+}
