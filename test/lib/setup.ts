@@ -12,5 +12,5 @@ export default function setup(): () => void {
   // What doesn't build fails the tests that start the CLI, and no others.
   spawnSync('node', ['scripts/build.mjs', outdir], { stdio: ['ignore', 'ignore', 'inherit'] })
   process.env.ATELIER_TEST_CLI = `${outdir}/atelier-backup.mjs`
-  return () => rmSync(outdir, { recursive: true })
+  return () => rmSync(outdir, { recursive: true, force: true })
 }
