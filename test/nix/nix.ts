@@ -52,7 +52,8 @@ export async function errorOf(lib: string, config: string): Promise<string> {
   }
 }
 
-export function nix(argv: string[], env: Record<string, string> = {}) {
-  const { PATH = '', HOME = '/root' } = process.env
-  return run(argv, { cwd: resolve('.'), env: { PATH, HOME, LANG: 'C.UTF-8', ...env } })
+export function nix(argv: string[], env: Record<string, string | undefined> = {}) {
+  const { PATH, HOME } = process.env
+  const given = Object.entries({ PATH, HOME, LANG: 'C.UTF-8', ...env }).filter((entry): entry is [string, string] => entry[1] !== undefined)
+  return run(argv, { cwd: resolve('.'), env: Object.fromEntries(given) })
 }

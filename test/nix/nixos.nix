@@ -24,7 +24,7 @@ let
     };
   };
   package = { type = "derivation"; name = "atelier-backup"; outPath = "/nix/store/00000000000000000000000000000000-atelier-backup"; meta.mainProgram = "atelier-backup"; };
-  evaluated = lib.evalModules { modules = [ nixos ../../nix/module.nix { _module.args.pkgs.atelier-backup = package; } ] ++ modules; };
+  evaluated = lib.evalModules { modules = [ nixos ../../nix/module.nix { _module.args.pkgs = { atelier-backup = package; sqlite = package; }; } ] ++ modules; };
 in
 {
   inherit (evaluated) options config;

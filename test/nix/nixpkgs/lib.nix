@@ -74,7 +74,7 @@ let
     str = mkType { description = "string"; check = isString; };
     bool = mkType { description = "boolean"; check = isBool; };
     package = mkType { description = "package"; check = v: isAttrs v && v.type or "" == "derivation"; };
-    enum = values: mkType { description = "${optionalString (length values > 1) "one of "}${lib.concatMapStringsSep ", " showValue values}"; descriptionClass = "conjunction"; check = v: elem v values; };
+    enum = values: mkType { description = if length values == 1 then "value ${showValue (head values)} (singular enum)" else "one of ${lib.concatMapStringsSep ", " showValue values}"; descriptionClass = "conjunction"; check = v: elem v values; };
     ints.between = low: high: mkType { description = "integer between ${toString low} and ${toString high} (both inclusive)"; check = v: isInt v && v >= low && v <= high; };
     addCheck = t: check: t // { check = v: t.check v && check v; };
     nullOr = t: mkType { description = "null or ${phrase [ "noun" "conjunction" ] t}"; descriptionClass = "conjunction"; check = v: v == null || t.check v;
