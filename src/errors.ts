@@ -1,4 +1,5 @@
 // Every failure a user can meet: a fixed code, one clear line, an exit code.
+import { oneLine } from './text.ts'
 
 /** Exit code of each error code; a code that isn't named here is new and exits 1. Source: "Exit codes" in atelier-backup(1). */
 const exits = {
@@ -37,11 +38,6 @@ export function asFailure(error: unknown): Failure {
   const name = error instanceof Error ? error.name : ''
   if (name === 'AbortError' || name === 'ExitPromptError') return new Failure('interrupted', 'interrupted', { cause: error })
   return new Failure(systemCode(error) ?? 'failed', oneLine(error instanceof Error ? error.message : String(error)), { cause: error })
-}
-
-/** The text on one line, as an error's message must be. */
-export function oneLine(text: string): string {
-  return text.trim().replaceAll(/\s*\n\s*/g, '; ')
 }
 
 const systemCodes: Record<string, string> = { ENOSPC: 'disk-full', EDQUOT: 'disk-full', EROFS: 'read-only' }

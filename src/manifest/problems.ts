@@ -1,6 +1,7 @@
 // What is wrong with a manifest, in words: place, what stands there, what was expected.
 import type { $ZodIssue } from 'zod/v4/core'
 import { Failure } from '../errors.ts'
+import { printable } from '../text.ts'
 import { nearest } from './nearest.ts'
 
 export type Place = readonly PropertyKey[]
@@ -38,11 +39,6 @@ export function placeName(place: Place): string {
 export function shown(value: unknown): string {
   const text = printable((JSON.stringify(value) ?? String(value)).replaceAll(/\/\/[^"\s]*@/g, '//***@'))
   return text.length > 60 ? `${text.slice(0, 59).replace(/[\uD800-\uDBFF]$/, '')}…` : text
-}
-
-/** Control characters, and those that reorder or hide text, escaped. */
-export function printable(text: string): string {
-  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`)
 }
 
 /** `, did you mean "notes"?`, or nothing. */

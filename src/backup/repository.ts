@@ -1,0 +1,99 @@
+// Is it still our repository? Made once, pinned by its id, never made anew.
+import { dirname } from 'node:path'
+import type { Path } from '../core.ts'
+import { Failure } from '../errors.ts'
+import { lstatIfThere } from '../host/files.ts'
+import { missingMount } from '../host/mounts.ts'
+import type { BackupRequest, BackupSummary, CallOptions, Restic } from '../restic/types.ts'
+import { type Site, serviceOf } from '../site.ts'
+import { fromElsewhere, snapshotsOf } from '../snapshots/select.ts'
+import type { RunRecord } from '../state/record.gen.ts'
+import { pinnedRepository } from '../state/records.ts'
+
+/** What must be known before a backup. `parent` is set in the steady state, in which no other call than the backup itself is needed. */
+export interface Standing {
+  repositoryId: string
+  parent: string | null
+  unadopted: boolean
+}
+
+/**
+ * Settles where a service stands before its backup: in the steady state from the record alone, else by asking the repository.
+ * @throws Failure `other-repository`, `no-repository` and restic's own
+ */
+export async function settle(site: Site, name: string, record: RunRecord, install: string, call: CallOptions): Promise<Standing> {
+  const service = serviceOf(site, name)
+  const restic = site.restic(service.repository)
+  const pinned = await pinnedRepository(site.state, service.repository)
+  const last = record.lastSnapshot
+  if (record.origin && last && last.repositoryId === pinned) return { repositoryId: last.repositoryId, parent: last.id, unadopted: false }
+  const repositoryId = await identify(site, service.repository, pinned, call)
+  if (record.origin) return { repositoryId, parent: null, unadopted: false }
+  const subject = { name, service, host: site.manifest.host, origin: null, install }
+  const elsewhere = fromElsewhere(snapshotsOf(await restic.snapshots(call), subject), install)
+  return { repositoryId, parent: null, unadopted: elsewhere.length > 0 }
+}
+
+/**
+ * Saves, and proves in the same call that the repository is the one we know: it must hold the parent.
+ * @throws Failure `other-repository`
+ */
+export async function save(restic: Restic, standing: Standing, request: BackupRequest): Promise<BackupSummary> {
+  if (standing.parent === null) return restic.backup(request)
+  try {
+    return await restic.backup({ ...request, parent: standing.parent })
+  } catch (error) {
+    if (!(error instanceof Failure) || error.code !== 'parent-missing') throw error
+    // Forgotten by somebody else, or another repository: its id tells.
+    requireSame(restic.name, await restic.repositoryId(request), standing.repositoryId)
+    return restic.backup(request)
+  }
+}
+
+async function identify(site: Site, name: string, pinned: string | null, call: CallOptions): Promise<string> {
+  const restic = site.restic(name)
+  try {
+    const id = await restic.repositoryId(call)
+    requireSame(name, id, pinned)
+    return id
+  } catch (error) {
+    if (!(error instanceof Failure) || error.code !== 'no-repository') throw error
+    if (pinned !== null)
+      throw new Failure(
+        'no-repository',
+        `repository ${name} (${await restic.location()}) was there and has vanished: nothing is created in its place. Bring it back, or, if it is gone for good: atelier-backup adopt --repository ${name}`,
+      )
+    if (!site.manifest.repositories[name]?.initialize) throw error
+    await requirePlace(await restic.location())
+    // Two services that start together: the one that comes second finds the repository there.
+    return restic.init(call).catch(() => restic.repositoryId(call))
+  }
+}
+
+function requireSame(name: string, id: string, pinned: string | null): void {
+  if (pinned === null || id === pinned) return
+  throw new Failure(
+    'other-repository',
+    `repository ${name} is another one (${id.slice(0, 8)}) than before (${pinned.slice(0, 8)}): nothing was written. If that is meant: atelier-backup adopt --repository ${name}`,
+  )
+}
+
+/** Never create a repository where a disk should be mounted, or where even the folder around it is missing. */
+async function requirePlace(location: string): Promise<void> {
+  const path: Path = location.replace(/^local:/, '')
+  if (!path.startsWith('/')) return
+  const unmounted = await missingMount(path)
+  if (unmounted !== null)
+    throw new Failure('not-mounted', `${unmounted} should be mounted and isn't: no repository is created at ${path}; mount it first`)
+  if (!(await lstatIfThere(dirname(path))))
+    throw new Failure(
+      'no-repository',
+      `${dirname(path)} doesn't exist: no repository is created at ${path}; make the folder (or mount the disk) first`,
+    )
+}
+
+/** Whether the repository is the one we know. @throws Failure `other-repository`, and restic's own */
+export async function requirePinned(site: Site, name: string, call: CallOptions): Promise<void> {
+  const pinned = await pinnedRepository(site.state, name)
+  if (pinned !== null) requireSame(name, await site.restic(name).repositoryId(call), pinned)
+}

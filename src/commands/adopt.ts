@@ -1,0 +1,60 @@
+// This install's data is the truth from now on: its backups count, whatever the repository holds from elsewhere.
+import { Failure } from '../errors.ts'
+import { type Site, serviceOf } from '../site.ts'
+import { makeState } from '../state/install.ts'
+import { lockService } from '../state/lock.ts'
+import { pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
+import { chooseMany, typeToConfirm } from '../ui/prompt.ts'
+import { type Input, isSet, textFlag } from './command.ts'
+
+export async function run(input: Input): Promise<number> {
+  const site = await input.site()
+  await makeState(site.state)
+  const repository = textFlag(input, 'repository')
+  const names = repository === undefined || input.args.length > 0 || isSet(input, 'all') ? await wanted(site, input) : []
+  const what = [...names, ...(repository === undefined ? [] : [`the repository ${repository}`])].join(', ')
+  if (!isSet(input, 'yes')) {
+    process.stderr.write(`From now on the data of this install is the truth for: ${what}.\nOlder snapshots stay, and age by the retention.\n`)
+    if (!(await typeToConfirm('Type "adopt" to go on:', 'adopt', '--yes'))) throw new Failure('interrupted', 'nothing was adopted')
+  }
+  if (repository !== undefined) await adoptRepository(site, repository, input)
+  for (const name of names) await adopt(site, name)
+  process.stdout.write(input.json ? `${JSON.stringify({ adopted: names, repository: repository ?? null })}\n` : `Adopted: ${what}\n`)
+  return 0
+}
+
+async function wanted(site: Site, input: Input): Promise<string[]> {
+  if (input.args.length > 0) {
+    for (const name of input.args) serviceOf(site, name)
+    return input.args
+  }
+  const all = Object.keys(site.manifest.services)
+  if (isSet(input, 'all')) return all
+  const open = await Promise.all(all.map(async (name) => ((await readRecord(site.state, name)).origin === null ? [name] : [])))
+  return chooseMany(
+    'Adopt',
+    open.flat().map((name) => ({ name, value: name })),
+    'the names of services, or --all',
+  )
+}
+
+async function adopt(site: Site, name: string): Promise<void> {
+  const lock = await lockService(site.state, name)
+  try {
+    await updateRecord(site.state, name, (record) => {
+      record.origin = { how: 'adopted', since: site.now().toISOString() }
+    })
+  } finally {
+    lock.release()
+  }
+}
+
+/** The repository that answers now is the right one: for a move to another place, or after the loss of the old one. */
+async function adoptRepository(site: Site, name: string, { signal }: Input): Promise<void> {
+  const restic = site.restic(name)
+  const id = await restic.repositoryId({ signal }).catch((error: unknown) => {
+    if (error instanceof Failure && error.code === 'no-repository' && site.manifest.repositories[name]?.initialize) return restic.init({ signal })
+    throw error
+  })
+  if ((await pinnedRepository(site.state, name).catch(() => null)) !== id) await pinRepository(site.state, name, id, site.now().toISOString())
+}

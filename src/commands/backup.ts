@@ -1,0 +1,110 @@
+// Back up one service, several, or all: by their units where systemd runs this manifest, else in this process.
+import { readFile } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { runBackup } from '../backup/run.ts'
+import type { Event, Result } from '../core.ts'
+import { Failure } from '../errors.ts'
+import { execStartOf, startAndWait } from '../host/systemd.ts'
+import { defaultManifest, type Site, serviceOf } from '../site.ts'
+import { placeOf } from '../state/install.ts'
+import { chooseMany } from '../ui/prompt.ts'
+import { type Input, isSet, textFlag } from './command.ts'
+import { sideBySide, type Watcher, withReport } from './work.ts'
+
+export async function run(input: Input): Promise<number> {
+  const site = await input.site()
+  const names = await wanted(site, input)
+  const jobs = jobsFlag(input)
+  return withReport(names, { json: input.json }, (watcher) =>
+    sideBySide(names, jobs, async (name) => {
+      const result = (await isRunByUnit(site, name))
+        ? await followUnit(site, name, watcher, input.signal)
+        : await runBackup(site, name, { signal: input.signal, ...watcher })
+      watcher.result(result)
+      return result
+    }),
+  )
+}
+
+/** @throws Failure `usage` */
+export function jobsFlag(input: Input): number {
+  const text = textFlag(input, 'jobs') ?? '2'
+  if (/^[1-9][0-9]?$/.test(text)) return Number(text)
+  throw new Failure('usage', `--jobs takes a number from 1 to 99, not ${JSON.stringify(text)}`)
+}
+
+async function wanted(site: Site, input: Input): Promise<string[]> {
+  const enabled = Object.keys(site.manifest.services).filter((name) => site.manifest.services[name]?.enable)
+  if (isSet(input, 'all')) {
+    if (input.args.length > 0) throw new Failure('usage', '--all and names of services exclude each other')
+    if (enabled.length === 0) throw new Failure('usage', `no service is enabled in ${site.manifestFile}`)
+    return enabled
+  }
+  const named = [...new Set(input.args)]
+  for (const name of named) serviceOf(site, name)
+  if (named.length > 0) return named
+  return chooseMany(
+    'Back up',
+    enabled.map((name) => ({ name, value: name, checked: true })),
+    'the names of services, or --all',
+  )
+}
+
+function unitOf(name: string): string {
+  return `restic-backups-${name}.service`
+}
+
+/** A unit that runs another manifest, or none, isn't what was asked for. */
+async function isRunByUnit(site: Site, name: string): Promise<boolean> {
+  const command = await execStartOf(unitOf(name))
+  if (command === null || !/ run /.test(command)) return false
+  return (/--manifest[= ](\S+)/.exec(command)?.[1] ?? defaultManifest) === site.manifestFile
+}
+
+/** Starts the unit and follows its events. Ctrl-C ends the following, not the unit. */
+async function followUnit(site: Site, name: string, watcher: Watcher, signal: AbortSignal): Promise<Result> {
+  const file = `${placeOf(site.state, 'running', name)}.ndjson`
+  const before = await readFile(file, 'utf8').catch(() => '')
+  const unit = unitOf(name)
+  const begun = performance.now()
+  let ended = false
+  const ending = startAndWait(unit, signal).finally(() => {
+    ended = true
+  })
+  let seen = 0
+  let result: Result | null = null
+  const read = async () => {
+    const text = await readFile(file, 'utf8').catch(() => '')
+    if (text === before && seen === 0) return
+    const lines = text.split('\n').slice(0, -1)
+    for (const line of lines.slice(seen)) {
+      const event = JSON.parse(line) as Event
+      if (event.type === 'report') result = event.services[0] ?? null
+      else watcher.emit(event)
+    }
+    seen = lines.length
+  }
+  while (!ended) {
+    await read()
+    await Promise.race([sleep(200), ending])
+  }
+  const good = await ending.catch(() => false)
+  await read()
+  if (result !== null) return result
+  const none = { name, snapshotId: null, seconds: (performance.now() - begun) / 1000, downtimeSeconds: null, bytes: null }
+  if (signal.aborted)
+    return {
+      ...none,
+      outcome: 'interrupted',
+      exit: 130,
+      code: 'interrupted',
+      message: `${name}: ${unit} goes on by itself; look with: atelier-backup status ${name}`,
+    }
+  return {
+    ...none,
+    outcome: good ? 'ok' : 'failed',
+    exit: good ? 0 : 1,
+    code: good ? null : 'unit-failed',
+    message: good ? null : `${name}: ${unit} failed; look with: journalctl -u ${unit} -n 50`,
+  }
+}

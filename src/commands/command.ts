@@ -1,0 +1,43 @@
+// What a command is: one entry in the table (index.ts), from which argument parsing, --help, man page and completions are made.
+import type { Site } from '../site.ts'
+
+export interface Option {
+  /** As commander takes it: "--at <time>". */
+  flags: string
+  description: string
+  /** May be given several times. */
+  repeatable?: boolean
+}
+
+export interface CommandSpec {
+  name: string
+  aliases?: string[]
+  /** "[service...]"; a service's name is completed. */
+  arguments?: string
+  summary: string
+  description?: string
+  options: Option[]
+  /** Works without a manifest. */
+  load(): Promise<{ run(input: Input): Promise<number> }>
+}
+
+/** The command line, parsed. Flags by their long name in camel case. */
+export interface Input {
+  args: string[]
+  flags: Record<string, string | boolean | string[] | undefined>
+  json: boolean
+  signal: AbortSignal
+  site(): Promise<Site>
+}
+
+export function textFlag({ flags }: Input, name: string): string | undefined {
+  const value = flags[name]
+  return typeof value === 'string' ? value : undefined
+}
+export function isSet({ flags }: Input, name: string): boolean {
+  return flags[name] === true
+}
+export function listFlag({ flags }: Input, name: string): string[] {
+  const value = flags[name]
+  return Array.isArray(value) ? value : []
+}

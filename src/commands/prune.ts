@@ -1,0 +1,78 @@
+// Forget by the retention, then free the space.
+import { joinExits } from '../core.ts'
+import { asFailure } from '../errors.ts'
+import { readRecord } from '../state/records.ts'
+import { printable } from '../text.ts'
+import { formatTime } from '../ui/format.ts'
+import { tableLines } from '../ui/table.ts'
+import { columns, sign } from '../ui/terminal.ts'
+import { discardExpired, pruneRepository, type Retained } from '../upkeep/prune.ts'
+import { type Input, isSet, textFlag } from './command.ts'
+
+export async function run(input: Input): Promise<number> {
+  const site = await input.site()
+  const dryRun = isSet(input, 'dryRun')
+  const only = textFlag(input, 'repository')
+  const used = [...new Set(Object.values(site.manifest.services).map(({ repository }) => repository))]
+  const repositories = only === undefined ? used : [only]
+  const exits: number[] = []
+  for (const name of repositories) {
+    try {
+      const { retained, pruned } = await pruneRepository(site, name, { dryRun, signal: input.signal })
+      process.stdout.write(
+        input.json ? `${JSON.stringify(jsonOf(name, dryRun, retained))}\n` : `${view(name, dryRun, retained, pruned, site.now()).join('\n')}\n`,
+      )
+    } catch (error) {
+      const failure = asFailure(error)
+      process.stderr.write(`atelier-backup: ${printable(failure.message)}\n`)
+      exits.push(failure.exit)
+    }
+  }
+  if (!dryRun) {
+    for (const [service, { repository }] of Object.entries(site.manifest.services)) {
+      if (!repositories.includes(repository)) continue
+      const gone = await readRecord(site.state, service)
+        .then((record) => discardExpired(site, service, record))
+        .catch(() => [])
+      for (const folder of gone) process.stderr.write(`${service}: the data kept from a restore in ${folder} was no longer needed and is deleted\n`)
+    }
+  }
+  return joinExits(exits)
+}
+
+function jsonOf(repository: string, dryRun: boolean, retained: Retained[]) {
+  return {
+    repository,
+    dryRun,
+    services: retained.map(({ name, kept, forgotten }) => ({
+      name,
+      message: kept,
+      keep: (forgotten?.keep ?? []).map(({ snapshot, reasons }) => ({ id: snapshot.id, time: snapshot.time, reasons })),
+      remove: (forgotten?.remove ?? []).map(({ id, time }) => ({ id, time })),
+    })),
+  }
+}
+
+function view(repository: string, dryRun: boolean, retained: Retained[], pruned: string | null, now: Date): string[] {
+  const rows = retained.flatMap(({ name, kept, forgotten }) => {
+    if (kept !== null) return [[name, '', '', `everything kept: ${kept}`]]
+    const keep = (forgotten?.keep ?? []).map(({ snapshot, reasons }) => [
+      name,
+      snapshot.shortId,
+      formatTime(snapshot.time, now),
+      `kept: ${reasons.join(', ')}`,
+    ])
+    const remove = (forgotten?.remove ?? []).map(({ shortId, time }) => [
+      name,
+      shortId,
+      formatTime(time, now),
+      dryRun ? 'would go: no rule keeps it' : 'forgotten',
+    ])
+    return [...keep, ...remove]
+  })
+  const removed = retained.reduce((sum, { forgotten }) => sum + (forgotten?.remove.length ?? 0), 0)
+  const end = dryRun
+    ? `${repository}: ${removed} snapshots would be forgotten; nothing was changed`
+    : `${sign('good')} ${repository}: ${removed} snapshots forgotten${pruned === null ? '' : ', space freed'}`
+  return [...tableLines([{ title: 'SERVICE' }, { title: 'SNAPSHOT' }, { title: 'OF' }, { title: 'WHY', shrink: true }], rows, columns()), '', end]
+}

@@ -1,0 +1,30 @@
+// What the timers run: one service, in this process; its events go to the state folder, for whoever follows.
+import { cleanUp, runBackup } from '../backup/run.ts'
+import { Failure } from '../errors.ts'
+import { serviceOf } from '../site.ts'
+import { makeState } from '../state/install.ts'
+import { lockService } from '../state/lock.ts'
+import { type Input, isSet } from './command.ts'
+import { describeBackup, withReport } from './work.ts'
+
+export async function run(input: Input): Promise<number> {
+  const site = await input.site()
+  const [name = ''] = input.args
+  serviceOf(site, name)
+  if (isSet(input, 'cleanup')) {
+    await makeState(site.state)
+    const lock = await lockService(site.state, name).catch((error: unknown) => {
+      // The run itself still holds it: there is nothing to clean up.
+      if (error instanceof Failure && error.code === 'busy') return null
+      throw error
+    })
+    if (lock !== null && (await cleanUp(site, name))) process.stderr.write(`${name}: tidied up after a run that was killed\n`)
+    lock?.release()
+    return 0
+  }
+  return withReport([name], { json: input.json, describe: describeBackup }, async (watcher) => {
+    const result = await runBackup(site, name, { signal: input.signal, ...watcher })
+    watcher.result(result)
+    return [result]
+  })
+}

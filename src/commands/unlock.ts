@@ -1,0 +1,30 @@
+// Locks that a dead restic left behind.
+import { Failure } from '../errors.ts'
+import { printable } from '../text.ts'
+import { formatAge } from '../ui/format.ts'
+import { typeToConfirm } from '../ui/prompt.ts'
+import { type Input, isSet, textFlag } from './command.ts'
+
+export async function run(input: Input): Promise<number> {
+  const site = await input.site()
+  const name = textFlag(input, 'repository') ?? 'main'
+  const restic = site.restic(name)
+  const call = { signal: input.signal }
+  const locks = await restic.locks(call)
+  const all = isSet(input, 'all')
+  if (!input.json)
+    for (const { host, pid, time, exclusive } of locks)
+      process.stdout.write(`${exclusive ? 'exclusive' : 'shared'} lock of ${printable(host)}, pid ${pid}, ${formatAge(time, site.now())}\n`)
+  if (all && locks.length > 0 && !isSet(input, 'yes')) {
+    process.stderr.write('A lock that is alive protects work in progress: removed, prune may delete what a backup needs.\n')
+    if (!(await typeToConfirm('Type "unlock" to remove all of them:', 'unlock', '--yes'))) throw new Failure('interrupted', 'no lock was removed')
+  }
+  const removed = locks.length === 0 ? 0 : await restic.unlock({ ...call, all })
+  const left = locks.length - removed
+  const text =
+    locks.length === 0
+      ? `${name} isn't locked`
+      : `${removed} of ${locks.length} locks removed${left > 0 ? `; ${left} may be alive: wait, or remove them with --all` : ''}`
+  process.stdout.write(input.json ? `${JSON.stringify({ repository: name, locks, removed })}\n` : `${text}\n`)
+  return 0
+}

@@ -1,0 +1,94 @@
+// Files: durable writes, links resolved, durable renames.
+import { randomUUID } from 'node:crypto'
+import type { Stats } from 'node:fs'
+import { lstat, open, readFile, readlink, rename, rm } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import { Failure } from '../errors.ts'
+
+/** Replace a file's content so that a crash at any instant leaves either the old or the new one. Mode 0600. */
+export async function writeDurably(file: string, text: string): Promise<void> {
+  const fresh = join(dirname(file), `.${randomUUID()}.new`)
+  try {
+    const handle = await open(fresh, 'wx', 0o600)
+    try {
+      await handle.writeFile(text)
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+    await rename(fresh, file)
+  } catch (error) {
+    await rm(fresh, { force: true })
+    throw error
+  }
+  await syncFolder(dirname(file))
+}
+
+/** Makes renames in a folder durable. */
+export async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+/** A file's text, or null if there is none. */
+export async function readIfThere(file: string): Promise<string | null> {
+  return readFile(file, 'utf8').catch(nullIfMissing)
+}
+
+/** lstat, or null if nothing is there. */
+export async function lstatIfThere(path: string): Promise<Stats | null> {
+  return lstat(path).catch(nullIfMissing)
+}
+
+function nullIfMissing(error: NodeJS.ErrnoException): null {
+  if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return null
+  throw error
+}
+
+/** Where a path leads: every symbolic link on the way (each with a real parent), and the real path, null if nothing is there. */
+export interface Resolved {
+  links: string[]
+  real: string | null
+}
+
+/** @throws Failure `link-loop` after 40 links, as the kernel does. */
+export async function resolveLinks(path: string): Promise<Resolved> {
+  const links: string[] = []
+  let done = '/'
+  let todo = path.split('/').filter(Boolean)
+  while (todo.length > 0) {
+    const [name = '', ...rest] = todo
+    const next = join(done, name)
+    const stat = await lstatIfThere(next)
+    if (!stat) return { links, real: null }
+    if (!stat.isSymbolicLink()) {
+      done = next
+      todo = rest
+      continue
+    }
+    if (links.push(next) > 40) throw new Failure('link-loop', `${path} leads through more than 40 symbolic links`)
+    todo = [
+      ...resolve(done, await readlink(next))
+        .split('/')
+        .filter(Boolean),
+      ...rest,
+    ]
+    done = '/'
+  }
+  return { links: [...new Set(links)], real: done }
+}
+
+/** Whether `path` is `folder` or stands below it. */
+export function isWithin(path: string, folder: string): boolean {
+  return path === folder || path.startsWith(folder === '/' ? '/' : `${folder}/`)
+}
+
+/** The paths without those that stand below another of them. */
+export function outermost(paths: string[]): string[] {
+  const unique = [...new Set(paths)]
+  return unique.filter((path) => !unique.some((other) => other !== path && isWithin(path, other)))
+}

@@ -1,0 +1,32 @@
+// A service's own commands: hooks and health checks, without our secrets, in a process group of their own, with a time limit.
+import { Failure } from '../errors.ts'
+import { plainEnvironment, run } from './shell.ts'
+
+export interface HookOptions {
+  service: string
+  /** What to call it in messages: `preBackup`, `postBackup`, `healthCheck`. */
+  name: string
+  timeoutSeconds: number
+  signal: AbortSignal
+  /** Added to a plain environment. */
+  environment?: Record<string, string>
+  /** Where its output goes, line by line. */
+  output(line: string): void
+}
+
+/** @throws Failure `hook-failed` or `hook-timeout`; `interrupted` */
+export async function runHook(script: string, options: HookOptions): Promise<void> {
+  const { service, name, output } = options
+  const { exit, timedOut, interrupted } = await run(['bash', '-c', script], {
+    env: { ...plainEnvironment(), ATELIER_SERVICE: service, ...options.environment },
+    group: true,
+    timeoutSeconds: options.timeoutSeconds,
+    signal: options.signal,
+    onLine: output,
+    onErrorLine: output,
+  })
+  if (interrupted) throw new Failure('interrupted', `${service}: ${name} was interrupted`)
+  if (timedOut)
+    throw new Failure('hook-timeout', `${service}: ${name} took longer than ${options.timeoutSeconds} s and was ended; hookTimeoutSec sets the limit`)
+  if (exit !== 0) throw new Failure('hook-failed', `${service}: ${name} failed with exit code ${exit}`)
+}

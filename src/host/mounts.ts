@@ -1,0 +1,50 @@
+// Mounts: what is mounted where, and a private view in which copies stand in for live files.
+import { readFile } from 'node:fs/promises'
+import { isWithin } from './files.ts'
+import { run } from './shell.ts'
+
+/** Mount points of this process's namespace. Source: proc_pid_mountinfo(5), where blanks are octal. */
+export async function mountPoints(pid: number | 'self' = 'self'): Promise<string[]> {
+  const text = await readFile(`/proc/${pid}/mountinfo`, 'utf8')
+  return text
+    .split('\n')
+    .flatMap((line) => line.split(' ')[4] ?? [])
+    .map(unescapeOctal)
+}
+
+/** Mount points at or below a path. */
+export async function mountsWithin(path: string): Promise<string[]> {
+  return (await mountPoints()).filter((point) => isWithin(point, path))
+}
+
+/** A mount point of fstab at or above `path` that isn't mounted now, or null: what is written there would land on the wrong disk. */
+export async function missingMount(path: string, fstab = '/etc/fstab'): Promise<string | null> {
+  const text = await readFile(fstab, 'utf8').catch(() => '')
+  const declared = text
+    .split('\n')
+    .filter((line) => !line.trimStart().startsWith('#'))
+    .map((line) => unescapeOctal(line.trim().split(/\s+/)[1] ?? ''))
+    .filter((point) => point.startsWith('/') && point !== '/' && isWithin(path, point))
+  const mounted = await mountPoints()
+  return declared.find((point) => !mounted.includes(point)) ?? null
+}
+
+function unescapeOctal(text: string): string {
+  return text.replaceAll(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
+}
+
+/** Whether this process may make a private mount namespace (root, and not in a container that forbids it). */
+export async function canMountPrivately(): Promise<boolean> {
+  return (await run(['unshare', '--mount', '--propagation', 'slave', '--', 'true'])).exit === 0
+}
+
+/**
+ * What to put before a command so that it sees `over`'s copies in place of the live files, while nobody else does.
+ * Slave: mounts made outside still appear inside, none made inside appears outside. All ends with the command.
+ */
+export function privately(over: Record<string, string>): string[] {
+  const binds = Object.entries(over).flatMap(([live, copy]) => [copy, live])
+  if (binds.length === 0) return []
+  const script = 'set -e; n=$1; shift; while [ "$n" -gt 0 ]; do mount --bind -- "$1" "$2"; shift 2; n=$((n - 1)); done; exec "$@"'
+  return ['unshare', '--mount', '--propagation', 'slave', '--', 'bash', '-c', script, 'bash', String(binds.length / 2), ...binds]
+}

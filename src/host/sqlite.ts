@@ -1,0 +1,104 @@
+// SQLite: a consistent copy of a live database, and the proof that a copy is whole.
+import { readdir, readlink, stat } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { Failure } from '../errors.ts'
+import { lstatIfThere } from './files.ts'
+import { run } from './shell.ts'
+
+/** Files beside a database that belong to it. A copy needs none of them; beside another database they are poison. Source: sqlite.org/tempfiles.html; -wal2: the wal2 branch. */
+export const sidecarSuffixes = ['-wal', '-shm', '-journal', '-wal2'] as const
+
+/** A database's sidecars that exist now, super-journals (-mj…) too. */
+export async function sidecarsOf(database: string): Promise<string[]> {
+  const folder = dirname(database)
+  const name = basename(database)
+  const isSidecar = (entry: string) => sidecarSuffixes.some((suffix) => entry === name + suffix) || entry.startsWith(`${name}-mj`)
+  const entries = await readdir(folder).catch(() => [])
+  return entries.filter(isSidecar).map((entry) => join(folder, entry))
+}
+
+/**
+ * Copies a live database into `to` (a new file in a private folder). The copy is taken inside one read transaction: a plain .backup
+ * restarts at every commit from elsewhere and may never end. Owner, mode and attributes are the original's; its time isn't:
+ * size and time of a WAL database don't change when its rows do.
+ * @throws Failure `sqlite-locked`, `sqlite-not-a-database`, `sqlite-corrupt`, `disk-full`, `sqlite-failed`
+ */
+export async function copyDatabase(from: string, to: string, options: { signal: AbortSignal; hold: number[] }): Promise<void> {
+  // The names stand in no statement: the shell takes the first as an argument, and the copy by its name in the working folder.
+  const script = [
+    '.bail on',
+    '.timeout 20000',
+    'BEGIN;',
+    'SELECT count(*) FROM sqlite_schema;',
+    `.backup main ${quoted(basename(to))}`,
+    'COMMIT;',
+    '',
+  ]
+  const copied = await run(['sqlite3', '-batch', '-init', '/dev/null', from], { ...options, cwd: dirname(to), input: script.join('\n') })
+  if (copied.interrupted) throw new Failure('interrupted', `the copy of ${from} was interrupted`)
+  // .backup prints "Error: …" and the shell still exits 0 in some versions: the copy must be there.
+  if (copied.exit !== 0 || /\bError\b/.test(copied.stderr) || !(await lstatIfThere(to))) throw sqliteFailure(from, copied.stderr)
+  const check = await checkDatabase(to)
+  if (check.state === 'corrupt') throw new Failure('sqlite-corrupt', `the database ${from} is corrupt: ${check.message}`)
+  const like = await run(['cp', '--attributes-only', '--preserve=mode,ownership,xattr', '--', from, to], options)
+  if (like.exit !== 0) throw new Failure('sqlite-failed', `owner and mode of ${from} can't be kept: ${like.stderr.trim()}`)
+}
+
+function quoted(name: string): string {
+  return `'${name.replaceAll("'", "''")}'`
+}
+
+const sqliteErrors: [RegExp, string, string][] = [
+  [/database is locked|database is busy/, 'sqlite-locked', 'stayed locked for 20 s: something holds a long transaction open'],
+  [/file is not a database|file is encrypted/, 'sqlite-not-a-database', 'is no SQLite database, or is encrypted: declare it under paths instead'],
+  [/malformed|corrupt/, 'sqlite-corrupt', 'is corrupt'],
+  [/disk is full|No space left/, 'disk-full', "can't be copied: no space is left for the copy"],
+]
+function sqliteFailure(database: string, stderr: string): Failure {
+  const [, code, message] = sqliteErrors.find(([pattern]) => pattern.test(stderr)) ?? [
+    null,
+    'sqlite-failed',
+    `can't be copied: ${stderr.trim().split('\n')[0]}`,
+  ]
+  return new Failure(code, `the database ${database} ${message}`)
+}
+
+/** `unknown`: it can't be checked here (application-defined collations or functions), which is no proof of damage. */
+export interface DatabaseCheck {
+  state: 'ok' | 'corrupt' | 'unknown'
+  message: string
+}
+
+/** Checks a database that nobody uses (a copy), without writing beside it. */
+export async function checkDatabase(file: string): Promise<DatabaseCheck> {
+  const uri = `${pathToFileURL(file).href}?mode=ro&immutable=1`
+  const { exit, stdout, stderr } = await run(['sqlite3', '-batch', '-init', '/dev/null', '-readonly', uri], { input: 'PRAGMA quick_check(5);\n' })
+  const answer = stdout.trim()
+  if (exit === 0 && answer === 'ok') return { state: 'ok', message: 'ok' }
+  const message = (answer || stderr.trim()).split('\n').slice(0, 3).join('; ')
+  return { state: /no such (collation|function|module)|unknown (function|collation)/.test(message) ? 'unknown' : 'corrupt', message }
+}
+
+/**
+ * Why a copy of this database could miss rows, or null: another name for it means another -wal, which we would not see.
+ * Looks at the link count and at every process that has the file open.
+ */
+export async function otherName(database: string): Promise<string | null> {
+  const self = await stat(database, { bigint: true })
+  if (self.nlink > 1n) return `it has ${self.nlink} names (hard links)`
+  const home = await stat(dirname(database), { bigint: true })
+  for (const pid of (await readdir('/proc')).filter((name) => /^[0-9]+$/.test(name))) {
+    for (const fd of await readdir(`/proc/${pid}/fd`).catch(() => [])) {
+      const open = await stat(`/proc/${pid}/fd/${fd}`, { bigint: true }).catch(() => null)
+      if (open?.ino !== self.ino || open.dev !== self.dev) continue
+      const name = await readlink(`/proc/${pid}/fd/${fd}`).catch(() => '')
+      if (!name.startsWith('/')) continue
+      // The same folder under another name (a container's bind mount of the folder) is fine: the -wal stands there too.
+      const folder = await stat(`/proc/${pid}/root${dirname(name)}`, { bigint: true }).catch(() => null)
+      if (folder?.ino === home.ino && folder.dev === home.dev && basename(name) === basename(database)) continue
+      return `process ${pid} has it open as ${name}`
+    }
+  }
+  return null
+}

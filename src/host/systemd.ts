@@ -1,0 +1,149 @@
+// systemd, as far as backups and restores need it.
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import type { Iso, Unit } from '../core.ts'
+import { Failure } from '../errors.ts'
+import { lines, run } from './shell.ts'
+
+/** Whether systemd runs this host: sd_booted(3). */
+export function hasSystemd(): boolean {
+  return existsSync('/run/systemd/system')
+}
+
+export interface UnitState {
+  unit: Unit
+  /** `not-found`: systemd doesn't know it, which is something else than "not running". */
+  load: string
+  active: string
+  controlGroup: string
+  execStart: string
+}
+
+/** The state of units, in one call, in the order asked for. */
+export async function unitStates(units: Unit[]): Promise<UnitState[]> {
+  if (units.length === 0) return []
+  const { exit, stdout, stderr } = await run(['systemctl', 'show', '--property=Id,LoadState,ActiveState,ControlGroup,ExecStart', '--', ...units])
+  if (exit !== 0) throw new Failure('systemd-failed', `systemctl show failed: ${stderr.trim()}`)
+  return stdout
+    .trim()
+    .split('\n\n')
+    .map((block, i) => {
+      const of = properties(block)
+      return {
+        unit: units[i] ?? of.Id ?? '',
+        load: of.LoadState ?? '',
+        active: of.ActiveState ?? '',
+        controlGroup: of.ControlGroup ?? '',
+        execStart: of.ExecStart ?? '',
+      }
+    })
+}
+
+/** @throws Failure `unknown-unit` */
+export function requireKnown(service: string, states: UnitState[]): void {
+  const unknown = states.filter(({ load }) => load === 'not-found' || load === 'bad-setting' || load === 'error').map(({ unit }) => unit)
+  if (unknown.length > 0)
+    throw new Failure(
+      'unknown-unit',
+      `${service}: systemd doesn't know ${unknown.join(', ')}: name the units that use its data in "units" ([] if none does)`,
+    )
+}
+
+export function isActive({ active }: UnitState): boolean {
+  return active !== 'inactive' && active !== 'failed'
+}
+
+/**
+ * Stops units and confirms it: inactive, and no process left in their control groups.
+ * @throws Failure `stop-failed`
+ */
+export async function stopUnits(service: string, units: Unit[]): Promise<void> {
+  if (units.length === 0) return
+  const { exit, stderr } = await run(['systemctl', 'stop', '--', ...units])
+  const states = await unitStates(units)
+  const still = states.filter((state) => isActive(state)).map(({ unit }) => unit)
+  for (const state of states) if (!still.includes(state.unit) && (await hasProcesses(state.controlGroup))) still.push(state.unit)
+  if (exit !== 0 || still.length > 0)
+    throw new Failure(
+      'stop-failed',
+      `${service}: ${(still.length > 0 ? still : units).join(', ')} didn't stop${stderr.trim() ? `: ${stderr.trim()}` : ''}; look with: systemctl status ${units.join(' ')}`,
+    )
+}
+
+/** @throws Failure `start-failed` */
+export async function startUnits(service: string, units: Unit[]): Promise<void> {
+  if (units.length === 0) return
+  const { exit, stderr } = await run(['systemctl', 'start', '--', ...units])
+  if (exit !== 0)
+    throw new Failure(
+      'start-failed',
+      `${service}: ${units.join(', ')} didn't start: ${stderr.trim().split('\n')[0]}; look with: journalctl -u ${units.join(' -u ')} -n 50`,
+    )
+}
+
+async function hasProcesses(controlGroup: string): Promise<boolean> {
+  if (!controlGroup) return false
+  for (const root of ['/sys/fs/cgroup', '/sys/fs/cgroup/unified', '/sys/fs/cgroup/systemd']) {
+    const pids = await readFile(`${root}${controlGroup}/cgroup.procs`, 'utf8').catch(() => null)
+    if (pids?.trim()) return true
+  }
+  return false
+}
+
+/** Timers and what they are about to do. `lastResult` is the service's Result= (success, exit-code, timeout …). */
+export interface TimerState {
+  nextElapse: Iso | null
+  lastTrigger: Iso | null
+}
+
+/** The state of timers, in one call, by name; null for those that systemd doesn't know. */
+export async function timerStates(timers: Unit[]): Promise<Map<Unit, TimerState | null>> {
+  if (timers.length === 0) return new Map()
+  const { exit, stdout } = await run([
+    'systemctl',
+    'show',
+    '--timestamp=unix',
+    '--property=LoadState,NextElapseUSecRealtime,LastTriggerUSec',
+    '--',
+    ...timers,
+  ])
+  if (exit !== 0) return new Map()
+  const states = stdout.trim().split('\n\n').map(properties)
+  return new Map(
+    timers.map((timer, i) => {
+      const of = states[i] ?? {}
+      if (of.LoadState !== 'loaded') return [timer, null]
+      return [timer, { nextElapse: unixTime(of.NextElapseUSecRealtime), lastTrigger: unixTime(of.LastTriggerUSec) }]
+    }),
+  )
+}
+
+/** "@1700000000" (--timestamp=unix, systemd ≥ 247) as ISO 8601; null for "n/a", "infinity" and nothing. */
+function unixTime(text: string | undefined): Iso | null {
+  const seconds = /^@([0-9]+)/.exec(text ?? '')?.[1]
+  return seconds === undefined || seconds === '0' ? null : new Date(Number(seconds) * 1000).toISOString()
+}
+
+/** Starts a unit and waits for its end. Returns whether it succeeded. An aborted wait leaves the unit running. */
+export async function startAndWait(unit: Unit, signal: AbortSignal): Promise<boolean> {
+  const { exit } = await run(['systemctl', 'start', '--wait', '--', unit], { signal })
+  return exit === 0
+}
+
+/** The command that a unit's ExecStart runs, as one line, or null where systemd or the unit is missing. */
+export async function execStartOf(unit: Unit): Promise<string | null> {
+  if (!hasSystemd()) return null
+  const [state] = await unitStates([unit])
+  return state?.load === 'loaded' ? (/argv\[\]=(.*?) ;/.exec(state.execStart)?.[1] ?? null) : null
+}
+
+/** The journal's latest lines of a unit. */
+export async function journalTail(unit: Unit, count: number): Promise<string[]> {
+  const tail: string[] = []
+  for await (const line of lines(['journalctl', '--unit', unit, '--lines', String(count), '--no-pager', '--output=cat'])) tail.push(line)
+  return tail
+}
+
+function properties(block: string): Record<string, string> {
+  return Object.fromEntries(block.split('\n').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]))
+}

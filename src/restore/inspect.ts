@@ -1,0 +1,83 @@
+// Restore for a look: into a new private folder, nothing live is touched.
+import { mkdir } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import type { Event, EventBody, Path, Result } from '../core.ts'
+import { asFailure, Failure } from '../errors.ts'
+import { lstatIfThere } from '../host/files.ts'
+import type { Restic, Snapshot } from '../restic/types.ts'
+import { removeFolder } from './steps.ts'
+
+export interface InspectRequest {
+  name: string
+  restic: Restic
+  snapshot: Snapshot
+  /** Empty: everything. */
+  paths: Path[]
+  target: Path
+  signal: AbortSignal
+  now(): Date
+  emit(event: Event): void
+}
+
+/** Where an inspect restore goes unless told otherwise. */
+export function inspectTarget(name: string, snapshot: Snapshot): Path {
+  return join('/tmp', `restore-${name}-${snapshot.shortId}`)
+}
+
+/**
+ * Restores below a new folder (0700), each path at its original place in it. What a failed one has written is removed.
+ * Never throws; codes `target-exists`, `unknown-path` and restic's own.
+ */
+export async function restoreInspect(request: InspectRequest): Promise<Result> {
+  const { name, restic, snapshot, target, signal, now } = request
+  const begun = performance.now()
+  const emit = (body: EventBody) => request.emit({ time: now().toISOString(), service: name, ...body } as Event)
+  const end = (failure: Failure | null, bytes: number | null): Result => ({
+    name,
+    outcome: failure === null ? 'ok' : failure.code === 'interrupted' ? 'interrupted' : 'failed',
+    exit: failure?.exit ?? 0,
+    code: failure?.code ?? null,
+    message: failure?.message ?? null,
+    snapshotId: snapshot.id,
+    seconds: Math.round(performance.now() - begun) / 1000,
+    downtimeSeconds: null,
+    bytes,
+  })
+  try {
+    await makeTarget(name, target)
+  } catch (error) {
+    return end(asFailure(error), null)
+  }
+  try {
+    const { bytes } = await restic.restore({
+      snapshot: snapshot.id,
+      target,
+      include: request.paths,
+      signal,
+      onProgress: (progress) => emit({ type: 'progress', ...progress }),
+    })
+    for (const path of request.paths) {
+      if (!(await lstatIfThere(join(target, path))))
+        throw new Failure(
+          'unknown-path',
+          `${name}: ${path} isn't in snapshot ${snapshot.shortId}; see: atelier-backup list ${name} --snapshot ${snapshot.shortId}`,
+        )
+    }
+    return end(null, bytes)
+  } catch (error) {
+    await removeFolder(target).catch(() => {})
+    return end(asFailure(error), null)
+  }
+}
+
+async function makeTarget(name: string, target: Path): Promise<void> {
+  try {
+    // Never into a folder that is there: /tmp is everybody's.
+    await mkdir(target, { mode: 0o700 })
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EEXIST') throw new Failure('target-exists', `${name}: ${target} exists already: remove it, or name another folder with --target`)
+    if (code === 'ENOENT') throw new Failure('usage', `${name}: ${dirname(target)} doesn't exist: make it, or name another folder with --target`)
+    throw error
+  }
+}

@@ -1,0 +1,118 @@
+// What each step of a restore in place does, and how it is taken back.
+import { mkdir } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import type { Context, Handlers, Path, RestoreStep } from '../core.ts'
+import { Failure } from '../errors.ts'
+import { lstatIfThere } from '../host/files.ts'
+import { runHook } from '../host/hooks.ts'
+import { run } from '../host/shell.ts'
+import { checkDatabase } from '../host/sqlite.ts'
+import { startUnits, stopUnits } from '../host/systemd.ts'
+import type { Service } from '../manifest/types.gen.ts'
+import type { Restic } from '../restic/types.ts'
+import { type RestoreJournal, writeJournal } from '../state/journal.ts'
+import { identifyMoves, swapBackward, swapForward } from './swap.ts'
+
+export interface RestoreJob {
+  name: string
+  service: Pick<Service, 'healthCheck' | 'hookTimeoutSec'>
+  restic: Restic
+  state: Path
+  /** Live databases among what is exchanged. */
+  databases: Path[]
+  journal: RestoreJournal
+  hold: number[]
+  bytes: number
+  stopped: { at: number; seconds: number | null } | null
+  output(line: string): void
+}
+
+export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
+  const { name } = job
+  return {
+    stage: {
+      apply: async ({ snapshot, paths, in: folder }, { signal, emit }) => {
+        await mkdir(folder, { mode: 0o700 })
+        const target = join(folder, 'new')
+        await mkdir(target, { mode: 0o700 })
+        const onProgress = (progress: object) => emit({ type: 'progress', ...progress } as Parameters<Context['emit']>[0])
+        const summary = await job.restic.restore({ snapshot, target, include: paths, signal, hold: job.hold, onProgress })
+        job.bytes += summary.bytes
+        // restic exits 0 when an include matches nothing.
+        for (const path of paths) {
+          if (!(await lstatIfThere(join(target, path))))
+            throw new Failure('unknown-path', `${name}: ${path} didn't come out of the snapshot; nothing was replaced`)
+        }
+      },
+      undo: async ({ in: folder }) => removeFolder(folder),
+    },
+    verify: {
+      apply: async ({ databases }) => {
+        for (const database of databases) {
+          const { state, message } = await checkDatabase(database)
+          if (state === 'corrupt')
+            throw new Failure(
+              'sqlite-corrupt',
+              `${name}: the restored database ${database} is corrupt (${message}); nothing was replaced. Try an older snapshot`,
+            )
+        }
+      },
+    },
+    flush: {
+      apply: async ({ folder }) => {
+        // restic doesn't sync what it restores: renamed before this, a power cut leaves right names and empty files.
+        const { exit, stderr } = await run(['sync', '--file-system', '--', folder])
+        if (exit !== 0) throw new Failure('flush-failed', `${name}: ${folder} can't be brought to disk: ${stderr.trim()}`)
+      },
+    },
+    stop: {
+      apply: async ({ units }) => {
+        job.stopped = { at: performance.now(), seconds: null }
+        await stopUnits(name, units)
+      },
+    },
+    carry: {
+      apply: async ({ entries }, { signal }) => {
+        for (const { from, to } of entries) {
+          if ((await lstatIfThere(to)) || !(await lstatIfThere(from)) || !(await lstatIfThere(dirname(to)))) continue
+          const { exit, stderr } = await run(['cp', '--archive', '--reflink=auto', '--', from, to], { signal })
+          if (exit !== 0)
+            throw new Failure(
+              /No space left/.test(stderr) ? 'disk-full' : 'carry-failed',
+              `${name}: ${from}, which backups exclude, can't be carried over: ${stderr.trim().split('\n')[0]}`,
+            )
+        }
+      },
+    },
+    swap: {
+      apply: async ({ moves }) => {
+        job.journal.moves = await identifyMoves(moves, job.databases)
+        job.journal.phase = 'swapping'
+        await writeJournal(job.state, job.journal)
+        await swapForward(job.journal.moves)
+      },
+      undo: async () => swapBackward(job.journal.moves),
+    },
+    start: {
+      apply: async ({ units }) => {
+        await startUnits(name, units)
+        if (job.stopped) job.stopped.seconds ??= (performance.now() - job.stopped.at) / 1000
+      },
+      undo: async ({ units }) => stopUnits(name, units),
+    },
+    health: {
+      apply: async (_, { signal }) => checkHealth(job, signal),
+    },
+  }
+}
+
+export async function checkHealth({ name, service, output }: Pick<RestoreJob, 'name' | 'service' | 'output'>, signal: AbortSignal): Promise<void> {
+  if (service.healthCheck !== null)
+    await runHook(service.healthCheck, { service: name, name: 'healthCheck', timeoutSeconds: service.hookTimeoutSec, signal, output })
+}
+
+/** Removes a folder that restores made, never across a mount. */
+export async function removeFolder(folder: Path): Promise<void> {
+  const { exit, stderr } = await run(['rm', '--recursive', '--force', '--one-file-system', '--', folder])
+  if (exit !== 0) throw new Failure('remove-failed', `${folder} can't be removed: ${stderr.trim().split('\n')[0]}`)
+}

@@ -1,0 +1,63 @@
+// One host as the commands see it: its manifest, its state folder, its repositories.
+import { join } from 'node:path'
+import { Failure } from './errors.ts'
+import { loadManifest } from './manifest/load.ts'
+import { nearest } from './manifest/nearest.ts'
+import type { Manifest, Service } from './manifest/types.gen.ts'
+import { openRestic } from './restic/client.ts'
+import type { Restic } from './restic/types.ts'
+
+export const defaultManifest = '/etc/atelier/backup-manifest.json'
+export const defaultState = '/var/lib/atelier-backup'
+
+export interface Site {
+  manifest: Manifest
+  manifestFile: string
+  state: string
+  now(): Date
+  /** The client of a repository, by its name in the manifest; one for all callers. */
+  restic(repository: string): Restic
+}
+
+/** @throws Failure of the manifest's loader */
+export async function openSite(options: { manifest?: string | undefined; stateDir?: string | undefined }, environment = process.env): Promise<Site> {
+  const manifestFile = options.manifest ?? environment.ATELIER_BACKUP_MANIFEST ?? defaultManifest
+  const state = options.stateDir ?? environment.STATE_DIRECTORY ?? defaultState
+  const cache =
+    environment.RESTIC_CACHE_DIR ?? environment.CACHE_DIRECTORY ?? (state === defaultState ? '/var/cache/atelier-backup' : join(state, 'cache'))
+  const manifest = await loadManifest(manifestFile)
+  const clients = new Map<string, Restic>()
+  return {
+    manifest,
+    manifestFile,
+    state,
+    now: () => new Date(),
+    restic(name) {
+      const repository = manifest.repositories[name]
+      if (!repository)
+        throw new Failure('unknown-repository', `no repository "${name}" in ${manifestFile}${didYouMean(name, Object.keys(manifest.repositories))}`, {
+          exit: 2,
+        })
+      const client = clients.get(name) ?? openRestic({ name, repository, cacheDir: cache })
+      clients.set(name, client)
+      return client
+    },
+  }
+}
+
+/** @throws Failure `unknown-service` (exit 2) with the nearest name */
+export function serviceOf(site: Site, name: string): Service {
+  const service = Object.hasOwn(site.manifest.services, name) ? site.manifest.services[name] : undefined
+  if (service) return service
+  const known = Object.keys(site.manifest.services)
+  const hint =
+    known.length === 0
+      ? ': none is declared'
+      : didYouMean(name, known) || `; declared are ${known.slice(0, 10).join(', ')}${known.length > 10 ? ' …' : ''}`
+  throw new Failure('unknown-service', `no service ${JSON.stringify(name.slice(0, 64))} in ${site.manifestFile}${hint}`)
+}
+
+function didYouMean(word: string, known: string[]): string {
+  const near = nearest(word, known)
+  return near === null ? '' : `; did you mean ${near}?`
+}

@@ -1,0 +1,123 @@
+// Which snapshot is meant: of a service, newest, at a time, by id. Pure.
+import type { Path } from '../core.ts'
+import { Failure } from '../errors.ts'
+import type { Service } from '../manifest/types.gen.ts'
+import type { Snapshot } from '../restic/types.ts'
+
+/** Tags that mean something to us. `partial`: something could not be read. `failed`: the run failed after it was saved. */
+export const tags = {
+  service: (name: string) => `service:${name}`,
+  install: (id: string) => `install:${id}`,
+  unadopted: 'unadopted',
+  partial: 'partial',
+  failed: 'failed',
+} as const
+
+/** Folders that restores make beside what they replace; never part of a backup. */
+export const reservedPattern = '.atelier-backup-*'
+
+/** Who is asked for, and what this install knows of it. */
+export interface Subject {
+  name: string
+  service: Pick<Service, 'paths' | 'sqlite' | 'formerNames'>
+  host: string
+  /** From the service's record. */
+  origin: { how: 'own' | 'adopted' | 'recovered' } | null
+  /** Null before the first run. */
+  install: string | null
+}
+
+/**
+ * A service's snapshots, in the order given. By tag; one that has no service's tag (made by the shell version without tags, or by
+ * services.restic.backups) counts by host and exactly equal paths.
+ */
+export function snapshotsOf(all: Snapshot[], subject: Subject): Snapshot[] {
+  const names = [subject.name, ...subject.service.formerNames].map(tags.service)
+  const untagged = [subject.service.paths, [...subject.service.paths, ...subject.service.sqlite]].map(pathKey)
+  return all.filter((snapshot) => {
+    if (snapshot.host !== subject.host) return false
+    const own = snapshot.tags.filter((tag) => tag.startsWith('service:'))
+    return own.length > 0 ? own.some((tag) => names.includes(tag)) : snapshot.paths.length > 0 && untagged.includes(pathKey(snapshot.paths))
+  })
+}
+
+function pathKey(paths: Path[]): string {
+  return JSON.stringify([...new Set(paths)].sort())
+}
+
+/**
+ * Those that may be called "the newest": neither saved by a run that failed, nor by an install that was not yet told to be the truth.
+ * Once this install's service is adopted, the snapshots it made before count too.
+ */
+export function countable(snapshots: Snapshot[], subject: Subject): Snapshot[] {
+  const ours = subject.origin?.how === 'adopted' && subject.install !== null ? tags.install(subject.install) : null
+  return snapshots.filter(({ tags: has }) => !has.includes(tags.failed) && (!has.includes(tags.unadopted) || (ours !== null && has.includes(ours))))
+}
+
+export function isComplete(snapshot: Snapshot): boolean {
+  return !snapshot.tags.includes(tags.partial) && !snapshot.tags.includes(tags.failed)
+}
+
+/** Newest first; equal times by id, never by luck of order. */
+export function newestFirst(snapshots: Snapshot[]): Snapshot[] {
+  return [...snapshots].sort((a, b) => Date.parse(b.time) - Date.parse(a.time) || (a.id < b.id ? 1 : -1))
+}
+
+/** Snapshots of a service that come from elsewhere: not made by this install. */
+export function fromElsewhere(snapshots: Snapshot[], install: string | null): Snapshot[] {
+  return snapshots.filter(({ tags: has }) => install === null || !has.includes(tags.install(install)))
+}
+
+/** How a person names a snapshot. */
+export type Wanted = { latest: true } | { id: string } | { at: Date }
+
+/**
+ * The one snapshot that is meant.
+ * @throws Failure `unknown-snapshot` (exit 2): none, several that begin so, or none at that time; names the nearest.
+ */
+export function pick(snapshots: Snapshot[], subject: Subject, wanted: Wanted): Snapshot {
+  const { name, host } = subject
+  if ('id' in wanted) {
+    const matches = snapshots.filter(({ id }) => id.startsWith(wanted.id.toLowerCase()))
+    const [only] = matches
+    if (only && matches.length === 1) return only
+    if (only)
+      throw new Failure(
+        'unknown-snapshot',
+        `${name}: ${matches.length} snapshots begin with ${wanted.id} (${matches
+          .slice(0, 3)
+          .map(({ id }) => id.slice(0, 12))
+          .join(', ')} …): give more of the id`,
+      )
+    throw new Failure('unknown-snapshot', `${name}: no snapshot ${wanted.id} on ${host}; see: atelier-backup list ${name}`)
+  }
+  const candidates = newestFirst(countable(snapshots, subject))
+  if (candidates.length === 0) {
+    const passed = snapshots.length > 0 ? ` (${snapshots.length} unadopted or failed: name one with --snapshot)` : ''
+    throw new Failure('unknown-snapshot', `${name}: no snapshots on ${host}${passed}; see: atelier-backup list ${name}`)
+  }
+  const found = 'at' in wanted ? candidates.find(({ time }) => Date.parse(time) <= wanted.at.getTime()) : candidates[0]
+  if (found) return found
+  throw new Failure('unknown-snapshot', `${name}: no snapshot at that time or before it; the oldest is of ${candidates.at(-1)?.time}`)
+}
+
+/**
+ * A time as people write it: ISO 8601, "2026-11-20 14:00", or a date, which means its end; without a zone, local time.
+ * @throws Failure `usage`
+ */
+export function parseTime(text: string): Date {
+  const day = /^\d{4}-\d{2}-\d{2}$/.test(text)
+  const time = new Date(day ? `${text}T23:59:59.999` : text.replace(/^(\d{4}-\d{2}-\d{2}) /, '$1T'))
+  const real = /^\d{4}-\d{2}-\d{2}/.test(text) && !Number.isNaN(time.getTime())
+  if (real) return time
+  throw new Failure('usage', `--at ${JSON.stringify(text)} is no time: write 2026-11-20 or 2026-11-20T14:00`)
+}
+
+/** A wish from the flags. @throws Failure `usage` */
+export function wantedFrom(flags: { snapshot?: string | undefined; at?: string | undefined }): Wanted {
+  if (flags.snapshot !== undefined && flags.at !== undefined) throw new Failure('usage', '--snapshot and --at both name a snapshot: give one of them')
+  if (flags.at !== undefined) return { at: parseTime(flags.at) }
+  if (flags.snapshot === undefined || flags.snapshot === 'latest') return { latest: true }
+  if (!/^[0-9a-f]{2,64}$/i.test(flags.snapshot)) throw new Failure('usage', `--snapshot ${JSON.stringify(flags.snapshot)} is no snapshot's id`)
+  return { id: flags.snapshot }
+}

@@ -1,0 +1,69 @@
+// This install: its id, and the state folder's places.
+import { randomBytes } from 'node:crypto'
+import { link, mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Failure } from '../errors.ts'
+import { readIfThere, syncFolder, writeDurably } from '../host/files.ts'
+
+/** Places in the state folder (default /var/lib/atelier-backup, 0700). */
+export const places = ['locks', 'records', 'running', 'journals', 'staging', 'repositories', 'reports'] as const
+export type Place = (typeof places)[number]
+
+/** Where something of a service (or repository) stands. Names can't leave the folder: the schema's pattern and this check see to it. */
+export function placeOf(state: string, place: Place, name: string): string {
+  if (name.includes('/') || name.startsWith('.')) throw new Failure('usage', `"${name}" is no name of a service or repository`)
+  return join(state, place, name)
+}
+
+/** Makes the state folder. @throws Failure `needs-root` where this user may not. */
+export async function makeState(state: string): Promise<void> {
+  try {
+    for (const place of places) await mkdir(join(state, place), { recursive: true, mode: 0o700 })
+  } catch (error) {
+    throw stateFailure(state, error)
+  }
+}
+
+function stateFailure(state: string, error: unknown): unknown {
+  const { code } = error as NodeJS.ErrnoException
+  if (code === 'EACCES' || code === 'EPERM')
+    return new Failure('needs-root', `the state folder ${state} isn't ours to write: run this as root, for example with sudo`)
+  return error
+}
+
+/**
+ * The id of this install (16 hex digits), made once: a reinstalled host has another one, so that its first empty backups
+ * can't pass for the newest. Tag `install:ID`.
+ */
+export async function installId(state: string): Promise<string> {
+  const file = join(state, 'install-id')
+  const known = await readIfThere(file)
+  if (known !== null) return checkedId(known, file)
+  const fresh = join(state, `.install-id.${process.pid}`)
+  await writeDurably(fresh, `${randomBytes(8).toString('hex')}\n`)
+  // link, not rename: of two that start together one wins, and both use its id.
+  await link(fresh, file).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error
+  })
+  await rm(fresh, { force: true })
+  await syncFolder(state)
+  return checkedId((await readIfThere(file)) ?? '', file)
+}
+
+function checkedId(text: string, file: string): string {
+  if (!/^[0-9a-f]{16}\n$/.test(text))
+    throw new Failure(
+      'state-damaged',
+      `${file} doesn't hold an install id: restore it, or remove it and run "atelier-backup adopt --all" to go on with a new one`,
+    )
+  return text.trim()
+}
+
+/** The install's id, or null before the first run: a query makes nothing. */
+export async function installIdIfThere(state: string): Promise<string | null> {
+  const file = join(state, 'install-id')
+  const known = await readIfThere(file).catch((error: NodeJS.ErrnoException) => {
+    throw stateFailure(state, error)
+  })
+  return known === null ? null : checkedId(known, file)
+}

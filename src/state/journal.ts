@@ -1,0 +1,71 @@
+// Journals of restores in place: journals/SERVICE.json states, durably, what is about to happen; it is gone once the service is settled.
+import { rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import type { Iso, Move, Path, Unit } from '../core.ts'
+import { Failure } from '../errors.ts'
+import { readIfThere, syncFolder, writeDurably } from '../host/files.ts'
+import { placeOf } from './install.ts'
+
+/** A move with the identity (device:inode) of both sides as they were before: afterwards it tells which renames have happened. */
+export interface JournalMove extends Move {
+  liveId: string | null
+  stagedId: string | null
+}
+
+export interface RestoreJournal {
+  version: 1
+  run: string
+  service: string
+  started: Iso
+  /** Full id of the snapshot; null when data kept from an earlier restore is put back. */
+  snapshot: string | null
+  /** What was asked for: empty for all of the service. */
+  paths: Path[]
+  /** `staging`: nothing that is live was touched. `swapping`: `moves` are on their way. */
+  phase: 'staging' | 'swapping'
+  /** Folders made by this restore. */
+  folders: Path[]
+  moves: JournalMove[]
+  /** Units that ran before, to be started again. */
+  units: Unit[]
+}
+
+/** @throws Failure `journal-damaged`: a restore is unfinished, and what it did can't be read. */
+export async function readJournal(state: string, service: string): Promise<RestoreJournal | null> {
+  const file = fileOf(state, service)
+  const text = await readIfThere(file)
+  if (text === null) return null
+  try {
+    const journal = JSON.parse(text) as RestoreJournal
+    if (journal.version === 1 && journal.service === service && Array.isArray(journal.moves) && Array.isArray(journal.folders)) return journal
+  } catch {
+    // Told below.
+  }
+  throw new Failure(
+    'journal-damaged',
+    `${service}: a restore is unfinished, and its journal ${file} is damaged; look for .atelier-backup-${service}-* beside its paths: old data stands there`,
+  )
+}
+
+export async function writeJournal(state: string, journal: RestoreJournal): Promise<void> {
+  await writeDurably(fileOf(state, journal.service), `${JSON.stringify(journal, null, 2)}\n`)
+}
+
+export async function removeJournal(state: string, service: string): Promise<void> {
+  const file = fileOf(state, service)
+  await rm(file, { force: true })
+  await syncFolder(dirname(file))
+}
+
+/** @throws Failure `unfinished-restore`: nothing runs over an open journal */
+export async function requireNoJournal(state: string, service: string): Promise<void> {
+  if ((await readJournal(state, service)) === null) return
+  throw new Failure(
+    'unfinished-restore',
+    `${service}: a restore is unfinished; finish it with: atelier-backup restore ${service} --resume (or --rollback)`,
+  )
+}
+
+function fileOf(state: string, service: string): string {
+  return `${placeOf(state, 'journals', service)}.json`
+}

@@ -1,0 +1,33 @@
+// One lock for each service, shared by run, restore, dr and adopt. It dies with its process, and children can hold it too.
+import { closeSync, openSync } from 'node:fs'
+import { Failure } from '../errors.ts'
+import { run } from '../host/shell.ts'
+import { placeOf } from './install.ts'
+import { readRunning } from './running.ts'
+
+/** `fd`: hand it to children (`hold`), and the lock lasts until the last of them has ended, even if we are killed. */
+export interface Lock {
+  fd: number
+  release(): void
+}
+
+/**
+ * Takes a service's lock without waiting. flock(2) belongs to the open file, not to the process: the short-lived `flock` locks
+ * the file that we keep open.
+ * @throws Failure `busy` (exit 11), which says what holds it.
+ */
+export async function lockService(state: string, service: string): Promise<Lock> {
+  const fd = openSync(`${placeOf(state, 'locks', service)}.lock`, 'a', 0o600)
+  const release = () => closeSync(fd)
+  try {
+    const { exit, stderr } = await run(['flock', '--nonblock', '--exclusive', '3'], { hold: [fd] })
+    if (exit === 0) return { fd, release }
+    if (exit !== 1) throw new Failure('lock-failed', `${service}: the lock can't be taken: ${stderr.trim()}`)
+    const running = await readRunning(state, service)
+    const who = running ? `a ${running.kind} runs since ${running.started} (pid ${running.pid})` : 'another atelier-backup is at work'
+    throw new Failure('busy', `${service}: ${who}; wait for it, or look with: atelier-backup status ${service}`, { exit: 11 })
+  } catch (error) {
+    release()
+    throw error
+  }
+}

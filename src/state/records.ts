@@ -1,0 +1,73 @@
+// What this install remembers of each service: records/SERVICE.json, atomic, fsynced, 0600.
+import { rename } from 'node:fs/promises'
+import type { Iso } from '../core.ts'
+import { Failure } from '../errors.ts'
+import { readIfThere, writeDurably } from '../host/files.ts'
+import { placeOf } from './install.ts'
+import { type Run, type RunRecord, runRecordSchema } from './record.gen.ts'
+
+/** Enough for the strip of 30 days with several runs a day. */
+const runsKept = 200
+
+export function emptyRecord(service: string): RunRecord {
+  return { version: 1, service, origin: null, lastSnapshot: null, runs: [], old: [] }
+}
+
+/**
+ * A service's record; an empty one if there is none.
+ * @throws Failure `record-damaged` if it can't be read as one: it is never taken for "never backed up".
+ */
+export async function readRecord(state: string, service: string): Promise<RunRecord> {
+  const file = fileOf(state, service)
+  const text = await readIfThere(file)
+  if (text === null) return emptyRecord(service)
+  const parsed = runRecordSchema.safeParse(parseJson(text))
+  if (parsed.success && parsed.data.service === service) return parsed.data
+  throw new Failure('record-damaged', `${service}: its record ${file} is damaged; the next backup sets it aside and starts a new one`)
+}
+
+/** Changes a record; call it with the service's lock held. A damaged one is set aside first (returned: where to), and a new one begun. */
+export async function updateRecord(state: string, service: string, change: (record: RunRecord) => void): Promise<{ setAside: string | null }> {
+  let setAside: string | null = null
+  const record = await readRecord(state, service).catch(async (error: unknown) => {
+    if (!(error instanceof Failure) || error.code !== 'record-damaged') throw error
+    setAside = `${fileOf(state, service)}.damaged-${Date.now()}`
+    await rename(fileOf(state, service), setAside)
+    return emptyRecord(service)
+  })
+  change(record)
+  record.runs = record.runs.slice(-runsKept)
+  await writeDurably(fileOf(state, service), `${JSON.stringify(record)}\n`)
+  return { setAside }
+}
+
+/** The newest run of a kind, or null. */
+export function lastRun(record: RunRecord, kind: Run['kind']): Run | null {
+  return record.runs.findLast((run) => run.kind === kind) ?? null
+}
+
+/** The id by which a repository was known at the first success, or null. Another one there later is a stranger. */
+export async function pinnedRepository(state: string, name: string): Promise<string | null> {
+  const file = `${placeOf(state, 'repositories', name)}.json`
+  const text = await readIfThere(file)
+  if (text === null) return null
+  const pin = parseJson(text) as { id?: unknown } | null
+  if (typeof pin?.id === 'string' && /^[0-9a-f]{64}$/.test(pin.id)) return pin.id
+  throw new Failure('state-damaged', `${file} doesn't hold a repository's id: pin it anew with "atelier-backup adopt --repository ${name}"`)
+}
+
+export async function pinRepository(state: string, name: string, id: string, now: Iso): Promise<void> {
+  await writeDurably(`${placeOf(state, 'repositories', name)}.json`, `${JSON.stringify({ id, since: now })}\n`)
+}
+
+function fileOf(state: string, service: string): string {
+  return `${placeOf(state, 'records', service)}.json`
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null
+  }
+}

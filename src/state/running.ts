@@ -1,0 +1,70 @@
+// What runs now: running/SERVICE.json says who and with which plan, running/SERVICE.ndjson its events.
+import { appendFileSync, writeFileSync } from 'node:fs'
+import { readFile, rm } from 'node:fs/promises'
+import type { Event, Iso, Plan } from '../core.ts'
+import { readIfThere, writeDurably } from '../host/files.ts'
+import { placeOf } from './install.ts'
+
+export interface Running {
+  run: string
+  kind: 'backup' | 'restore'
+  started: Iso
+  pid: number
+  /** Clock ticks since boot at which the process started, and the boot: a pid alone may be somebody else's by now. */
+  startTime: string
+  bootId: string
+  plan: Plan | null
+}
+
+/** Announces a run; `--cleanup` reads the plan if we don't come to our end. Returns the writer of its events. */
+export async function announce(
+  state: string,
+  service: string,
+  about: Pick<Running, 'run' | 'kind' | 'started' | 'plan'>,
+): Promise<(event: Event) => void> {
+  const base = placeOf(state, 'running', service)
+  const running: Running = { ...about, pid: process.pid, ...(await identity(process.pid)) }
+  writeFileSync(`${base}.ndjson`, '', { mode: 0o600 })
+  await writeDurably(`${base}.json`, `${JSON.stringify(running)}\n`)
+  // Events are for those who watch; unlike records they needn't outlive a power cut.
+  return (event) => appendFileSync(`${base}.ndjson`, `${JSON.stringify(event)}\n`)
+}
+
+/** The run is over. Its events stay for those who still read them. */
+export async function announceEnd(state: string, service: string): Promise<void> {
+  await rm(`${placeOf(state, 'running', service)}.json`, { force: true })
+}
+
+/** What a run left behind that can't be running any more, or null. */
+export async function readLeftBehind(state: string, service: string): Promise<Running | null> {
+  const running = await readAnnounced(state, service)
+  return running && !(await isAlive(running)) ? running : null
+}
+
+/** The run that is at work now, proved by pid, start time and boot, or null. */
+export async function readRunning(state: string, service: string): Promise<Running | null> {
+  const running = await readAnnounced(state, service)
+  return running && (await isAlive(running)) ? running : null
+}
+
+async function readAnnounced(state: string, service: string): Promise<Running | null> {
+  const text = await readIfThere(`${placeOf(state, 'running', service)}.json`)
+  try {
+    return text === null ? null : (JSON.parse(text) as Running)
+  } catch {
+    return null
+  }
+}
+
+async function isAlive(running: Running): Promise<boolean> {
+  const now = await identity(running.pid).catch(() => null)
+  return now !== null && now.startTime === running.startTime && now.bootId === running.bootId
+}
+
+async function identity(pid: number): Promise<{ startTime: string; bootId: string }> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8')
+  const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
+  // Field 22, proc_pid_stat(5); the name in field 2 may hold anything, so count from its last parenthesis.
+  const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? ''
+  return { startTime, bootId }
+}

@@ -1,0 +1,116 @@
+// Long work on a terminal: one line for each service, redrawn in place; elsewhere one line when each ends.
+import type { Event, Result } from '../core.ts'
+import { printable } from '../text.ts'
+import { formatBytes, formatSeconds } from './format.ts'
+import { cut, pad } from './table.ts'
+import { columns, hasUnicode, type Sign, sign } from './terminal.ts'
+
+interface Row {
+  state: 'waiting' | 'working' | Result
+  step: string
+  progress: (Event & { type: 'progress' }) | null
+  begun: number
+}
+
+const signOf: Record<Result['outcome'], Sign> = {
+  ok: 'good',
+  skipped: 'waiting',
+  partial: 'warn',
+  interrupted: 'warn',
+  'rolled-back': 'bad',
+  failed: 'bad',
+}
+
+export interface ProgressView {
+  event(event: Event): void
+  result(result: Result): void
+  /** A line of a service's own output, above the rest. */
+  log(line: string): void
+  end(): void
+}
+
+/** `describe` says what a finished service's line tells beyond its name. */
+export function progressView(names: string[], describe: (result: Result) => string, stream = process.stderr): ProgressView {
+  const rows = new Map(names.map((name): [string, Row] => [name, { state: 'waiting', step: '', progress: null, begun: performance.now() }]))
+  const width = Math.min(30, Math.max(0, ...names.map((name) => name.length)))
+  const live = stream.isTTY === true
+  let drawn = 0
+  let frame = 0
+  const finished = (name: string, result: Result) => `  ${pad(name, width)}  ${sign(signOf[result.outcome])}  ${printable(describe(result))}`
+  const lineOf = (name: string, { state, step, progress, begun }: Row): string => {
+    if (state === 'waiting') return `  ${pad(name, width)}  ${sign('waiting')}  waiting`
+    if (state !== 'working') return finished(name, state)
+    const spinner = hasUnicode() ? '⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏'.charAt(frame % 10) : '-\\|/'.charAt(frame % 4)
+    return `  ${pad(name, width)}  ${spinner}  ${progress ? progressWords(progress, (performance.now() - begun) / 1000) : step}`
+  }
+  const clear = () => {
+    if (drawn > 0) stream.write(`\x1b[${drawn}A\x1b[0J`)
+    drawn = 0
+  }
+  const draw = () => {
+    if (!live) return
+    frame += 1
+    // More services than lines: those at work and those that failed are what a person looks for.
+    const room = Math.max(3, (stream.rows ?? 24) - 2)
+    const all = [...rows]
+    const weight = ([, { state }]: [string, Row]) =>
+      state === 'working' ? 0 : state !== 'waiting' && state.exit !== 0 ? 1 : state === 'waiting' ? 2 : 3
+    const shown = all.length <= room ? all : [...all].sort((a, b) => weight(a) - weight(b)).slice(0, room - 1)
+    const more = all.length > shown.length ? [`  … and ${all.length - shown.length} more`] : []
+    const text = [...shown.map(([name, row]) => cut(lineOf(name, row), columns() - 1)), ...more]
+    clear()
+    stream.write(`${text.join('\n')}\n`)
+    drawn = text.length
+  }
+  const timer = live ? setInterval(draw, 120) : undefined
+  timer?.unref()
+  draw()
+  return {
+    event(event) {
+      const row = rows.get(event.service ?? '')
+      if (!row || typeof row.state === 'object') return
+      if (row.state === 'waiting') row.begun = performance.now()
+      row.state = 'working'
+      if (event.type === 'step' && event.state === 'begun')
+        Object.assign(row, { step: stepWords[event.do], progress: null, begun: performance.now() })
+      if (event.type === 'progress') row.progress = event
+    },
+    result(result) {
+      const row = rows.get(result.name)
+      if (row) row.state = result
+      // Without a terminal the results are the output.
+      if (!live) process.stdout.write(`${finished(result.name, result)}\n`)
+    },
+    log(line) {
+      clear()
+      stream.write(`${printable(line)}\n`)
+      draw()
+    },
+    end() {
+      clearInterval(timer)
+      draw()
+    },
+  }
+}
+
+const stepWords: Record<(Event & { type: 'step' })['do'], string> = {
+  hook: 'running its commands',
+  copySqlite: 'copying a database',
+  snapshot: 'saving',
+  unstage: 'tidying up',
+  stage: 'fetching',
+  verify: 'checking',
+  stop: 'stopping units',
+  start: 'starting units',
+  carry: 'carrying excluded files over',
+  flush: 'writing to disk',
+  swap: 'exchanging',
+  health: 'checking health',
+}
+
+function progressWords({ doneBytes, totalBytes, secondsLeft }: Event & { type: 'progress' }, seconds: number): string {
+  const percent = totalBytes ? `${pad(String(Math.min(100, Math.floor((100 * doneBytes) / totalBytes))), 3, true)} %  ` : ''
+  const of = totalBytes ? `${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}` : formatBytes(doneBytes)
+  const speed = seconds > 1 ? `  ${formatBytes(doneBytes / seconds)}/s` : ''
+  return `${percent}${of}${speed}${secondsLeft ? `  ${formatSeconds(secondsLeft)} left` : ''}`
+}

@@ -1,0 +1,2 @@
+// The prompts we use, in a file of their own: loaded as one when a question is asked, the rest of the package is left out of the bundle.
+export { checkbox, input, search, select } from '@inquirer/prompts'

@@ -1,0 +1,56 @@
+// Columns that fit the terminal.
+import { stripVTControlCharacters } from 'node:util'
+import { styled } from './terminal.ts'
+
+export interface Column {
+  title: string
+  align?: 'right'
+  /** Gives way first when the table is too wide. */
+  shrink?: boolean
+}
+
+/** Lines of a table, two blanks between columns. The one column that may shrink is cut to fit `width`. */
+export function tableLines(columns: Column[], rows: string[][], width: number): string[] {
+  const widths = columns.map(({ title }, i) => Math.max(displayWidth(title), ...rows.map((row) => displayWidth(row[i] ?? ''))))
+  const total = widths.reduce((sum, each) => sum + each + 2, -2)
+  const shrinking = columns.findIndex(({ shrink }) => shrink)
+  if (total > width && shrinking >= 0) widths[shrinking] = Math.max(8, (widths[shrinking] ?? 0) - (total - width))
+  const line = (cells: string[]) =>
+    columns
+      .map(({ align }, i) => pad(cut(cells[i] ?? '', widths[i] ?? 0), widths[i] ?? 0, align === 'right'))
+      .join('  ')
+      .trimEnd()
+  const titles = columns.map(({ title }) => title)
+  return [...(titles.some(Boolean) ? [styled('dim', line(titles))] : []), ...rows.map(line)]
+}
+
+export function pad(text: string, width: number, right = false): string {
+  const blanks = ' '.repeat(Math.max(0, width - displayWidth(text)))
+  return right ? blanks + text : text + blanks
+}
+
+/** Cut to a width; text with styles in it is left whole. */
+export function cut(text: string, width: number): string {
+  if (displayWidth(text) <= width || text !== stripVTControlCharacters(text)) return text
+  let kept = ''
+  for (const character of text) {
+    if (displayWidth(kept + character) > width - 1) break
+    kept += character
+  }
+  return `${kept}…`
+}
+
+/** Columns a text takes: East Asian wide characters and emoji take two, combining marks none. */
+export function displayWidth(text: string): number {
+  let width = 0
+  for (const character of stripVTControlCharacters(text)) {
+    if (/\p{Mark}/u.test(character)) continue
+    width +=
+      /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Extended_Pictographic}/u.test(character) &&
+      character > '\u00ff' &&
+      !/[✓✗✔✖]/.test(character)
+        ? 2
+        : 1
+  }
+  return width
+}

@@ -1,0 +1,164 @@
+// Is everything in order? Checks as data: each says what it found and what mends it.
+import { access, constants, stat } from 'node:fs/promises'
+import { asFailure, type Failure } from '../errors.ts'
+import { resolveLinks } from '../host/files.ts'
+import { canMountPrivately } from '../host/mounts.ts'
+import { run } from '../host/shell.ts'
+import { hasSystemd } from '../host/systemd.ts'
+import type { Site } from '../site.ts'
+import { readJournal } from '../state/journal.ts'
+import { pinnedRepository, readRecord } from '../state/records.ts'
+
+export interface Check {
+  name: string
+  ok: boolean
+  message: string
+  remedy: string | null
+}
+
+/** Runs all checks; those that need no network side by side with those that do. Never throws. */
+export async function examine(site: Site, signal: AbortSignal): Promise<Check[]> {
+  const repositories = [...new Set(Object.values(site.manifest.services).map(({ repository }) => repository))]
+  const groups = await Promise.all([
+    [good('manifest', `${site.manifestFile}: ${Object.keys(site.manifest.services).length} services`)],
+    checkRestic(site, repositories),
+    Promise.all(repositories.flatMap((name) => secretFiles(site, name).map((file) => checkSecret(name, file)))),
+    ...repositories.map((name) => checkRepository(site, name, signal)),
+    checkPaths(site),
+    checkState(site),
+    checkNamespaces(site),
+    checkClock(),
+  ])
+  return groups.flat()
+}
+
+function good(name: string, message: string): Check {
+  return { name, ok: true, message, remedy: null }
+}
+function bad(name: string, message: string, remedy: string): Check {
+  return { name, ok: false, message, remedy }
+}
+
+async function checkRestic(site: Site, [first]: string[]): Promise<Check[]> {
+  if (first === undefined) return []
+  try {
+    return [good('restic', `restic ${await site.restic(first).version()}`)]
+  } catch (error) {
+    return [bad('restic', asFailure(error).message, 'install restic 0.17 or newer')]
+  }
+}
+
+function secretFiles(site: Site, name: string): string[] {
+  const repository = site.manifest.repositories[name]
+  if (!repository) return []
+  const { repositoryFile, passwordFile, environmentFile } = repository
+  return [...(repository.repository === null ? [repositoryFile] : []), passwordFile, ...(environmentFile === null ? [] : [environmentFile])]
+}
+
+async function checkSecret(repository: string, file: string): Promise<Check> {
+  try {
+    await access(file, constants.R_OK)
+    const { mode } = await stat(file)
+    if ((mode & 0o077) === 0) return good('secrets', `${file} is readable, and by nobody else`)
+    return bad('secrets', `${file} is readable by others than root`, `chmod 600 ${file}`)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    return bad(
+      'secrets',
+      `${file} of repository ${repository} ${code === 'ENOENT' ? "doesn't exist" : "can't be read"}`,
+      code === 'EACCES' ? 'run this as root' : 'place the secret (agenix, sops-nix) or correct its path in the manifest',
+    )
+  }
+}
+
+async function checkRepository(site: Site, name: string, signal: AbortSignal): Promise<Check[]> {
+  const restic = site.restic(name)
+  const location = await restic.location().catch(() => '')
+  try {
+    const id = await restic.repositoryId({ signal })
+    const pinned = await pinnedRepository(site.state, name)
+    const same = pinned === null || pinned === id
+    const identity = same
+      ? good('repository', `${name} (${location}) answers`)
+      : bad('repository', `${name} (${location}) is another repository than before`, `if that is meant: atelier-backup adopt --repository ${name}`)
+    const locks = await restic.locks({ signal })
+    const exclusive = locks.find((lock) => lock.exclusive)
+    const lock = exclusive
+      ? bad('locks', `${name} is locked by ${exclusive.host}, pid ${exclusive.pid}, since ${exclusive.time}`, 'wait, or: atelier-backup unlock')
+      : good('locks', `${name} isn't locked exclusively`)
+    return [identity, good('password', `the password opens ${name}`), lock]
+  } catch (error) {
+    const failure: Failure = asFailure(error)
+    if (failure.code === 'wrong-password')
+      return [
+        good('repository', `${name} (${location}) answers`),
+        bad('password', failure.message, 'place the right password; restic key list tells which keys there are'),
+      ]
+    return [
+      bad(
+        'repository',
+        failure.message,
+        failure.code === 'no-repository'
+          ? 'set initialize = true, or: atelier-backup restic -- init'
+          : 'check the location, the network and the credentials',
+      ),
+    ]
+  }
+}
+
+async function checkPaths(site: Site): Promise<Check[]> {
+  const services = Object.entries(site.manifest.services).filter(([, { enable }]) => enable)
+  const declared = services.flatMap(([name, { paths, sqlite }]) => [...paths, ...sqlite].map((path) => ({ name, path })))
+  const missing = await Promise.all(
+    declared.map(async ({ name, path }) =>
+      (await resolveLinks(path).catch(() => null))?.real == null
+        ? [bad('paths', `${name}: ${path} doesn't exist`, `create it, or take it out of the manifest`)]
+        : [],
+    ),
+  )
+  const found = missing.flat()
+  return found.length > 0 ? found : [good('paths', `${declared.length} declared paths exist`)]
+}
+
+async function checkState(site: Site): Promise<Check[]> {
+  const checks: Check[] = []
+  for (const name of Object.keys(site.manifest.services)) {
+    await readRecord(site.state, name).catch((error) => checks.push(bad('state', asFailure(error).message, 'the next backup sets it aside')))
+    const journal = await readJournal(site.state, name).catch(asFailure)
+    if (journal !== null) checks.push(bad('state', `${name}: a restore is unfinished`, `atelier-backup restore ${name} --resume (or --rollback)`))
+  }
+  const writable = await access(site.state, constants.W_OK).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => error.code === 'ENOENT',
+  )
+  if (!writable) checks.push(bad('state', `${site.state} isn't writable`, 'run this as root'))
+  return checks.length > 0 ? checks : [good('state', `${site.state} is in order`)]
+}
+
+async function checkNamespaces(site: Site): Promise<Check[]> {
+  const needed = Object.values(site.manifest.services).some(({ sqlite }) => sqlite.length > 0)
+  if (!needed) return []
+  if (!(await canMountPrivately().catch(() => false)))
+    return [
+      bad(
+        'sqlite',
+        'live databases need a private mount namespace, which this process may not make',
+        'run this as root, outside of restricted containers',
+      ),
+    ]
+  const { stdout } = await run(['sqlite3', '--version']).catch(() => ({ stdout: '' }))
+  return [
+    stdout ? good('sqlite', `sqlite ${stdout.split(' ')[0]}, private mounts work`) : bad('sqlite', 'sqlite3 is not installed', 'install sqlite3'),
+  ]
+}
+
+/** A clock that isn't synchronised makes ages lie. */
+async function checkClock(): Promise<Check[]> {
+  if (Date.now() < Date.parse('2025-01-01'))
+    return [bad('clock', `the clock says ${new Date().toISOString()}`, 'set the clock: timedatectl set-ntp true')]
+  if (!hasSystemd()) return [good('clock', 'the clock is plausible (no systemd to ask whether it is synchronised)')]
+  const { stdout } = await run(['timedatectl', 'show', '--property=NTPSynchronized', '--value']).catch(() => ({ stdout: '' }))
+  return [
+    stdout.trim() === 'no' ? bad('clock', "the clock isn't synchronised", 'timedatectl set-ntp true') : good('clock', 'the clock is synchronised'),
+  ]
+}

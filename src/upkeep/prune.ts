@@ -1,0 +1,83 @@
+// Retention: each declared service's old snapshots are forgotten, then the repository is pruned once.
+import { Failure } from '../errors.ts'
+import { retentionOf } from '../manifest/resolve.ts'
+import type { Service } from '../manifest/types.gen.ts'
+import type { Forgotten, Snapshot } from '../restic/types.ts'
+import { discardOld } from '../restore/inplace.ts'
+import type { Site } from '../site.ts'
+import { isComplete, newestFirst, snapshotsOf } from '../snapshots/select.ts'
+import { installIdIfThere } from '../state/install.ts'
+import { readJournal } from '../state/journal.ts'
+import type { RunRecord } from '../state/record.gen.ts'
+import { lastRun, pinnedRepository, readRecord } from '../state/records.ts'
+
+/** What happens to one service's snapshots. `kept` says why all are left alone. */
+export interface Retained {
+  name: string
+  kept: string | null
+  forgotten: Forgotten | null
+}
+
+export interface PruneOptions {
+  dryRun: boolean
+  signal: AbortSignal
+}
+
+/** A clock that is off by more is no clock to judge ages by. */
+const clockSlackMs = 5 * 60_000
+
+/**
+ * Forgets and prunes one repository. What the manifest doesn't declare is never forgotten.
+ * @throws Failure `other-repository` and restic's own
+ */
+export async function pruneRepository(site: Site, name: string, options: PruneOptions): Promise<{ retained: Retained[]; pruned: string | null }> {
+  const restic = site.restic(name)
+  const call = { signal: options.signal }
+  const pinned = await pinnedRepository(site.state, name)
+  if (pinned !== null && (await restic.repositoryId(call)) !== pinned)
+    throw new Failure(
+      'other-repository',
+      `repository ${name} is another one than before: nothing was forgotten. If that is meant: atelier-backup adopt --repository ${name}`,
+    )
+  const services = Object.entries(site.manifest.services).filter(([, service]) => service.repository === name)
+  const all = await restic.snapshots(call)
+  const retained: Retained[] = []
+  for (const [service, declared] of services) {
+    const kept = await reasonToKeep(site, service, declared, all)
+    const keep = retentionOf(site.manifest, declared)
+    retained.push({
+      name: service,
+      kept,
+      forgotten: kept === null ? await restic.forget({ service, host: site.manifest.host, keep, dryRun: options.dryRun, ...call }) : null,
+    })
+  }
+  const pruned =
+    retained.some(({ forgotten }) => (forgotten?.remove.length ?? 0) > 0) || !options.dryRun
+      ? await restic.prune({ dryRun: options.dryRun, ...call })
+      : null
+  return { retained, pruned }
+}
+
+/** Why none of a service's snapshots may be forgotten now, or null. */
+async function reasonToKeep(site: Site, name: string, service: Service, all: Snapshot[]): Promise<string | null> {
+  const record = await readRecord(site.state, name).catch(() => null)
+  if (record === null) return 'its record is damaged'
+  if (await readJournal(site.state, name).then(Boolean, () => true)) return 'a restore is unfinished'
+  const newest = lastRun(record, 'backup')
+  if (newest === null) return 'this install has not backed it up yet'
+  if (newest.outcome !== 'ok') return `its newest backup ended as "${newest.outcome}"`
+  if (record.origin === null) return 'it is unadopted: nobody said which data is the truth'
+  const install = await installIdIfThere(site.state)
+  const own = snapshotsOf(all, { name, service, host: site.manifest.host, origin: record.origin, install })
+  if (own.some(({ time }) => Date.parse(time) > site.now().getTime() + clockSlackMs)) return 'a snapshot lies in the future: is the clock right?'
+  const [latest] = newestFirst(own)
+  return latest && !isComplete(latest) ? 'its newest snapshot is partial' : null
+}
+
+/** Old data of restores that has been kept for long enough: past `keepOldDays`, and a complete backup is newer. */
+export async function discardExpired(site: Site, name: string, record: RunRecord): Promise<string[]> {
+  const oldest = site.now().getTime() - site.manifest.restore.keepOldDays * 86_400_000
+  const backedUp = record.runs.filter(({ kind, outcome }) => kind === 'backup' && outcome === 'ok').map(({ started }) => Date.parse(started))
+  const expired = record.old.filter(({ since }) => Date.parse(since) < oldest && backedUp.some((time) => time > Date.parse(since)))
+  return expired.length === 0 ? [] : discardOld(site, name, ({ folder }) => expired.some((old) => old.folder === folder))
+}
