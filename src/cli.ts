@@ -55,6 +55,7 @@ function makeProgram(starter: (spec: CommandSpec) => Start, argv: string[]): Com
     command.action(async (...rest: unknown[]) => {
       const args = spec.arguments ? [rest[0]].flat().filter((arg): arg is string => typeof arg === 'string') : []
       const flags = command.optsWithGlobals() as Input['flags']
+      if (flags.color === false) process.env.NO_COLOR = '1'
       if (spec.name === 'restic' && args.length !== argv.length - argv.indexOf('--') - 1)
         throw new Failure('usage', "restic's own arguments stand after two dashes: atelier-backup restic -- snapshots")
       await starter(spec)({

@@ -9,7 +9,7 @@ import { installId, makeState, placeOf } from '../state/install.ts'
 import { requireNoJournal } from '../state/journal.ts'
 import { lockService } from '../state/lock.ts'
 import type { Run } from '../state/record.gen.ts'
-import { pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
+import { emptyRecord, pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
 import { announce, announceEnd, readLeftBehind } from '../state/running.ts'
 import { planBackup } from './plan.ts'
 import { settle } from './repository.ts'
@@ -65,8 +65,7 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
       const restic = site.restic(service.repository)
       const record = await readRecord(site.state, name).catch(() => null)
       await restic.version()
-      const emptyRecord = { version: 1 as const, service: name, origin: null, lastSnapshot: null, runs: [], old: [] }
-      standing = await settle(site, name, record ?? emptyRecord, install, { signal: options.signal, hold: [fd] })
+      standing = await settle(site, name, record ?? emptyRecord(name), install, { signal: options.signal, hold: [fd] })
       const plan = planBackup(service, { run, name, install, unadopted: standing.unadopted, staging: stagingOf(site, name) })
       write = await announce(site.state, name, { run, kind: 'backup', started: started.toISOString(), plan })
       emit({ type: 'plan', plan })

@@ -30,7 +30,7 @@ export async function allSnapshots(site: Site, subject: Subject, signal: AbortSi
   return newestFirst(snapshotsOf(await restic.snapshots({ signal }), subject))
 }
 
-export async function chooseSnapshot(snapshots: Snapshot[], subject: Subject, now: Date): Promise<Snapshot> {
+async function chooseSnapshot(snapshots: Snapshot[], subject: Subject, now: Date): Promise<Snapshot> {
   if (snapshots.length === 0) return pick(snapshots, subject, { latest: true })
   return choose(
     `Snapshots of ${subject.name}`,

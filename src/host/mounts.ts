@@ -4,7 +4,7 @@ import { isWithin } from './files.ts'
 import { run } from './shell.ts'
 
 /** Mount points of this process's namespace. Source: proc_pid_mountinfo(5), where blanks are octal. */
-export async function mountPoints(pid: number | 'self' = 'self'): Promise<string[]> {
+async function mountPoints(pid: number | 'self' = 'self'): Promise<string[]> {
   const text = await readFile(`/proc/${pid}/mountinfo`, 'utf8')
   return text
     .split('\n')

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import type { Iso, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { lines, run } from './shell.ts'
+import { run } from './shell.ts'
 
 /** Whether systemd runs this host: sd_booted(3). */
 export function hasSystemd(): boolean {
@@ -135,13 +135,6 @@ export async function execStartOf(unit: Unit): Promise<string | null> {
   if (!hasSystemd()) return null
   const [state] = await unitStates([unit])
   return state?.load === 'loaded' ? (/argv\[\]=(.*?) ;/.exec(state.execStart)?.[1] ?? null) : null
-}
-
-/** The journal's latest lines of a unit. */
-export async function journalTail(unit: Unit, count: number): Promise<string[]> {
-  const tail: string[] = []
-  for await (const line of lines(['journalctl', '--unit', unit, '--lines', String(count), '--no-pager', '--output=cat'])) tail.push(line)
-  return tail
 }
 
 function properties(block: string): Record<string, string> {

@@ -50,14 +50,14 @@ function oldPath(folder: Path, run: string, path: Path): Path {
   return join(oldFolder(folder, run), path)
 }
 
-export interface Stage {
+interface Stage {
   folder: Path
   device: number
   roots: Root[]
 }
 
 /** One staging folder for each filesystem, beside the first path it replaces there. */
-export function stageFolders({ run, name }: Pick<RestoreFacts, 'run' | 'name'>, roots: Root[]): Stage[] {
+function stageFolders({ run, name }: Pick<RestoreFacts, 'run' | 'name'>, roots: Root[]): Stage[] {
   const devices = [...new Set(roots.map(({ device }) => device))]
   return devices.map((device) => {
     const group = roots.filter((root) => root.device === device)

@@ -7,10 +7,7 @@ export function isInteractive(): boolean {
 }
 
 let colours: boolean | null = null
-/** `--no-color`; otherwise NO_COLOR (no-color.org) and the terminal decide. */
-export function setColours(on: boolean): void {
-  colours = on
-}
+/** NO_COLOR (no-color.org; --no-color sets it) and the terminal decide. */
 function hasColours(): boolean {
   colours ??= process.stdout.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb'
   return colours
