@@ -4,11 +4,9 @@ import { Failure } from './errors.ts'
 import { loadManifest } from './manifest/load.ts'
 import { nearest } from './manifest/nearest.ts'
 import type { Manifest, Service } from './manifest/types.gen.ts'
+import { defaultCache, defaultManifest, defaultState } from './places.ts'
 import { openRestic } from './restic/client.ts'
 import type { Restic } from './restic/types.ts'
-
-export const defaultManifest = '/etc/atelier/backup-manifest.json'
-export const defaultState = '/var/lib/atelier-backup'
 
 export interface Site {
   manifest: Manifest
@@ -23,8 +21,7 @@ export interface Site {
 export async function openSite(options: { manifest?: string | undefined; stateDir?: string | undefined }, environment = process.env): Promise<Site> {
   const manifestFile = options.manifest ?? environment.ATELIER_BACKUP_MANIFEST ?? defaultManifest
   const state = options.stateDir ?? environment.STATE_DIRECTORY ?? defaultState
-  const cache =
-    environment.RESTIC_CACHE_DIR ?? environment.CACHE_DIRECTORY ?? (state === defaultState ? '/var/cache/atelier-backup' : join(state, 'cache'))
+  const cache = environment.RESTIC_CACHE_DIR ?? environment.CACHE_DIRECTORY ?? (state === defaultState ? defaultCache : join(state, 'cache'))
   const manifest = await loadManifest(manifestFile)
   const clients = new Map<string, Restic>()
   return {

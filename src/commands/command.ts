@@ -17,7 +17,8 @@ export interface CommandSpec {
   summary: string
   description?: string
   options: Option[]
-  /** Works without a manifest. */
+  /** Not for people: left out of --help and of the manual. */
+  hidden?: boolean
   load(): Promise<{ run(input: Input): Promise<number> }>
 }
 

@@ -123,4 +123,12 @@ export const commands: CommandSpec[] = [
     options: [repository],
     load: () => import('./restic.ts'),
   },
+  {
+    name: 'complete',
+    arguments: '[words...]',
+    summary: "candidates for the shells' completions",
+    options: [],
+    hidden: true,
+    load: () => import('./complete.ts'),
+  },
 ]
