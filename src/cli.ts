@@ -46,7 +46,7 @@ function makeProgram(starter: (spec: CommandSpec) => Start, argv: string[]): Com
   for (const { flags, description } of globalOptions) program.option(flags, description)
   for (const spec of commands) {
     const command = program
-      .command(spec.name)
+      .command(spec.name, { hidden: spec.hidden ?? false })
       .summary(spec.summary)
       .description(spec.description ?? `${spec.summary}.`)
     if (spec.aliases) command.aliases(spec.aliases)

@@ -7,7 +7,7 @@ import { loadedBy } from './lib/loaded.ts'
 
 /** Bottom first: what stands on a floor reaches its own and those below. */
 const floors = [
-  ['core.ts', 'errors.ts', 'execute.ts', 'text.ts', 'manifest'],
+  ['core.ts', 'errors.ts', 'execute.ts', 'text.ts', 'places.ts', 'manifest'],
   ['restic', 'host', 'state', 'snapshots', 'ui'],
   ['site.ts'],
   ['backup', 'restore', 'upkeep', 'status'],
