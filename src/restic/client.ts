@@ -1,314 +1,345 @@
 // The only caller of restic: arguments and environment in, typed results out, exit codes as errors.
-import { open, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { Failure } from '../errors.ts'
 import { type Finished, lines, type ProcessOptions, run } from '../host/shell.ts'
-import type { Repository } from '../manifest/types.gen.ts'
+import { printable } from '../text.ts'
 import { parseEnvironmentFile, resticEnvironment } from './environment.ts'
-import { type Asked, failureOf, redacted } from './errors.ts'
-import { isMessage, type Message, nodeOf, parseLine, progressOf, type RawSnapshot, snapshotOf, withoutSuperseded } from './json.ts'
+import { type Asked, failure, failureOf, interruption, isTimeout, redacted, secretsOf } from './errors.ts'
+import {
+  forgottenOf,
+  isMessage,
+  type Message,
+  messages,
+  nodeOf,
+  parseLine,
+  progressOf,
+  type RawLock,
+  restoreProgressOf,
+  snapshotsOf,
+} from './json.ts'
 import { escapePattern } from './patterns.ts'
-import type { BackupSummary, CallOptions, Restic, RestoreSummary, Snapshot } from './types.ts'
-
-/** Enough to name what wasn't read; the count says the rest. */
-const unreadableKept = 1000
-const oldestVersion = [0, 17] as const
+import type { BackupSummary, CallOptions, Restic, RestoreSummary } from './types.ts'
 
 export interface ClientOptions {
+  /** Name of the repository in the manifest. */
   name: string
-  repository: Repository
+  /** As in the manifest. */
+  repository: {
+    repository: string | null
+    repositoryFile: string
+    passwordFile: string
+    environmentFile: string | null
+    retryLock: string
+  }
   cacheDir: string
   /** The program; tests name others. */
   program?: string
 }
 
 export function openRestic({ name, repository, cacheDir, program = 'restic' }: ClientOptions): Restic {
-  const asked: Asked = { name, passwordFile: repository.passwordFile, location: null }
-  let version: Promise<string> | null = null
-  let environment: Promise<Record<string, string>> | null = null
-
-  /** Starts one call. Secrets travel in the environment, never in the arguments. */
-  const prepared = async (options: CallOptions): Promise<ProcessOptions> => {
-    environment ??= prepare()
-    const env = await environment.catch((error) => {
-      environment = null
-      throw error
-    })
-    return { env, ...(options.signal ? { signal: options.signal } : {}), ...(options.hold ? { hold: options.hold } : {}) }
-  }
-  const prepare = async (): Promise<Record<string, string>> => {
-    const text = repository.environmentFile === null ? null : await readSecret(name, repository.environmentFile)
-    await readSecret(name, repository.passwordFile)
-    asked.location = redacted(repository.repository ?? (await readSecret(name, repository.repositoryFile)).trim())
-    return resticEnvironment({ ...repository, cacheDir, variables: text === null ? {} : parseEnvironmentFile(text) })
-  }
-  const call = async (args: string[], options: CallOptions, extra: ProcessOptions & { prefix?: string[] } = {}): Promise<Finished> => {
-    const { prefix = [], ...more } = extra
-    const finished = await run([...prefix, program, ...args], { ...(await prepared(options)), ...more }).catch(notInstalled)
-    if (finished.exit === 0 && !finished.interrupted) return finished
-    throw failureOf(finished, asked)
-  }
-  const json = async (args: string[], options: CallOptions): Promise<unknown> => JSON.parse((await call([...args, '--json'], options)).stdout)
+  const asked: Asked = { name, passwordFile: repository.passwordFile, location: null, secrets: [] }
   const retryLock = ['--retry-lock', repository.retryLock]
+  const version = once((options: CallOptions) => askVersion(program, options))
+
+  /** Reads the secrets before restic starts, so that what is missing is named as what it is. */
+  const environment = once(async () => {
+    const location = repository.repository ?? (await readSecret(asked, repository.repositoryFile)).trim()
+    const variables = repository.environmentFile === null ? {} : parseEnvironmentFile(await readSecret(asked, repository.environmentFile, true))
+    asked.secrets = secretsOf(location, variables)
+    asked.location = printable(redacted(location, asked.secrets))
+    await readSecret(asked, repository.passwordFile)
+    return resticEnvironment({ ...repository, cacheDir, variables })
+  })
+
+  const prepared = async ({ signal, hold }: CallOptions): Promise<ProcessOptions> => {
+    await version({ ...(signal ? { signal } : {}) })
+    return { env: await environment(), ...(signal ? { signal } : {}), ...(hold ? { hold } : {}) }
+  }
+
+  /** One call, however it ends. */
+  const ended = async (argv: string[], options: CallOptions, more: ProcessOptions = {}): Promise<Finished> =>
+    await run(argv, { ...(await prepared(options).catch(aborted(asked))), ...more }).catch(aborted(asked))
+
+  const call = async (args: string[], options: CallOptions): Promise<string> => {
+    const finished = await ended([program, ...args], options)
+    if (finished.exit !== 0) throw failureOf(finished, asked, { reason: options.signal?.reason })
+    return finished.stdout
+  }
 
   return {
     name,
     async location() {
-      if (asked.location === null) asked.location = redacted(repository.repository ?? (await readSecret(name, repository.repositoryFile)).trim())
-      return asked.location
+      await environment()
+      return asked.location ?? ''
     },
-    version(options = {}) {
-      version ??= askVersion(program, options).catch((error) => {
-        version = null
-        throw error
-      })
-      return version
+    async version(options = {}) {
+      return version(options)
     },
     async repositoryId(options = {}) {
-      return ((await json(['cat', 'config', '--no-lock'], options)) as { id: string }).id
+      return JSON.parse(await call(['cat', 'config', '--no-lock', '--json'], options)).id
     },
     async init(options = {}) {
-      return ((await json(['init'], options)) as { id: string }).id
+      return JSON.parse(await call(['init', '--json'], options)).id
     },
     async snapshots(options = {}) {
-      const all = (await json(['snapshots', '--no-lock'], options)) as RawSnapshot[]
-      const byTime = (a: Snapshot, b: Snapshot) => Date.parse(b.time) - Date.parse(a.time)
-      return withoutSuperseded(all.map(snapshotOf)).sort(byTime)
+      return snapshotsOf(JSON.parse(await call(['snapshots', '--no-lock', '--json'], options)))
     },
+
     async *ls(snapshot, under, options = {}) {
-      const stream = lines(
-        [
-          program,
-          'ls',
-          '--no-lock',
-          '--json',
-          ...(under === undefined ? [] : ['--recursive']),
-          '--',
-          snapshot,
-          ...(under === undefined ? [] : [under]),
-        ],
-        await prepared(options),
-      )
-      for (;;) {
-        const { value, done } = await stream.next().catch(notInstalled)
-        if (done) {
-          if (value.exit !== 0 || value.interrupted) throw failureOf(value, asked)
-          return
+      const where = under === undefined ? [] : [under]
+      const argv = [program, 'ls', '--no-lock', '--json', ...(under === undefined ? [] : ['--recursive']), '--', snapshot, ...where]
+      const stream = lines(argv, await prepared(options).catch(aborted(asked)))
+      try {
+        for (;;) {
+          const { value, done } = await stream.next().catch(aborted(asked))
+          if (done && value.exit !== 0) throw failureOf(value, asked, { reason: options.signal?.reason })
+          if (done) return
+          const node = nodeOf(parseLine(value))
+          if (node) yield node
         }
-        const node = nodeOf(parseLine(value))
-        if (node) yield node
+      } finally {
+        await stream.return({ exit: 0, stdout: '', stderr: '', interrupted: false, timedOut: false })
       }
     },
-    async backup({ paths, exclude, tags, host, time, parent, prefix, onProgress, ...options }) {
-      if (paths.length === 0) throw new Failure('nothing-to-save', `no path to save to repository ${name}`)
+
+    async readlink(snapshot, path, options = {}) {
+      const cut = path.lastIndexOf('/')
+      const tree = JSON.parse(await call(['cat', 'tree', '--no-lock', '--json', '--', `${snapshot}:${path.slice(0, cut) || '/'}`], options))
+      const quoted = path.slice(cut + 1)
+      return tree.nodes.find((node: { name: string }) => node.name === quoted)?.linktarget ?? null
+    },
+
+    async backup({ paths, exclude, tags, host, time, parent, prefix = [], onProgress, ...options }) {
       const unreadable: BackupSummary['unreadable'] = []
-      let summary: Message | null = null
-      const args = [
-        ...['backup', '--json', '--host', host, ...retryLock],
+      let unreadableCount = 0
+      let summary: Message | undefined
+      const missed = (path: string, message: string) => {
+        unreadableCount += 1
+        if (unreadable.length < unreadableKept) unreadable.push({ path, message: redacted(message, asked.secrets) })
+      }
+      const argv = [
+        ...[...prefix, program, 'backup', '--json', '--host', host, ...retryLock],
         ...tags.flatMap((tag) => ['--tag', tag]),
         ...exclude.map((pattern) => `--exclude=${pattern}`),
         ...(parent === undefined ? [] : ['--parent', parent]),
-        ...(time === undefined ? [] : ['--time', localTime(time)]),
+        ...(time === undefined ? [] : ['--time', time.toISOString().slice(0, 19).replace('T', ' ')]),
         ...['--', ...paths],
       ]
-      const onLine = (line: string) => {
-        const message = parseLine(line)
-        if (isMessage(message, 'status')) onProgress?.(progressOf(message))
-        if (isMessage(message, 'summary')) summary = message
-      }
-      const onErrorLine = (line: string) => {
-        const message = parseLine(line)
-        if (isMessage(message, 'error') && unreadable.length < unreadableKept)
-          unreadable.push({ path: String(message.item ?? ''), message: redacted(String(message.error?.message ?? '')) })
-      }
-      const finished = await run([...(prefix ?? []), program, ...args], { ...(await prepared(options)), onLine, onErrorLine }).catch(notInstalled)
-      const result = summary as Message | null
-      // 3: some of it could not be read, and the rest is saved.
-      if ((finished.exit !== 0 && finished.exit !== 3) || finished.interrupted || !result?.snapshot_id) throw failureOf(finished, asked, parent)
-      if (finished.exit === 3 && unreadable.length === 0)
-        unreadable.push({ path: paths[0] ?? '', message: 'restic says that something could not be read' })
+      const finished = await ended(argv, options, {
+        // --time is in local time, without a zone.
+        ...(time === undefined ? {} : { env: { ...(await environment()), TZ: 'UTC' } }),
+        onLine(line) {
+          const message = parseLine(line)
+          if (isMessage(message, 'status')) onProgress?.(progressOf(message))
+          if (isMessage(message, 'summary')) summary = message
+        },
+        onErrorLine(line) {
+          const message = parseLine(line)
+          // What the scan for the progress bar can't read, the backup itself will meet, too.
+          if (isMessage(message, 'error') && message.during !== 'scan') missed(message.item ?? '', message.error?.message ?? '')
+          // 0.18 exits 0 all the same.
+          const missing = /^(\/.*) does not exist, skipping$/.exec(line)?.[1]
+          if (missing) missed(missing, 'does not exist')
+        },
+      })
+      // 3: the snapshot was saved without what could not be read.
+      if ((finished.exit !== 0 && finished.exit !== 3) || !summary?.snapshot_id)
+        throw failureOf(finished, asked, { reason: options.signal?.reason, parent })
+      if (finished.exit === 3 && unreadableCount === 0) missed(paths[0] ?? '', 'restic says that something could not be read')
       return {
-        snapshotId: result.snapshot_id,
-        time: new Date(result.backup_start ?? Date.now()).toISOString(),
-        bytes: result.total_bytes_processed ?? 0,
-        files: result.total_files_processed ?? 0,
-        addedBytes: result.data_added_packed ?? result.data_added ?? 0,
+        snapshotId: summary.snapshot_id,
+        time: time?.toISOString() ?? summary.backup_start ?? new Date().toISOString(),
+        bytes: summary.total_bytes_processed ?? 0,
+        files: summary.total_files_processed ?? 0,
+        addedBytes: summary.data_added_packed ?? 0,
         unreadable,
+        unreadableCount,
       }
     },
+
     async restore({ snapshot, target, include, onProgress, ...options }) {
       const total: RestoreSummary = { files: 0, bytes: 0 }
-      for (const some of inBatches(include)) {
-        let firstError: string | null = null
-        const onLine = (line: string) => {
-          const message = parseLine(line)
-          if (isMessage(message, 'status'))
-            onProgress?.({
-              doneBytes: message.bytes_restored ?? 0,
-              totalBytes: message.total_bytes ?? null,
-              files: message.files_restored ?? 0,
-              secondsLeft: null,
-            })
-          if (!isMessage(message, 'summary')) return
-          total.files += message.files_restored ?? 0
-          total.bytes += message.bytes_restored ?? 0
-        }
-        const onErrorLine = (line: string) => {
-          const message = parseLine(line)
-          if (isMessage(message, 'error')) firstError ??= `${message.item ?? ''}: ${message.error?.message ?? ''}`
-        }
-        const args = [
+      for (const some of inBatches(include.map(includePattern))) {
+        const errors: string[] = []
+        const argv = [
+          program,
           'restore',
           '--json',
           '--target',
           target,
-          ...some.map((path) => `--include=${escapePattern(path)}`),
+          ...some.map((pattern) => `--include=${pattern}`),
           ...retryLock,
           '--',
           snapshot,
         ]
-        const finished = await run([program, ...args], { ...(await prepared(options)), onLine, onErrorLine }).catch(notInstalled)
-        if (finished.exit === 0 && !finished.interrupted) continue
-        const failure = failureOf(finished, asked)
-        throw failure.code === 'restic-failed' && firstError !== null
-          ? new Failure('restic-failed', `repository ${name}: the restore failed at ${redacted(firstError)}`)
-          : failure
+        const finished = await ended(argv, options, {
+          onLine(line) {
+            const message = parseLine(line)
+            if (isMessage(message, 'status')) onProgress?.(restoreProgressOf(message))
+            if (!isMessage(message, 'summary')) return
+            total.files += message.total_files ?? 0
+            total.bytes += message.total_bytes ?? 0
+          },
+          onErrorLine(line) {
+            const message = parseLine(line)
+            if (isMessage(message, 'error')) errors.push(`${message.item ?? ''}: ${message.error?.message ?? ''}`)
+          },
+        })
+        if (finished.exit === 0) continue
+        const [first] = errors
+        if (finished.interrupted || first === undefined) throw failureOf(finished, asked, { reason: options.signal?.reason })
+        const text = `restoring snapshot ${snapshot.slice(0, 8)} below ${target} met ${errors.length} ${errors.length === 1 ? 'error' : 'errors'}, the first at ${first}`
+        throw failure(first.includes('no space left on device') ? 'disk-full' : 'restic-failed', asked, printable(redacted(text, asked.secrets)))
       }
       return total
     },
+
     async tag(snapshot, add, options = {}) {
-      const { stdout } = await call(['tag', '--json', ...retryLock, ...add.flatMap((tag) => ['--add', tag]), '--', snapshot], options)
-      const changed = stdout
-        .split('\n')
-        .map(parseLine)
-        .find((message) => isMessage(message, 'changed'))
-      // restic 0.17 prints no JSON here: the new snapshot names the old one.
-      return (
-        changed?.new_snapshot_id ??
-        (await this.snapshots(options)).find(({ original, id }) => original === snapshot || id === snapshot)?.id ??
-        snapshot
-      )
+      const argv = [program, 'tag', '--json', ...retryLock, ...add.flatMap((tag) => ['--add', tag]), '--', snapshot]
+      const finished = await ended(argv, options)
+      const told = messages(finished.stdout)
+      // A snapshot that is missing or can't be replaced is only mentioned: restic exits 0.
+      const complaint = /^(Ignoring|unable to modify the tags).*/m.exec(finished.stderr)?.[0]
+      if (finished.exit !== 0) throw failureOf(finished, asked, { reason: options.signal?.reason })
+      if (complaint) throw failure(complaint.startsWith('Ignoring') ? 'unknown-snapshot' : 'restic-failed', asked, complaint)
+      if (told.length > 0) return told.find((message) => isMessage(message, 'changed'))?.new_snapshot_id ?? snapshot
+      // 0.17 tells only in the list.
+      const all = await this.snapshots(options)
+      const changed = all.find(({ id, original }) => id === snapshot || original === snapshot)
+      if (!changed) throw failure('restic-failed', asked, `snapshot ${snapshot.slice(0, 8)} was tagged, but its new id isn't known`)
+      return changed.id
     },
+
     async forget({ service, host, keep, dryRun, ...options }) {
       const rules = Object.entries(keep).flatMap(([rule, count]) => (count > 0 ? [`--keep-${rule}`, String(count)] : []))
-      // Without a rule restic would keep everything, or, in other versions, refuse.
-      if (rules.length === 0) return { keep: [], remove: [] }
-      const args = [
-        'forget',
-        '--json',
-        ...retryLock,
-        '--tag',
-        `service:${service}`,
-        '--host',
-        host,
-        '--group-by',
-        'host',
-        ...rules,
-        ...(dryRun ? ['--dry-run'] : []),
-      ]
-      const { stdout } = await call(args, options)
-      const groups = (stdout.trim() ? JSON.parse(stdout) : []) as {
-        keep: RawSnapshot[] | null
-        remove: RawSnapshot[] | null
-        reasons: { snapshot: RawSnapshot; matches: string[] }[] | null
-      }[]
-      return {
-        keep: groups.flatMap(({ keep: kept, reasons }) =>
-          (kept ?? []).map((raw) => ({
-            snapshot: snapshotOf(raw),
-            reasons: reasons?.find(({ snapshot }) => snapshot.time === raw.time)?.matches ?? [],
-          })),
-        ),
-        remove: groups.flatMap(({ remove }) => (remove ?? []).map(snapshotOf)),
+      if (rules.length === 0) {
+        // restic refuses to forget without a rule: nothing goes.
+        const all = await this.snapshots(options)
+        const its = all.filter((snapshot) => snapshot.host === host && snapshot.tags.includes(`service:${service}`))
+        return { keep: its.map((snapshot) => ({ snapshot, reasons: ['no rule'] })), remove: [] }
       }
+      const argv = [program, 'forget', '--json', ...retryLock, '--tag', `service:${service}`, '--host', host, '--group-by', 'host', ...rules]
+      const finished = await ended([...argv, ...(dryRun ? ['--dry-run'] : [])], options)
+      // 0.18 exits 0 when the storage forbids deleting, 0.19 exits 3.
+      const kept = /^unable to remove .*/m.exec(finished.stderr)?.[0]
+      if (kept) throw failure('restic-failed', asked, `${kept}: does the storage allow deleting?`)
+      if (finished.exit !== 0) throw failureOf(finished, asked, { reason: options.signal?.reason })
+      return forgottenOf(finished.stdout)
     },
+
     async prune({ dryRun, ...options }) {
-      return (await call(['prune', ...retryLock, ...(dryRun ? ['--dry-run'] : [])], options)).stdout
+      return call(['prune', ...retryLock, ...(dryRun ? ['--dry-run'] : [])], options)
     },
+
     async check(options = {}) {
-      const finished = await run([program, 'check', '--json', ...retryLock], await prepared(options)).catch(notInstalled)
-      const summary = finished.stdout
-        .split('\n')
-        .map(parseLine)
-        .find((message) => isMessage(message, 'summary'))
-      if (finished.exit !== 0 && !summary) throw failureOf(finished, asked)
-      return { errors: summary?.num_errors ?? 0 }
+      const finished = await ended([program, 'check', '--json', ...retryLock], options)
+      const errors = messages(finished.stdout).find((message) => isMessage(message, 'summary'))?.num_errors ?? 0
+      if (finished.exit !== 0 && errors === 0) throw failureOf(finished, asked, { reason: options.signal?.reason })
+      return { errors }
     },
+
     async locks(options = {}) {
-      const { stdout } = await call(['list', 'locks', '--no-lock'], options)
-      const ids = stdout.split('\n').filter((line) => /^[0-9a-f]{64}$/.test(line))
+      const ids = (await call(['list', 'locks', '--no-lock'], options)).split('\n').filter((line) => /^[0-9a-f]{64}$/.test(line))
       const read = async (id: string) => {
-        // One that is gone meanwhile was alive.
-        const lock = (await json(['cat', 'lock', id, '--no-lock'], options).catch(() => null)) as {
-          hostname: string
-          pid: number
-          username?: string
-          time: string
-          exclusive?: boolean
-        } | null
-        return lock
-          ? [{ id, host: lock.hostname, pid: lock.pid, user: lock.username ?? '', time: lock.time, exclusive: lock.exclusive ?? false }]
-          : []
+        // Gone meanwhile: its owner is alive and done.
+        const text = await call(['cat', 'lock', id, '--no-lock', '--json'], options).catch((error) => {
+          if (error instanceof Failure && error.code === 'restic-failed') return null
+          throw error
+        })
+        if (text === null) return []
+        const { hostname, pid, username = '', time, exclusive = false } = JSON.parse(text) as RawLock
+        return [{ id, host: hostname, pid, user: username, time, exclusive }]
       }
       return (await Promise.all(ids.map(read))).flat()
     },
+
     async unlock({ all, ...options } = {}) {
-      const { stdout, stderr } = await call(['unlock', ...(all ? ['--remove-all'] : [])], options)
-      return Number(/successfully removed (\d+) locks?/.exec(stdout + stderr)?.[1] ?? 0)
+      return Number(/removed (\d+) lock/.exec(await call(['unlock', ...(all ? ['--remove-all'] : [])], options))?.[1] ?? 0)
     },
+
     async passthrough(args, options = {}) {
-      return (await run([program, ...args], { ...(await prepared(options)), terminal: true }).catch(notInstalled)).exit
+      return (await ended([program, ...args], options, { terminal: true, cwd: process.cwd() })).exit
     },
   }
 }
 
-function notInstalled(error: unknown): never {
-  if (error instanceof Failure && error.code === 'missing-tool')
-    throw new Failure('restic-missing', 'restic is not installed, or not on PATH: install restic 0.17 or newer')
-  throw error
+/** Enough to name; the count says the rest. */
+const unreadableKept = 1000
+
+/** Asks once; a failure isn't kept. */
+function once<A extends unknown[], T>(ask: (...args: A) => Promise<T>): (...args: A) => Promise<T> {
+  let answer: Promise<T> | undefined
+  return (...args) => {
+    answer ??= ask(...args).catch((error) => {
+      answer = undefined
+      throw error
+    })
+    return answer
+  }
+}
+
+/** What keeps restic from starting, as a Failure. */
+function aborted(asked: Asked) {
+  return (error: unknown): never => {
+    if (isTimeout(error)) throw failure('repository-unreachable', asked, 'no answer in time')
+    if (error instanceof Error && error.name === 'AbortError') throw interruption()
+    if ((error as NodeJS.ErrnoException).code === 'E2BIG')
+      throw new Failure('too-many-arguments', 'more paths and patterns than one command line takes')
+    throw error
+  }
 }
 
 async function askVersion(program: string, options: CallOptions): Promise<string> {
-  const { stdout } = await run([program, 'version'], options.signal ? { signal: options.signal } : {}).catch(notInstalled)
-  const [, text = '', major = '0', minor = '0'] = /restic ((\d+)\.(\d+)\S*)/.exec(stdout) ?? []
-  if (Number(major) > oldestVersion[0] || Number(minor) >= oldestVersion[1]) return text
-  throw new Failure('restic-too-old', `restic ${text || stdout.trim().slice(0, 40)} is too old: 0.17 or newer is needed`)
+  const { stdout, interrupted } = await run([program, 'version'], options).catch((error) => {
+    if (error instanceof Failure && error.code === 'missing-tool')
+      throw new Failure('restic-missing', `${program} is not installed, or not on PATH: install restic 0.17 or newer`)
+    throw error
+  })
+  if (interrupted) throw interruption()
+  const [, version, major, minor] = /^restic ((\d+)\.(\d+)\S*)/m.exec(stdout) ?? []
+  if (version && (Number(major) > 0 || Number(minor) >= 17)) return version
+  throw new Failure(
+    'restic-too-old',
+    `${version ? `restic ${version} is too old` : `${program} doesn't say its version`}: install restic 0.17 or newer`,
+  )
 }
 
-/** Read before restic starts, so that what is missing is named as what it is. */
-async function readSecret(name: string, file: string): Promise<string> {
+async function readSecret(asked: Asked, file: string, mayBeEmpty = false): Promise<string> {
+  let text: string
   try {
-    const handle = await open(file, 'r')
-    await handle.close()
-    return await readFile(file, 'utf8')
+    text = new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file))
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    const why =
-      code === 'ENOENT'
-        ? "doesn't exist: place the secret, or correct its path in the manifest"
-        : code === 'EACCES'
-          ? "isn't ours to read: run this as root"
-          : `can't be read (${code})`
-    throw new Failure('secrets-unreadable', `repository ${name}: ${file} ${why}`)
+    const code = (error as NodeJS.ErrnoException).code ?? ''
+    throw failure('secrets-unreadable', asked, `${file} ${unreadableFiles[code] ?? `can't be read (${code})`}`, error)
   }
+  if (!mayBeEmpty && text.trim() === '') throw failure('secrets-unreadable', asked, `${file} is empty`)
+  if (text.includes('\0')) throw failure('secrets-unreadable', asked, `${file} isn't text`)
+  return text
 }
 
-/** Includes go as arguments (a file of patterns would expand $VARIABLES), as many as one command line takes. */
-function inBatches(include: string[]): string[][] {
+const unreadableFiles: Record<string, string> = {
+  ENOENT: "doesn't exist: place the secret there, or correct its path in the manifest",
+  EACCES: "isn't ours to read: run this as root",
+  ERR_ENCODING_INVALID_ENCODED_DATA: "isn't UTF-8 text",
+}
+
+/** `ls` shows a byte that isn't UTF-8 as U+FFFD; in a pattern `?` stands for such a byte. */
+function includePattern(path: string): string {
+  return escapePattern(path).replaceAll('\ufffd', '?')
+}
+
+/** As arguments, as many as one command line takes: nothing has to be written where a disk may be full. No path: everything. */
+function inBatches(patterns: string[]): string[][] {
   const batches: string[][] = [[]]
   let size = 0
-  for (const path of include) {
-    size += path.length * 4 + 16
-    if (size > 100_000) {
+  for (const pattern of patterns) {
+    // Quoted for the shell a character takes up to four bytes.
+    size += pattern.length * 4 + 16
+    if (size > 100_000 && batches.at(-1)?.length) {
       batches.push([])
-      size = 0
+      size = pattern.length * 4 + 16
     }
-    batches.at(-1)?.push(path)
+    batches.at(-1)?.push(pattern)
   }
   return batches
-}
-
-/** restic takes local time without a zone. */
-function localTime(time: Date): string {
-  const two = (number: number) => String(number).padStart(2, '0')
-  return `${time.getFullYear()}-${two(time.getMonth() + 1)}-${two(time.getDate())} ${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}`
 }

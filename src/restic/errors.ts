@@ -4,62 +4,114 @@ import type { Finished } from '../host/shell.ts'
 import { oneLine, printable } from '../text.ts'
 import { isMessage, parseLine } from './json.ts'
 
-/** Which repository was asked. `location` is redacted; null: not known yet. */
+/** Which repository was asked. `location` is redacted; null: not known yet. `secrets` are never shown. */
 export interface Asked {
   name: string
   passwordFile: string
   location: string | null
+  secrets: string[]
 }
 
-/** What a finished call that failed means. `parent` was given: its absence has a meaning of its own. */
-export function failureOf(finished: Finished, { name, passwordFile, location }: Asked, parent?: string): Failure {
+/** What a finished call that failed means. `reason`: why we interrupted it. `parent` was given: its absence has a meaning of its own. */
+export function failureOf(finished: Finished, asked: Asked, { reason, parent }: { reason?: unknown; parent?: string | undefined } = {}): Failure {
   const { exit, interrupted, stderr } = finished
-  const where = `repository ${name}${location ? ` (${location})` : ''}`
-  // 0.18 exits 1 when a backup is interrupted: we remember ourselves that we did it.
-  if (interrupted || exit === 130 || exit === 143) return new Failure('interrupted', 'interrupted; restic ended and left no lock')
-  const words = lastWords(stderr)
-  if (exit === 10 || /repository does not exist: unable to open config file|Is there a repository at the following location/.test(words))
-    return new Failure(
-      'no-repository',
-      `${where}: there is none; let the first backup create it (initialize = true), or: atelier-backup restic --repository ${name} -- init`,
-    )
-  if (exit === 11 || /repository is already locked/.test(words))
-    return new Failure('locked', `${where} is locked${lockedBy(stderr)}; wait, or, if nothing runs there: atelier-backup unlock --repository ${name}`)
-  if (exit === 12 || /wrong password or no key found/.test(words))
-    return new Failure('wrong-password', `${where}: the password in ${passwordFile} doesn't open it`)
-  if (parent !== undefined && /failed to load snapshot|no matching ID|invalid id/.test(words))
-    return new Failure('parent-missing', `${where} doesn't hold the snapshot ${parent.slice(0, 8)}`)
-  if (/failed to (load|find) snapshot|no matching ID found|invalid id|no snapshot found/.test(words))
-    return new Failure('unknown-snapshot', `${where}: ${words}`)
-  if (/unshare failed|mount: /.test(stderr)) return new Failure('mount-failed', `the private view for restic can't be made: ${words}`)
-  if (/No space left on device/.test(stderr)) return new Failure('disk-full', `${where}: no space is left on the device (${words})`)
-  if (
-    /dial tcp|no such host|connection refused|i\/o timeout|server response unexpected|unable to open repository|Network is unreachable|connection reset|unable to open config file/i.test(
-      stderr,
-    )
-  )
-    return new Failure('repository-unreachable', `${where} can't be reached: ${words}`)
-  return new Failure('restic-failed', `${where}: restic failed (exit code ${exit}): ${words || 'it said nothing'}`)
+  const words = redacted(lastWords(stderr), asked.secrets)
+  if (interrupted && isTimeout(reason)) return failure('repository-unreachable', asked, `no answer in time${words ? ` (${words})` : ''}`)
+  // 0.18 exits 1 when a backup is interrupted: we remember ourselves that we did it, or restic says so.
+  if (interrupted || exit === 130 || /signal \w+ received, cleaning up/.test(stderr)) return interruption(exit)
+  const code =
+    codes[exit] ?? (parent !== undefined && missingSnapshot.test(words) ? 'parent-missing' : said.find(([, pattern]) => pattern.test(words))?.[0])
+  return failure(code ?? 'restic-failed', asked, explain(code, { words, exit, stderr, asked, parent }))
 }
 
-/** restic's own last error, on one line, without what must not be shown. */
+/** Every failure of a repository begins alike: which one, and where it is. */
+export function failure(code: string, { name, location }: Asked, text: string, cause?: unknown): Failure {
+  return new Failure(code, `repository ${name}${location === null ? '' : ` (${location})`}: ${text}`, cause === undefined ? undefined : { cause })
+}
+
+/** A call that was aborted before restic started. */
+export function interruption(exit = 130): Failure {
+  const killed = exit === 137 ? '; restic had to be killed: if it left a lock, type: atelier-backup unlock' : ''
+  return new Failure('interrupted', `interrupted${killed}`)
+}
+
+export function isTimeout(reason: unknown): boolean {
+  return reason instanceof Error && reason.name === 'TimeoutError'
+}
+
+/** Credentials in URLs (rest:https://user:password@host/) and in the environment file are nobody's business. */
+export function redacted(text: string, secrets: string[]): string {
+  const plain = text.replaceAll(/(:\/\/[^:/@\s]*):[^@/\s]*@/g, '$1:***@')
+  return secrets.reduce((shown, secret) => shown.replaceAll(secret, '***'), plain)
+}
+
+/** What must never be shown: the values of variables whose names say so, and the password within the location. */
+export function secretsOf(location: string, variables: Record<string, string>): string[] {
+  const password = /:\/\/[^:/@\s]*:([^@/\s]*)@/.exec(location)?.[1]
+  const values = Object.entries(variables).flatMap(([name, value]) => (/PASS|SECRET|KEY|TOKEN|AUTH|CREDENTIAL|SAS/.test(name) ? [value] : []))
+  // Shorter ones stand in ordinary words, and would garble them.
+  return [...values, ...(password ? [password] : [])].filter((secret) => secret.length >= 4)
+}
+
+/** Source: "Exit codes" in restic's doc/075_scripting.rst; since 0.17. */
+const codes: Record<number, string> = { 10: 'no-repository', 11: 'locked', 12: 'wrong-password' }
+
+const missingSnapshot = /(failed to (load|find) snapshot|no matching ID|invalid id).*(no such file|not exist|not found|no matching|invalid id|404)/i
+
+/** Exit 1 says nothing: the words decide, the first that fits. */
+const said: [code: string, pattern: RegExp][] = [
+  [
+    'repository-unreachable',
+    /unable to open (repository|config)|dial tcp|no such host|connection (refused|reset)|i\/o timeout|server response unexpected|network is unreachable|input\/output error|stale file handle|transport endpoint/i,
+  ],
+  ['unknown-snapshot', missingSnapshot],
+  ['disk-full', /no space left on device|disk quota exceeded/i],
+]
+
+interface Said {
+  words: string
+  exit: number
+  stderr: string
+  asked: Asked
+  parent: string | undefined
+}
+
+function explain(code: string | undefined, { words, exit, stderr, asked, parent }: Said): string {
+  switch (code) {
+    case 'no-repository':
+      return `there is none; let the first backup create it (initialize = true), or type: atelier-backup restic --repository ${asked.name} -- init`
+    case 'locked':
+      return `locked${lockedBy(stderr)}; wait, or, if nothing runs there, type: atelier-backup unlock`
+    case 'wrong-password':
+      return `the password in ${asked.passwordFile} doesn't open it: put the one there that it was created with`
+    case 'repository-unreachable':
+      return `can't be reached: ${words}`
+    case 'parent-missing':
+      return `doesn't hold the snapshot ${parent?.slice(0, 8)}, which was made there: is it another repository?`
+    case 'unknown-snapshot':
+      return `holds no such snapshot (${words}); see: atelier-backup list`
+    case 'disk-full':
+      return `no space left: ${words}`
+    default:
+      return `restic failed (exit code ${exit}): ${words || 'it said nothing'}`
+  }
+}
+
+/** restic's own last error, on one line and harmless to show. Plain text counts where there is no JSON (0.17). */
 function lastWords(stderr: string): string {
   const all = stderr.split('\n').filter((line) => line.trim() !== '')
-  const said = all.map(parseLine).findLast((message) => isMessage(message, 'exit_error'))?.message
+  const last = all.map(parseLine).findLast((message) => isMessage(message, 'exit_error'))?.message
   const plain = all.filter((line) => !line.startsWith('{'))
-  const fatal = plain.findLast((line) => /^(Fatal|error)/i.test(line)) ?? plain.at(-1) ?? ''
-  return printable(redacted(oneLine(said ?? fatal).replace(/^Fatal: /, ''))).slice(0, 400)
+  const text = last ?? plain.findLast((line) => line.startsWith('Fatal:')) ?? plain.at(-1) ?? ''
+  // A Go error prints its stack trace, an absent repository asks a question.
+  const first = text.replace(/\nmain\.[\s\S]*$|\nIs there a repository[\s\S]*$/, '').replace(/^Fatal: /, '')
+  return printable(oneLine(first)).slice(0, 400)
 }
 
-/** ": by PID 12 on host by root, since 2026-11-23 02:10:00 (5m ago)". Source: restic's internal/restic/lock.go. */
+/** " by PID 12 on host, since 2026-11-23 02:10:00 (5m1s ago)". Source: the lock's String() in restic's internal/repository. */
 function lockedBy(stderr: string): string {
   const text = stderr.replaceAll('\\n', '\n')
   const who = /by (PID \d+ on \S+)/.exec(text)?.[1]
-  const since = /lock was created at ([^\n(]+)(\([^)]*\))?/.exec(text)
-  return who ? ` by ${printable(who)}${since ? `, since ${since[1]?.trim().slice(0, 19)} ${since[2] ?? ''}`.trimEnd() : ''}` : ''
-}
-
-/** Credentials in URLs (rest:https://user:password@host/) are nobody's business. */
-export function redacted(text: string): string {
-  return text.replaceAll(/(\w:\/\/)[^/@\s]*@/g, '$1***@')
+  const [, since, age] = /lock was created at (\S+ \S+) \(([^)]*) ago\)/.exec(text) ?? []
+  return who ? printable(` by ${who}${since ? `, since ${since} (${age?.replace(/\.\d+/, '')} ago)` : ''}`) : ''
 }

@@ -1,26 +1,26 @@
 // restic's JSON, typed. It mixes lines of JSON with plain text: what isn't ours to read is passed over.
-import type { Node, Progress, Snapshot } from './types.ts'
+import type { Forgotten, Node, Progress, Snapshot } from './types.ts'
 
 /** A line of restic's --json output. Numbers that are zero are omitted. Source: restic's doc/075_scripting.rst. */
 export interface Message {
   message_type?: string
-  struct_type?: string
   message?: string
-  code?: number
   error?: { message?: string }
   item?: string
   snapshot_id?: string
   new_snapshot_id?: string
   backup_start?: string
+  seconds_elapsed?: number
+  seconds_remaining?: number
+  total_files?: number
   total_bytes?: number
   bytes_done?: number
   files_done?: number
-  seconds_remaining?: number
   bytes_restored?: number
+  bytes_skipped?: number
   files_restored?: number
   total_files_processed?: number
   total_bytes_processed?: number
-  data_added?: number
   data_added_packed?: number
   num_errors?: number
   [field: string]: unknown
@@ -36,12 +36,31 @@ export function parseLine(line: string): Message | null {
   }
 }
 
-export function isMessage(message: Message | null, type: string): message is Message {
+export function messages(text: string): Message[] {
+  return text
+    .split('\n')
+    .map(parseLine)
+    .filter((message) => message !== null)
+}
+
+export function isMessage(message: Message | null | undefined, type: string): message is Message {
   return message?.message_type === type
 }
 
 export function progressOf({ bytes_done, total_bytes, files_done, seconds_remaining }: Message): Progress {
   return { doneBytes: bytes_done ?? 0, totalBytes: total_bytes ?? null, files: files_done ?? 0, secondsLeft: seconds_remaining ?? null }
+}
+
+export function restoreProgressOf({
+  bytes_restored = 0,
+  bytes_skipped = 0,
+  total_bytes,
+  files_restored = 0,
+  seconds_elapsed = 0,
+}: Message): Progress {
+  const doneBytes = bytes_restored + bytes_skipped
+  const secondsLeft = total_bytes && doneBytes > 0 ? Math.round((seconds_elapsed * (total_bytes - doneBytes)) / doneBytes) : null
+  return { doneBytes, totalBytes: total_bytes ?? null, files: files_restored, secondsLeft }
 }
 
 export interface RawSnapshot {
@@ -54,10 +73,58 @@ export interface RawSnapshot {
   excludes?: string[]
   parent?: string
   original?: string
-  summary?: { total_bytes_processed?: number; total_files_processed?: number; data_added_packed?: number; data_added?: number }
+  summary?: { total_bytes_processed?: number; total_files_processed?: number; data_added_packed?: number }
 }
 
-export function snapshotOf(raw: RawSnapshot): Snapshot {
+export interface RawLock {
+  hostname: string
+  pid: number
+  username?: string
+  time: string
+  exclusive?: boolean
+}
+
+/** Newest first, without those that were rewritten (by `tag`) and are still there: an append-only repository keeps both. */
+export function snapshotsOf(raw: RawSnapshot[]): Snapshot[] {
+  const rewritten = new Set(raw.flatMap(({ original, time }) => (original === undefined ? [] : [`${original} ${time}`])))
+  const current = raw.filter(({ id, time }) => !rewritten.has(`${id} ${time}`))
+  return current.map(snapshotOf).sort((a, b) => (sortable(a) < sortable(b) ? 1 : -1))
+}
+
+/** Output of `forget --json`; 0.18 prints nothing where nothing matches. */
+export function forgottenOf(stdout: string): Forgotten {
+  const groups: RawGroup[] = stdout.trim() === '' ? [] : JSON.parse(stdout)
+  const reasons = new Map(groups.flatMap((group) => group.reasons ?? []).map(({ snapshot, matches }) => [snapshot.id, matches]))
+  return {
+    keep: groups.flatMap(({ keep }) => keep ?? []).map((raw) => ({ snapshot: snapshotOf(raw), reasons: reasons.get(raw.id) ?? [] })),
+    remove: groups.flatMap(({ remove }) => remove ?? []).map(snapshotOf),
+  }
+}
+
+/** An entry of `ls --json`, or null for another line. */
+export function nodeOf(line: Message | null): Node | null {
+  if (!isMessage(line, 'node')) return null
+  const { path, type, size, mtime, mode, uid, gid } = line as unknown as RawNode
+  return { path, type, bytes: size ?? 0, mtime, mode: posixMode(mode ?? 0), uid: uid ?? 0, gid: gid ?? 0, linkTarget: null }
+}
+
+interface RawNode {
+  path: string
+  type: Node['type']
+  size?: number
+  mtime: string
+  mode?: number
+  uid?: number
+  gid?: number
+}
+
+interface RawGroup {
+  keep: RawSnapshot[] | null
+  remove: RawSnapshot[] | null
+  reasons: { snapshot: RawSnapshot; matches: string[] }[] | null
+}
+
+function snapshotOf({ summary, ...raw }: RawSnapshot): Snapshot {
   return {
     id: raw.id,
     shortId: raw.short_id,
@@ -68,54 +135,20 @@ export function snapshotOf(raw: RawSnapshot): Snapshot {
     excludes: raw.excludes ?? [],
     parent: raw.parent ?? null,
     original: raw.original ?? null,
-    bytes: raw.summary ? (raw.summary.total_bytes_processed ?? 0) : null,
-    files: raw.summary ? (raw.summary.total_files_processed ?? 0) : null,
-    addedBytes: raw.summary ? (raw.summary.data_added_packed ?? raw.summary.data_added ?? 0) : null,
+    bytes: summary ? (summary.total_bytes_processed ?? 0) : null,
+    files: summary ? (summary.total_files_processed ?? 0) : null,
+    addedBytes: summary ? (summary.data_added_packed ?? 0) : null,
   }
 }
 
-/** Without those that were rewritten (by `tag`) and yet are still there: an append-only repository keeps both. */
-export function withoutSuperseded(snapshots: Snapshot[]): Snapshot[] {
-  const rewritten = new Set(snapshots.flatMap(({ original, time }) => (original === null ? [] : [`${original} ${time}`])))
-  return snapshots.filter(({ id, time }) => !rewritten.has(`${id} ${time}`))
-}
-
-const types: Record<string, Node['type']> = {
-  file: 'file',
-  dir: 'dir',
-  symlink: 'symlink',
-  dev: 'dev',
-  chardev: 'chardev',
-  fifo: 'fifo',
-  socket: 'socket',
-}
-
-/** An entry of `ls --json`, or null for another line. */
-export function nodeOf(line: Message | null): Node | null {
-  if (line?.struct_type !== 'node' && line?.message_type !== 'node') return null
-  const raw = line as Record<string, unknown>
-  const text = (value: unknown) => (typeof value === 'string' && value !== '' ? value : null)
-  const number = (value: unknown) => (typeof value === 'number' ? value : 0)
-  return {
-    path: String(raw.path),
-    type: types[String(raw.type)] ?? 'irregular',
-    bytes: number(raw.size),
-    mtime: text(raw.mtime) ?? '',
-    mode: posixMode(number(raw.mode)),
-    uid: number(raw.uid),
-    gid: number(raw.gid),
-    user: text(raw.user),
-    group: text(raw.group),
-    linkTarget: text(raw.linktarget),
-  }
+/** restic's times have up to nine decimals, and any zone. */
+function sortable({ time, id }: Snapshot): string {
+  const [, fraction = ''] = /\.(\d+)/.exec(time) ?? []
+  return `${new Date(time.replace(/\.\d+/, '')).toISOString()} ${fraction.padEnd(9, '0')} ${id}`
 }
 
 /** Go's os.FileMode keeps setuid, setgid and sticky in high bits of its own. */
 function posixMode(mode: number): number {
-  const special = [
-    [23, 0o4000],
-    [22, 0o2000],
-    [20, 0o1000],
-  ] as const
-  return special.reduce((all, [bit, posix]) => all | (Math.floor(mode / 2 ** bit) % 2 === 1 ? posix : 0), mode & 0o777)
+  const bit = (from: number, to: number) => (mode & (1 << from) ? to : 0)
+  return (mode & 0o777) | bit(23, 0o4000) | bit(22, 0o2000) | bit(20, 0o1000)
 }

@@ -18,7 +18,7 @@ export interface Snapshot {
   addedBytes: number | null
 }
 
-/** An entry of a snapshot's tree. `bytes` is 0 for what isn't a regular file; `mode` holds permission, setuid, setgid and sticky bits (as stat's mode & 0o7777). */
+/** An entry of a snapshot's tree. In `path` U+FFFD stands for each byte that isn't UTF-8. `bytes` is 0 for what isn't a regular file; `mode` holds permission, setuid, setgid and sticky bits (as stat's mode & 0o7777). */
 export interface Node {
   path: Path
   type: 'file' | 'dir' | 'symlink' | 'dev' | 'chardev' | 'fifo' | 'socket' | 'irregular'
@@ -27,8 +27,7 @@ export interface Node {
   mode: number
   uid: number
   gid: number
-  user: string | null
-  group: string | null
+  /** `ls` doesn't tell it: null. `readlink` does. */
   linkTarget: string | null
 }
 
@@ -60,7 +59,10 @@ export interface BackupRequest extends CallOptions {
   onProgress?: (progress: Progress) => void
 }
 
-/** `unreadable`: what below the paths could not be read; the snapshot was made without it (restic's exit 3). */
+/**
+ * `unreadable`: what could not be read, or isn't there; the snapshot was made without it (restic's exit 3; 0.18 exits 0 for missing paths).
+ * At most 1000 of them; `unreadableCount` counts all. `time` is the snapshot's.
+ */
 export interface BackupSummary {
   snapshotId: string
   time: Iso
@@ -68,6 +70,7 @@ export interface BackupSummary {
   files: number
   addedBytes: number
   unreadable: { path: Path; message: string }[]
+  unreadableCount: number
 }
 
 export interface RestoreRequest extends CallOptions {
@@ -79,6 +82,7 @@ export interface RestoreRequest extends CallOptions {
   onProgress?: (progress: Progress) => void
 }
 
+/** `files` counts folders too. restic is content with includes that match nothing: look whether what was wanted is there. */
 export interface RestoreSummary {
   files: number
   bytes: number
@@ -111,7 +115,9 @@ export interface CheckSummary {
 /**
  * The only caller of restic. Each call throws a Failure with one of the codes
  * `wrong-password` (12), `no-repository` (10), `locked` (11, names host, pid and age), `interrupted` (130),
- * `repository-unreachable`, `parent-missing`, `unknown-snapshot`, `restic-missing`, `restic-too-old`, `secrets-unreadable`, `restic-failed`.
+ * `repository-unreachable`, `parent-missing`, `unknown-snapshot`, `restic-missing`, `restic-too-old`, `secrets-unreadable`, `disk-full`,
+ * `too-many-arguments`, `restic-failed`. restic itself tries for 15 minutes to reach a server: a `signal` by AbortSignal.timeout() shortens
+ * that, and then the code is `repository-unreachable`.
  */
 export interface Restic {
   /** Name of the repository in the manifest. */
@@ -127,10 +133,13 @@ export interface Restic {
   snapshots(options?: CallOptions): Promise<Snapshot[]>
   /** The tree of a snapshot, streamed in restic's order, without a lock; below `under` if given (literal path, itself included). */
   ls(snapshot: string, under?: Path, options?: CallOptions): AsyncGenerator<Node>
+  /** Where a symbolic link of a snapshot leads; null if there is none of that name. One call. */
+  readlink(snapshot: string, path: Path, options?: CallOptions): Promise<string | null>
   backup(request: BackupRequest): Promise<BackupSummary>
   /** Into an empty target, `--overwrite` irrelevant. */
   restore(request: RestoreRequest): Promise<RestoreSummary>
   tag(snapshot: string, add: string[], options?: CallOptions): Promise<string>
+  /** Without a rule (all zero) everything is kept. */
   forget(request: ForgetRequest): Promise<Forgotten>
   prune(options: CallOptions & { dryRun: boolean }): Promise<string>
   check(options?: CallOptions): Promise<CheckSummary>
