@@ -24,6 +24,21 @@
           program = lib.getExe self.packages.${pkgs.stdenv.hostPlatform.system}.default;
           meta.description = "The command atelier-backup";
         };
+        # It needs root, and npm's packages: it builds itself, in a folder of its own.
+        demo = {
+          type = "app";
+          program = lib.getExe (pkgs.writeShellApplication {
+            name = "atelier-backup-demo";
+            runtimeInputs = with pkgs; [ nodejs restic sqlite util-linux ];
+            text = ''
+              folder=$(mktemp -d)
+              cp -r --no-preserve=ownership ${self}/. "$folder"
+              chmod -R u+w "$folder"
+              exec "$folder/scripts/demo"
+            '';
+          });
+          meta.description = "Real data backed up, damaged and brought back";
+        };
       });
 
       devShells = forAllSystems (pkgs: {

@@ -1,4 +1,5 @@
-# What `nix flake check` builds: the package, the examples' manifests against the schema and the CLI's own loader, the option reference, a virtual machine.
+# What `nix flake check` builds: the package, the examples' manifests against the schema and the CLI's own loader, the option
+# reference, a virtual machine.
 { pkgs, lib, package }:
 let
   # NixOS needn't be there to know what a declaration becomes.

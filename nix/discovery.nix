@@ -1,5 +1,6 @@
-# Services that other modules declare as atelier.services.NAME, with `enable` and `data = { sqlite, postgres, files, exclude, stopForBackup, stopUnits }`,
-# as definitions of atelier.backup.services that a user's own override field by field.
+# Services that other modules declare as atelier.services.NAME, with `enable` and
+# `data = { sqlite, postgres, files, exclude, stopForBackup, stopUnits }`, as definitions of atelier.backup.services that a user's own
+# override field by field.
 { lib, services }:
 let
   # One or several, or none.

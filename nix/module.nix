@@ -1,4 +1,4 @@
-# The NixOS module: options from the schema, the manifest in /etc, units and timers. Needs NixOS 24.05 or later.
+# The NixOS module: options from the schema, the manifest in /etc, units and timers. Needs NixOS 24.11 or later (restic ≥ 0.17).
 { config, lib, pkgs, ... }:
 let
   cfg = config.atelier.backup;

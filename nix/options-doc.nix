@@ -11,6 +11,16 @@ let
 
     - Type: `${o.type}`
   '' + lib.optionalString o.readOnly "- Set by the module\n" + line "Default" (o.default or null) + line "Example" (o.example or null);
+
+  head = ''
+    # Options
+
+    Written by scripts/docs/options from schema/backup-manifest.schema.json and nix/module.nix; edit those.
+
+    Services that other modules declare as `atelier.services.NAME` with
+    `data = { sqlite, postgres, files, exclude, stopForBackup, stopUnits }` are backed up without being declared again: the folders of
+    their SQLite databases, the databases, and the files. `stopUnits` become `units`. A `stopForBackup` for a SQLite database alone isn't
+    taken over, as it is saved while it runs. What is declared under `atelier.backup.services` wins, field by field.
+  '';
 in
-lib.concatStringsSep "\n" ([ "# Options\n\nWritten by scripts/docs/options from schema/backup-manifest.schema.json and nix/module.nix; edit those.\n" ]
-  ++ map entry (lib.filter isTold (lib.optionAttrSetToDocList { atelier.backup = options.atelier.backup; })))
+lib.concatStringsSep "\n" ([ head ] ++ map entry (lib.filter isTold (lib.optionAttrSetToDocList { atelier.backup = options.atelier.backup; })))

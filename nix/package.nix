@@ -19,8 +19,9 @@
 let
   sources = files: lib.fileset.toSource { root = ../.; fileset = lib.fileset.unions files; };
 
-  # The lock file names no download addresses, without which importNpmLock and fetchNpmDeps can't fetch. So npm fetches, and may bring nothing but what
-  # the hash says. With the lock file's own hash in the name an outdated tree isn't taken from the store; test/nix/package.test.ts tells the new hash.
+  # The lock file names no download addresses, without which importNpmLock and fetchNpmDeps can't fetch. So npm fetches, and may bring
+  # nothing but what the hash says. With the lock file's own hash in the name an outdated tree isn't taken from the store;
+  # test/nix/package.test.ts tells the new hash.
   dependencies = stdenvNoCC.mkDerivation {
     name = "atelier-backup-dependencies-${builtins.substring 0 12 (builtins.hashFile "sha256" ../package-lock.json)}";
     src = sources [ ../package.json ../package-lock.json ];

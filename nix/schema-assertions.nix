@@ -32,7 +32,8 @@ let
       other = if builtins.isAttrs (s.additionalProperties or false) then checkerOf "${at}/*" s.additionalProperties else null;
     in
     optional (own != { }) (where: set: concatLists (mapAttrsToList (name: check: check "${where}.${name}" set.${name}) own))
-    ++ [ (under other (check: where: set: concatLists (mapAttrsToList (name: check "${where}.${lib.strings.escapeNixIdentifier name}") (removeAttrs set (builtins.attrNames (s.properties or { })))))) ];
+    ++ [ (under other (check: where: set: concatLists (mapAttrsToList (name: check "${where}.${lib.strings.escapeNixIdentifier name}")
+      (removeAttrs set (builtins.attrNames (s.properties or { })))))) ];
 
   under = checker: f: if checker == null then null else f checker;
 in

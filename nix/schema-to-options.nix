@@ -10,8 +10,11 @@ let
   inherit (builtins) attrNames elem head match stringLength;
 
   # A keyword that isn't here would be ignored silently, and what Nix accepts the CLI would then refuse.
-  known = [ "$ref" "$defs" "$schema" "$id" "title" "description" "default" "examples" "readOnly" "type" "const" "enum" "pattern" "format"
-    "minLength" "maxLength" "minimum" "maximum" "items" "minItems" "maxItems" "uniqueItems" "properties" "required" "additionalProperties" "propertyNames" ];
+  known = [
+    "$schema" "$id" "$defs" "$ref" "title" "description" "default" "examples" "readOnly" "type" "const" "enum"
+    "pattern" "format" "minLength" "maxLength" "minimum" "maximum" "items" "minItems" "maxItems" "uniqueItems"
+    "properties" "required" "additionalProperties" "propertyNames"
+  ];
   lint = at: s:
     let unknown = lib.subtractLists known (attrNames s); in
     if unknown == [ ] then s else throw "schema ${at}: no Nix counterpart for ${toString unknown}; add it to nix/schema-to-options.nix";

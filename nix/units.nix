@@ -51,8 +51,8 @@ let
   isQuotable = path: builtins.match "[^\"\\]*" path != null;
   quoted = path: "\"${builtins.replaceStrings [ "%" ] [ "%%" ] path}\"";
 
-  # As far as the work allows. Not ProtectSystem=strict and ProtectHome: the repository may be a folder anywhere (its name may stand in a secret file),
-  # SQLite writes beside the database it reads, rclone renews its tokens below /root. Not PrivateTmp: hooks leave dumps in /tmp.
+  # As far as the work allows. Not ProtectSystem=strict and ProtectHome: the repository may be a folder anywhere (its name may stand in a
+  # secret file), SQLite writes beside the database it reads, rclone renews its tokens below /root. Not PrivateTmp: hooks leave dumps in /tmp.
   hardening = {
     CapabilityBoundingSet = [
       "CAP_SYS_ADMIN" # the private mounts over live databases; to be heard by systemd
@@ -77,7 +77,9 @@ let
     RestrictRealtime = true;
     RestrictSUIDSGID = true;
     SystemCallArchitectures = "native";
-    SystemCallFilter = [ "@system-service" "@mount" ];
+    # V8 asks for @pkey, and is killed without the error number.
+    SystemCallFilter = [ "@system-service" "@mount" "@pkey" ];
+    SystemCallErrorNumber = "EPERM";
   };
 
   # A service's field, or the host's where it is null.

@@ -5,19 +5,30 @@
       lib = import ./lib.nix;
       packagesOf = system:
         let
-          make = given: derivation { inherit system; name = given.name or "${given.pname}-${given.version}"; builder = "/bin/sh"; args = map toString (lib.attrValues (removeAttrs given [ "meta" ])); } // { meta = given.meta or { }; };
-          named = name: make { inherit name; meta.mainProgram = name; };
+          # What goes into a package is evaluated, and not built.
+          make = given: derivation {
+            inherit system;
+            name = given.name or "${given.pname}-${given.version}";
+            builder = "/bin/sh";
+            args = map toString (lib.attrValues (removeAttrs given [ "meta" ]));
+          } // { meta = given.meta or { mainProgram = given.name; }; };
         in
-        lib.genAttrs [ "attr" "bash" "cacert" "check-jsonschema" "coreutils" "esbuild" "makeWrapper" "nix" "nixfmt-tree" "nodejs" "openssh" "rclone" "restic" "sqlite" "systemd" "util-linux" "versionCheckHook" ] named
+        lib.genAttrs [
+          "attr" "bash" "cacert" "check-jsonschema" "coreutils" "esbuild" "makeWrapper" "nix" "nixfmt-tree" "nodejs" "openssh" "rclone" "restic"
+          "sqlite" "systemd" "util-linux" "versionCheckHook"
+        ] (name: make { inherit name; })
         // {
           inherit lib;
           stdenv.hostPlatform = { inherit system; };
           stdenvNoCC.mkDerivation = make;
           mkShellNoCC = { packages }: make { name = "shell"; inherit packages; };
+          writeShellApplication = make;
           writeText = name: text: make { inherit name text; };
           runCommand = name: given: script: make { inherit name script; };
           testers.runNixOSTest = test: make { inherit (test) name testScript; };
-          callPackage = file: given: let package = import file; in package (builtins.intersectAttrs (builtins.functionArgs package) (packagesOf system) // given);
+          callPackage = file: given:
+            let package = import file; in
+            package (builtins.intersectAttrs (builtins.functionArgs package) (packagesOf system) // given);
         };
     in
     {
