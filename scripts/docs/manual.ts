@@ -1,0 +1,169 @@
+// The manual page atelier-backup(1), from the table of commands and the schema's defaults: `node scripts/run.mjs scripts/docs/manual.ts FILE`.
+import { readFileSync, writeFileSync } from 'node:fs'
+import type { Option } from '../../src/commands/command.ts'
+import { commands, globalOptions } from '../../src/commands/index.ts'
+import { defaultCache, defaultManifest, defaultState } from '../../src/places.ts'
+
+const schema = JSON.parse(readFileSync('schema/backup-manifest.schema.json', 'utf8'))
+const { version } = JSON.parse(readFileSync('package.json', 'utf8'))
+const defaults = (definition: string): Record<string, unknown> =>
+  Object.fromEntries(
+    Object.entries(schema.$defs[definition].properties as Record<string, { default: unknown }>).map(([name, { default: value }]) => [name, value]),
+  )
+const schedule = defaults('schedule')
+const retention = defaults('retention')
+const prune = defaults('prune')
+const secrets = defaults('repository')
+
+const [file] = process.argv.slice(2)
+if (!file) throw new Error('usage: node scripts/run.mjs scripts/docs/manual.ts FILE')
+writeFileSync(file, manual())
+
+function manual(): string {
+  const shown = commands.filter(({ hidden }) => !hidden)
+  return `${[
+    `.TH ATELIER-BACKUP 1 "" "atelier-backup ${version}" "User Commands"`,
+    section('NAME', 'atelier-backup \\- restic backups of the services of a NixOS host'),
+    section(
+      'SYNOPSIS',
+      '.B atelier-backup',
+      '.br',
+      ...shown.flatMap(({ name, arguments: args, options }) => [
+        `.B atelier-backup ${name}`,
+        [...(options.length > 0 ? ['[options]'] : []), ...(args ? [args] : [])].map(text).join(' '),
+        '.br',
+      ]),
+    ),
+    section(
+      'DESCRIPTION',
+      text(
+        "Services are declared in the host's NixOS configuration under atelier.backup.services; a rebuild makes systemd timers and a manifest. This command reads the manifest: it shows how each service stands, backs up, restores, and brings back every service after a disaster. The data is kept by restic, each file at its original absolute path, so that restic alone can restore it.",
+      ),
+      paragraph('Alone on a terminal it opens a menu. Everything a prompt can ask has an option, and without a terminal nothing is asked.'),
+    ),
+    section(
+      'COMMANDS',
+      ...shown.flatMap(({ name, aliases = [], arguments: args, summary, description, options }) => [
+        `.SS ${text([[name, ...aliases].join(', '), args].filter(Boolean).join(' '))}`,
+        text(description ?? `${sentence(summary)}`),
+        ...options.flatMap(optionLines),
+      ]),
+    ),
+    section(
+      'OPTIONS',
+      text('Before or after a command:'),
+      ...globalOptions.flatMap(optionLines),
+      ...optionLines({ flags: '-V, --version', description: 'the version' }),
+      ...optionLines({ flags: '-h, --help', description: 'help, also for each command' }),
+    ),
+    section(
+      'RESTORE MODES',
+      item(
+        'inspect (the default)',
+        'The snapshot, or the paths named with --path, are restored below a new folder of mode 0700: /tmp/restore-SERVICE-SNAPSHOT, or --target. Nothing live is touched.',
+      ),
+      item(
+        '--in-place',
+        'Fetched and checked beside the live data first; then the units are stopped, old and new are exchanged by renames, the units that ran are started and healthCheck is run. If that fails, the old data is put back. What was replaced is kept for at least seven days (restore.keepOldDays) and until a newer complete backup exists; entries that backups exclude are carried over. The plan is shown first, and --dry-run stops there.',
+      ),
+      item(
+        '--resume, --rollback',
+        'Finish, or take back, a restore in place that was interrupted. --rollback also takes back a finished one for as long as its old data is kept. --discard-old deletes that data.',
+      ),
+    ),
+    section(
+      'DISASTER RECOVERY',
+      text('On a fresh install with the same configuration and the secrets in place:'),
+      '.PP\n.RS\n.nf',
+      text('atelier-backup doctor\natelier-backup dr\natelier-backup dr --resume    # if something was interrupted or failed'),
+      '.fi\n.RE',
+      paragraph(
+        "Each service comes back from its newest complete snapshot, in the order of restoreAfter; one that fails doesn't stop the others. Data that is there is moved aside and kept. A service that lives here already is left alone unless --overwrite.",
+      ),
+      paragraph(
+        'Until a service was recovered or adopted, the backups of a fresh install are tagged "unadopted": "latest", dr and retention pass over them. "atelier-backup adopt" says that this install\'s data is the truth.',
+      ),
+    ),
+    section(
+      'EXAMPLES',
+      ...[
+        ['atelier-backup status', 'How each service stands.'],
+        ['atelier-backup backup notes photos', 'Back up two services now.'],
+        ['atelier-backup restore notes --at 2026-11-20', "As of that day's end, below /tmp, to look at."],
+        ['atelier-backup restore notes --path /var/lib/notes/attachments --in-place', 'Bring one folder back.'],
+        ['atelier-backup dr --dry-run', 'What a recovery would do.'],
+        ['atelier-backup restic -- snapshots --tag service:notes', "restic itself, with this host's repository and secrets."],
+      ].map(([command = '', what = '']) => item(command, what)),
+    ),
+    section(
+      'FILES',
+      item(defaultManifest, 'What is declared. Made by the NixOS module.'),
+      item(String(secrets.repositoryFile), 'Location of the repository (repositoryFile).'),
+      item(String(secrets.passwordFile), 'Its password (passwordFile).'),
+      item(String(secrets.environmentFile), "The storage's credentials, as a systemd EnvironmentFile (environmentFile)."),
+      item(defaultState, "This install's id, records, locks, journals and reports."),
+      item(defaultCache, "restic's cache."),
+    ),
+    section(
+      'ENVIRONMENT',
+      item('ATELIER_BACKUP_MANIFEST', `The manifest, unless --manifest is given. Default: ${defaultManifest}.`),
+      item('STATE_DIRECTORY', `The state folder, unless --state-dir is given. Default: ${defaultState}.`),
+      item('RESTIC_CACHE_DIR, CACHE_DIRECTORY', `restic's cache. Default: ${defaultCache}.`),
+      item('NO_COLOR', 'No colours.'),
+      item('DEBUG', 'Stack traces of unforeseen errors.'),
+    ),
+    section(
+      'EXIT STATUS',
+      ...Object.entries({
+        0: 'All is well.',
+        1: 'Failed; also a restore that was rolled back, or is unfinished.',
+        2: 'The command line is wrong, or an answer is needed and there is no terminal.',
+        3: 'Partial: something could not be read, or was left alone; the rest was done.',
+        4: 'A backup is overdue, unadopted, or was never made.',
+        10: 'There is no repository.',
+        11: 'The repository, or the service, is locked.',
+        12: 'The password is wrong.',
+        130: 'Interrupted.',
+      }).map(([code, meaning]) => item(code, meaning)),
+      paragraph('Of several services, the first of 130, 1, 12, 10, 11, 3, 4, 0 that occurs.'),
+    ),
+    section(
+      'BACKUP SCHEDULE',
+      text(
+        `Each service has a timer, restic-backups-SERVICE.timer. Unless declared otherwise it elapses at ${schedule.onCalendar}, delayed by up to ${schedule.randomizedDelaySec} at random; a start missed while the host was off is made up for.`,
+      ),
+    ),
+    section(
+      'RETENTION POLICY',
+      text(
+        `Unless declared otherwise the last ${retention.last}, ${retention.daily} daily, ${retention.weekly} weekly and ${retention.monthly} monthly snapshots of each service are kept; the rest is forgotten and pruned ${prune.onCalendar === 'Sun 05:00' ? 'on Sundays at 05:00' : `at ${prune.onCalendar}`}, delayed by up to ${prune.randomizedDelaySec}. Nothing of a service is forgotten while its newest backup isn't in order.`,
+      ),
+    ),
+    section('SEE ALSO', '.BR restic (1),', '.BR systemd.timer (5),', '.BR systemd.time (7)'),
+    section('AUTHORS', text('The atelier-backup authors. The earlier shell version and its manual page are by Kieran Klukas.')),
+  ].join('\n')}\n`
+}
+
+function section(name: string, ...lines: string[]): string {
+  return [`.SH ${name}`, ...lines].join('\n')
+}
+function item(term: string, meaning: string): string {
+  return `.TP\n.B ${text(term)}\n${text(meaning)}`
+}
+function paragraph(words: string): string {
+  return `.PP\n${text(words)}`
+}
+function optionLines({ flags, description, repeatable }: Option): string[] {
+  return [item(flags, `${sentence(description)}${repeatable ? ' May be repeated.' : ''}`)]
+}
+function sentence(words: string): string {
+  return `${words.charAt(0).toUpperCase()}${words.slice(1)}.`
+}
+
+/** For roff: backslashes, hyphens that are typed, and lines that would be requests. */
+function text(words: string): string {
+  return words
+    .replaceAll('\\', '\\e')
+    .replaceAll('-', '\\-')
+    .replaceAll(/^([.'])/gm, '\\&$1')
+}
