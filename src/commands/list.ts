@@ -84,9 +84,9 @@ async function files(site: Site, name: string, snapshot: Snapshot, path: string 
   throw new Failure('unknown-path', `${name}: ${path} isn't in snapshot ${snapshot.shortId}`)
 }
 
-function fileLine({ path, type, bytes, mtime, linkTarget }: Node, now: Date): string {
+function fileLine({ path, type, bytes, mtime }: Node, now: Date): string {
   const size = type === 'file' ? formatBytes(bytes) : type
-  return `${pad(size, 8, true)}  ${pad(formatTime(mtime, now), 22)}  ${printable(path)}${linkTarget === null ? '' : ` → ${printable(linkTarget)}`}`
+  return `${pad(size, 8, true)}  ${pad(formatTime(mtime, now), 22)}  ${printable(path)}`
 }
 
 type Next = 'files' | 'restore' | 'back'

@@ -105,7 +105,7 @@ export function forgottenOf(stdout: string): Forgotten {
 export function nodeOf(line: Message | null): Node | null {
   if (!isMessage(line, 'node')) return null
   const { path, type, size, mtime, mode, uid, gid } = line as unknown as RawNode
-  return { path, type, bytes: size ?? 0, mtime, mode: posixMode(mode ?? 0), uid: uid ?? 0, gid: gid ?? 0, linkTarget: null }
+  return { path, type, bytes: size ?? 0, mtime, mode: posixMode(mode ?? 0), uid: uid ?? 0, gid: gid ?? 0 }
 }
 
 interface RawNode {

@@ -27,8 +27,6 @@ export interface Node {
   mode: number
   uid: number
   gid: number
-  /** `ls` doesn't tell it: null. `readlink` does. */
-  linkTarget: string | null
 }
 
 export interface Progress {

@@ -60,7 +60,7 @@ export async function lookRestore(
   const tree = await readTree(restic, snapshot, wanted, name, call)
   requireDeclared(name, service, snapshot, tree)
   await requireHarmless(name, tree)
-  const roots = await Promise.all(tree.roots.map((root) => lookRoot(name, root)))
+  const roots = await Promise.all(tree.roots.map((root) => lookRoot(name, root, tree.links)))
   const { units, running } = await lookUnits(name, service)
   const restored = (path: Path) => roots.some((root) => isWithin(path, root.path))
   const databases = service.sqlite.filter((database) => restored(database) && tree.regular.has(database))
@@ -85,7 +85,8 @@ async function readTree(restic: Restic, snapshot: Snapshot, wanted: Path[], name
   const byPath = new Map(paths.map((path) => [path, null as Tree['roots'][number] | null]))
   let current: Tree['roots'][number] | null = null
   for await (const node of restic.ls(snapshot.id, undefined, call)) {
-    if (node.type === 'symlink' && snapshot.paths.includes(node.path)) tree.links.set(node.path, node.linkTarget ?? '')
+    if (node.type === 'symlink' && snapshot.paths.includes(node.path))
+      tree.links.set(node.path, (await restic.readlink(snapshot.id, node.path, call)) ?? '')
     if (byPath.has(node.path)) {
       current = { node, bytes: 0, files: 0 }
       byPath.set(node.path, current)
@@ -146,7 +147,7 @@ async function requireHarmless(name: string, { special }: Tree): Promise<void> {
   }
 }
 
-async function lookRoot(name: string, { node, bytes, files }: Tree['roots'][number]): Promise<Root> {
+async function lookRoot(name: string, { node, bytes, files }: Tree['roots'][number], links: Tree['links']): Promise<Root> {
   const { path } = node
   const stat = await lstatIfThere(path)
   const mounts = stat?.isDirectory() ? await mountsWithin(await realpath(path)) : []
@@ -157,7 +158,7 @@ async function lookRoot(name: string, { node, bytes, files }: Tree['roots'][numb
     )
   const folder = await nearestFolder(dirname(path))
   const device = (await lstatIfThere(folder))?.dev ?? 0
-  const unchanged = node.type === 'symlink' && stat?.isSymbolicLink() === true && (await readlink(path)) === node.linkTarget
+  const unchanged = node.type === 'symlink' && stat?.isSymbolicLink() === true && (await readlink(path)) === links.get(path)
   return { path, bytes, files, live: stat && { bytes: await sizeOf(path) }, unchanged, folder, device }
 }
 
