@@ -23,8 +23,13 @@ let
       networking.hostName = mkOption { type = types.str; default = "nixos"; };
     };
   };
-  package = { type = "derivation"; name = "atelier-backup"; outPath = "/nix/store/00000000000000000000000000000000-atelier-backup"; meta.mainProgram = "atelier-backup"; };
-  evaluated = lib.evalModules { modules = [ nixos ../../nix/module.nix { _module.args.pkgs = { atelier-backup = package; sqlite = package; }; } ] ++ modules; };
+  package = {
+    type = "derivation";
+    outPath = "/nix/store/00000000000000000000000000000000-atelier-backup";
+    meta.mainProgram = "atelier-backup";
+  };
+  pkgs = { atelier-backup = package; sqlite = package; };
+  evaluated = lib.evalModules { modules = [ nixos ../../nix/module.nix { _module.args = { inherit pkgs; }; } ] ++ modules; };
 in
 {
   inherit (evaluated) options config;
