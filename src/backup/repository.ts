@@ -57,17 +57,22 @@ async function identify(site: Site, name: string, pinned: string | null, call: C
     requireSame(name, id, pinned)
     return id
   } catch (error) {
-    if (!(error instanceof Failure) || error.code !== 'no-repository') throw error
-    if (pinned !== null)
+    if (error instanceof Failure && error.code === 'no-repository' && pinned !== null)
       throw new Failure(
         'no-repository',
         `repository ${name} (${await restic.location()}) was there and has vanished: nothing is created in its place. Bring it back, or, if it is gone for good: atelier-backup adopt --repository ${name}`,
       )
-    if (!site.manifest.repositories[name]?.initialize) throw error
-    await requirePlace(await restic.location())
-    // Two services that start together: the one that comes second finds the repository there.
-    return restic.init(call).catch(() => restic.repositoryId(call))
+    return createIfAllowed(site, name, error, call)
   }
+}
+
+/** Makes the repository if restic says that there is none, the manifest allows it, and its place is there; else throws the error again. */
+export async function createIfAllowed(site: Site, name: string, error: unknown, call: CallOptions): Promise<string> {
+  if (!(error instanceof Failure) || error.code !== 'no-repository' || !site.manifest.repositories[name]?.initialize) throw error
+  const restic = site.restic(name)
+  await requirePlace(await restic.location())
+  // Two services that start together: the one that comes second finds the repository there.
+  return restic.init(call).catch(() => restic.repositoryId(call))
 }
 
 function requireSame(name: string, id: string, pinned: string | null): void {

@@ -1,10 +1,12 @@
 // This install's data is the truth from now on: its backups count, whatever the repository holds from elsewhere.
+import { createIfAllowed } from '../backup/repository.ts'
 import { Failure } from '../errors.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { makeState } from '../state/install.ts'
 import { lockService } from '../state/lock.ts'
 import { pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
 import { chooseMany, typeToConfirm } from '../ui/prompt.ts'
+import { isInteractive } from '../ui/terminal.ts'
 import { type Input, isSet, textFlag } from './command.ts'
 
 export async function run(input: Input): Promise<number> {
@@ -24,13 +26,13 @@ export async function run(input: Input): Promise<number> {
 }
 
 async function wanted(site: Site, input: Input): Promise<string[]> {
-  if (input.args.length > 0) {
-    for (const name of input.args) serviceOf(site, name)
-    return input.args
-  }
+  if (isSet(input, 'all') && input.args.length > 0) throw new Failure('usage', '--all and names of services exclude each other')
+  for (const name of input.args) serviceOf(site, name)
+  if (input.args.length > 0) return [...new Set(input.args)]
   const all = Object.keys(site.manifest.services)
   if (isSet(input, 'all')) return all
   const open = await Promise.all(all.map(async (name) => ((await readRecord(site.state, name)).origin === null ? [name] : [])))
+  if (isInteractive() && open.flat().length === 0) throw new Failure('usage', 'nothing to adopt: every service lives here already')
   return chooseMany(
     'Adopt',
     open.flat().map((name) => ({ name, value: name })),
@@ -41,9 +43,11 @@ async function wanted(site: Site, input: Input): Promise<string[]> {
 async function adopt(site: Site, name: string): Promise<void> {
   const lock = await lockService(site.state, name)
   try {
-    await updateRecord(site.state, name, (record) => {
-      record.origin = { how: 'adopted', since: site.now().toISOString() }
+    const { setAside } = await updateRecord(site.state, name, (record) => {
+      // What was recovered stays so: the empty backups made before must not begin to count.
+      record.origin ??= { how: 'adopted', since: site.now().toISOString() }
     })
+    if (setAside !== null) process.stderr.write(`${name}: its record was damaged and is set aside as ${setAside}\n`)
   } finally {
     lock.release()
   }
@@ -51,10 +55,9 @@ async function adopt(site: Site, name: string): Promise<void> {
 
 /** The repository that answers now is the right one: for a move to another place, or after the loss of the old one. */
 async function adoptRepository(site: Site, name: string, { signal }: Input): Promise<void> {
-  const restic = site.restic(name)
-  const id = await restic.repositoryId({ signal }).catch((error: unknown) => {
-    if (error instanceof Failure && error.code === 'no-repository' && site.manifest.repositories[name]?.initialize) return restic.init({ signal })
-    throw error
-  })
+  const id = await site
+    .restic(name)
+    .repositoryId({ signal })
+    .catch((error: unknown) => createIfAllowed(site, name, error, { signal }))
   if ((await pinnedRepository(site.state, name).catch(() => null)) !== id) await pinRepository(site.state, name, id, site.now().toISOString())
 }

@@ -1,7 +1,7 @@
 // Forget by the retention, then free the space.
 import { joinExits } from '../core.ts'
 import { asFailure } from '../errors.ts'
-import { readRecord } from '../state/records.ts'
+import type { Site } from '../site.ts'
 import { printable } from '../text.ts'
 import { formatTime } from '../ui/format.ts'
 import { tableLines } from '../ui/table.ts'
@@ -18,26 +18,35 @@ export async function run(input: Input): Promise<number> {
   const exits: number[] = []
   for (const name of repositories) {
     try {
-      const { retained, pruned } = await pruneRepository(site, name, { dryRun, signal: input.signal })
+      const retained = await pruneRepository(site, name, { dryRun, signal: input.signal })
       process.stdout.write(
-        input.json ? `${JSON.stringify(jsonOf(name, dryRun, retained))}\n` : `${view(name, dryRun, retained, pruned, site.now()).join('\n')}\n`,
+        input.json ? `${JSON.stringify(jsonOf(name, dryRun, retained))}\n` : `${view(name, dryRun, retained, site.now()).join('\n')}\n`,
       )
     } catch (error) {
-      const failure = asFailure(error)
-      process.stderr.write(`atelier-backup: ${printable(failure.message)}\n`)
-      exits.push(failure.exit)
+      exits.push(complain(error))
     }
   }
-  if (!dryRun) {
-    for (const [service, { repository }] of Object.entries(site.manifest.services)) {
-      if (!repositories.includes(repository)) continue
-      const gone = await readRecord(site.state, service)
-        .then((record) => discardExpired(site, service, record))
-        .catch(() => [])
-      for (const folder of gone) process.stderr.write(`${service}: the data kept from a restore in ${folder} was no longer needed and is deleted\n`)
-    }
-  }
+  if (!dryRun) await discard(site, repositories)
   return joinExits(exits)
+}
+
+/** The data that restores kept needs no repository. That it can't go yet is no failure: it goes with the next prune. */
+async function discard(site: Site, repositories: string[]): Promise<void> {
+  for (const [name, { repository }] of Object.entries(site.manifest.services)) {
+    if (!repositories.includes(repository)) continue
+    try {
+      for (const folder of await discardExpired(site, name))
+        process.stderr.write(`${name}: the data kept from a restore in ${folder} was no longer needed and is deleted\n`)
+    } catch (error) {
+      complain(error)
+    }
+  }
+}
+
+function complain(error: unknown): number {
+  const { message, exit } = asFailure(error)
+  process.stderr.write(`atelier-backup: ${printable(message)}\n`)
+  return exit
 }
 
 function jsonOf(repository: string, dryRun: boolean, retained: Retained[]) {
@@ -53,7 +62,7 @@ function jsonOf(repository: string, dryRun: boolean, retained: Retained[]) {
   }
 }
 
-function view(repository: string, dryRun: boolean, retained: Retained[], pruned: string | null, now: Date): string[] {
+function view(repository: string, dryRun: boolean, retained: Retained[], now: Date): string[] {
   const rows = retained.flatMap(({ name, kept, forgotten }) => {
     if (kept !== null) return [[name, '', '', `everything kept: ${kept}`]]
     const keep = (forgotten?.keep ?? []).map(({ snapshot, reasons }) => [
@@ -73,6 +82,6 @@ function view(repository: string, dryRun: boolean, retained: Retained[], pruned:
   const removed = retained.reduce((sum, { forgotten }) => sum + (forgotten?.remove.length ?? 0), 0)
   const end = dryRun
     ? `${repository}: ${removed} snapshots would be forgotten; nothing was changed`
-    : `${sign('good')} ${repository}: ${removed} snapshots forgotten${pruned === null ? '' : ', space freed'}`
+    : `${sign('good')} ${repository}: ${removed} snapshots forgotten, space freed`
   return [...tableLines([{ title: 'SERVICE' }, { title: 'SNAPSHOT' }, { title: 'OF' }, { title: 'WHY', shrink: true }], rows, columns()), '', end]
 }

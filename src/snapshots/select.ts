@@ -58,6 +58,12 @@ export function isComplete(snapshot: Snapshot): boolean {
   return !snapshot.tags.includes(tags.partial) && !snapshot.tags.includes(tags.failed)
 }
 
+/** By more than a clock may be off: made when the clock was wrong, or it is wrong now. */
+export function isInFuture(snapshot: Snapshot, now: Date): boolean {
+  return Date.parse(snapshot.time) > now.getTime() + clockSlackMs
+}
+const clockSlackMs = 5 * 60_000
+
 /** Newest first; equal times by id, never by luck of order. */
 export function newestFirst(snapshots: Snapshot[]): Snapshot[] {
   return [...snapshots].sort((a, b) => Date.parse(b.time) - Date.parse(a.time) || (a.id < b.id ? 1 : -1))
@@ -106,10 +112,11 @@ export function pick(snapshots: Snapshot[], subject: Subject, wanted: Wanted): S
  * @throws Failure `usage`
  */
 export function parseTime(text: string): Date {
-  const day = /^\d{4}-\d{2}-\d{2}$/.test(text)
-  const time = new Date(day ? `${text}T23:59:59.999` : text.replace(/^(\d{4}-\d{2}-\d{2}) /, '$1T'))
-  const real = /^\d{4}-\d{2}-\d{2}/.test(text) && !Number.isNaN(time.getTime())
-  if (real) return time
+  const [, date = '', clock = 'T23:59:59.999'] = /^(\d{4}-\d{2}-\d{2})([T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:\d{2})?)?$/.exec(text) ?? []
+  const day = new Date(`${date}T00:00Z`)
+  const time = new Date(date + clock.replace(' ', 'T'))
+  // Node takes 31 February for 3 March.
+  if (!Number.isNaN(time.getTime()) && day.toISOString().startsWith(date)) return time
   throw new Failure('usage', `--at ${JSON.stringify(text)} is no time: write 2026-11-20 or 2026-11-20T14:00`)
 }
 

@@ -2,7 +2,7 @@
 import type { Iso } from '../core.ts'
 import type { Schedule } from '../manifest/types.gen.ts'
 import type { Snapshot } from '../restic/types.ts'
-import { isComplete, newestFirst } from '../snapshots/select.ts'
+import { isComplete, isInFuture, newestFirst } from '../snapshots/select.ts'
 import type { Run } from '../state/record.gen.ts'
 
 /** In order of precedence; a service that isn't enabled is `disabled` unless something must not be overlooked. */
@@ -18,7 +18,7 @@ export interface Findings {
   unknown: string | null
   unadopted: boolean
   /** The newest run of a backup, or null. */
-  lastRun: Pick<Run, 'outcome' | 'message' | 'started' | 'code'> | null
+  lastRun: Pick<Run, 'outcome' | 'message' | 'started' | 'snapshotId'> | null
   /** Countable snapshots; null: not asked for (`--local`), the records alone speak. */
   snapshots: Snapshot[] | null
   /** The newest success by the record, where snapshots weren't asked for. */
@@ -32,83 +32,104 @@ export interface Judgement {
 }
 
 export function judge(service: string, found: Findings): Judgement {
-  const newest = found.snapshots === null ? null : (newestFirst(found.snapshots)[0] ?? null)
-  const newestTime = found.snapshots === null ? found.lastOk : (newest?.time ?? null)
+  const { now, lastRun } = found
+  const newest = newestFirst(found.snapshots ?? [])[0] ?? null
+  // What lies in the future says nothing of how old the data is: those before it do.
+  const past = newestFirst((found.snapshots ?? []).filter((snapshot) => !isInFuture(snapshot, now)))[0]
+  const newestTime = found.snapshots === null ? found.lastOk : (past?.time ?? null)
   if (found.unfinishedRestore)
     return { state: 'unfinished-restore', message: `a restore is unfinished: atelier-backup restore ${service} --resume (or --rollback)` }
   if (found.running) return { state: 'running', message: null }
   if (!found.enabled) return { state: 'disabled', message: null }
   if (found.unknown !== null) return { state: 'unknown', message: found.unknown }
   // A failure weighs until a newer snapshot shows that all is well again (made by hand, or by another install).
-  const { lastRun } = found
   const failedLast = lastRun !== null && (lastRun.outcome === 'failed' || lastRun.outcome === 'interrupted')
   if (failedLast && (newestTime === null || Date.parse(newestTime) < Date.parse(lastRun.started)))
     return { state: 'failed', message: lastRun.message ?? 'the latest backup failed' }
-  if (newestTime === null && !found.unadopted) return { state: 'never', message: `never backed up: atelier-backup backup ${service}` }
+  if (newest === null && newestTime === null && !found.unadopted)
+    return { state: 'never', message: `never backed up: atelier-backup backup ${service}` }
   if (found.unadopted)
     return {
       state: 'unadopted',
       message: `backups from elsewhere exist: bring them back (atelier-backup dr --only ${service}), or say that this host's data is the truth (atelier-backup adopt ${service})`,
     }
-  const late = newestTime === null ? null : overdueSince(new Date(newestTime), found.schedule, found.now)
+  if (newestTime === null) return { state: 'overdue', message: `its snapshots lie in the future (${newest?.time}): is the clock right? timedatectl` }
+  const late = overdueSince(new Date(newestTime), found.schedule, now)
   if (late !== null)
     return {
       state: 'overdue',
       message: `the newest backup is of ${newestTime}; one was due by ${late.toISOString()}: journalctl -u restic-backups-${service} -n 50`,
     }
-  const partial = newest === null ? lastRun?.outcome === 'partial' : !isComplete(newest)
-  if (partial) return { state: 'partial', message: lastRun?.outcome === 'partial' ? lastRun.message : 'the newest snapshot is partial' }
+  // The record knows, too: a storage that only takes may have refused the tag.
+  const missedLast = lastRun?.outcome === 'partial' && (newest === null || newest.id === lastRun.snapshotId)
+  if (missedLast) return { state: 'partial', message: lastRun.message }
+  if (newest !== null && !isComplete(newest)) return { state: 'partial', message: 'the newest snapshot is partial' }
   return { state: 'ok', message: null }
 }
 
-const hour = 3_600_000
+const minute = 60_000
+const hour = 60 * minute
 const day = 24 * hour
 /** How long after a success the next one is due at the latest: a period, and a grace for the run itself. */
 const graceMs = 2 * hour
 
-/** The time by which a backup was due, if that is past; null if none is. A snapshot in the future proves nothing: it is as good as now. */
-export function overdueSince(newest: Date, schedule: Schedule, now: Date): Date | null {
-  const due = new Date(Math.min(newest.getTime(), now.getTime()) + periodOf(schedule.onCalendar) + durationMs(schedule.randomizedDelaySec) + graceMs)
+/** The time by which a backup was due, if that is past; null if none is. */
+function overdueSince(newest: Date, schedule: Schedule, now: Date): Date | null {
+  const due = new Date(newest.getTime() + periodOf(schedule.onCalendar) + durationMs(schedule.randomizedDelaySec) + graceMs)
   return due < now ? due : null
 }
 
-/** The longest pause between two elapses of a calendar expression, as far as its form tells; a day where it doesn't. Source: systemd.time(7). */
+/**
+ * The longest pause between two elapses of a calendar expression, as far as its form tells; a day where it doesn't.
+ * Rather too long than too short: nobody believes an alarm that was false. Source: systemd.time(7).
+ */
 export function periodOf(onCalendar: string): number {
-  const words: Record<string, number> = {
-    minutely: 60_000,
-    hourly: hour,
-    daily: day,
-    weekly: 7 * day,
-    monthly: 31 * day,
-    quarterly: 92 * day,
-    semiannually: 184 * day,
-    yearly: 366 * day,
-    annually: 366 * day,
-  }
-  const word = words[onCalendar.trim().toLowerCase()]
-  if (word !== undefined) return word
-  const date = /(?:^|\s)(\S+)-(\S+)-(\S+)(?:\s|$)|(?:^|\s)(\*|\d+)-(\S+)(?:\s|$)/.exec(onCalendar)
-  const [month, dayOfMonth] = date?.[1] !== undefined ? [date[2], date[3]] : [date?.[4], date?.[5]]
-  if (month !== undefined && !month.includes('*')) return 366 * day
-  if (dayOfMonth !== undefined && !dayOfMonth.startsWith('*')) return 31 * day
-  const weekdays = /^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)/i.test(onCalendar.trim())
-  if (weekdays) return 7 * day
-  if (/(?:^|\s)\*:/.test(onCalendar)) return hour
-  return day
+  const words = onCalendar.trim().toLowerCase().split(/\s+/)
+  const [first = ''] = words
+  const named = periods[first]
+  if (named !== undefined) return named
+  const date = words.find((word) => /^[\d*][^:]*[-~]/.test(word))
+  const [dayOfMonth = '*', month = '*'] = date?.split(/[-~]/).reverse() ?? []
+  const onWeekdays = /^(mon|tue|wed|thu|fri|sat|sun)/.test(first)
+  const ofDate = month !== '*' ? 366 : /^(29|30|31)$/.test(dayOfMonth) ? 62 : dayOfMonth !== '*' ? 31 : null
+  if (ofDate !== null) return (ofDate + (onWeekdays ? 7 : 0)) * day
+  if (onWeekdays) return longestPause(first) * day
+  return words.some((word) => word.startsWith('*:')) ? hour : day
+}
+
+const periods: Record<string, number> = {
+  minutely: minute,
+  hourly: hour,
+  daily: day,
+  weekly: 7 * day,
+  monthly: 31 * day,
+  quarterly: 92 * day,
+  ...Object.fromEntries(['biannually', 'bi-annually', 'semiannually', 'semi-annually'].map((word) => [word, 184 * day])),
+  ...Object.fromEntries(['yearly', 'annually', 'anually'].map((word) => [word, 366 * day])),
+}
+
+const weekdays = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun']
+/** Days between two of "mon..fri" or "tue,sat,sun" at the most. */
+function longestPause(list: string): number {
+  const ranges = list.split(',').map((range) => range.split(/\.\.|-/).map((name) => weekdays.indexOf(name.slice(0, 3))))
+  const days = weekdays.flatMap((_, i) => (ranges.some(([from = -1, to = from]) => from <= i && i <= to) ? [i] : []))
+  return Math.max(1, ...days.map((from, i) => (days[i + 1] ?? (days[0] ?? 0) + 7) - from))
 }
 
 const units: [RegExp, number][] = [
   [/^(usec|us|µs)$/, 0.001],
   [/^(msec|ms)$/, 1],
   [/^(seconds?|sec|s|)$/, 1000],
-  [/^(minutes?|min|m)$/, 60_000],
+  [/^(minutes?|min|m)$/, minute],
   [/^(hours?|hr|h)$/, hour],
   [/^(days?|d)$/, day],
   [/^(weeks?|w)$/, 7 * day],
+  [/^(months?|M)$/, 30.44 * day],
+  [/^(years?|y)$/, 365.25 * day],
 ]
 
 /** A time span as systemd writes it ("1h 30min"), in milliseconds; unknown words count as nothing. Source: systemd.time(7). */
 export function durationMs(span: string): number {
-  const parts = [...span.matchAll(/([0-9.]+)\s*([a-zµ]*)/gi)]
+  const parts = [...span.matchAll(/(\d+(?:\.\d+)?)\s*([a-zµ]*)/gi)]
   return parts.reduce((sum, [, amount, unit]) => sum + Number(amount) * (units.find(([pattern]) => pattern.test(unit ?? ''))?.[1] ?? 0), 0)
 }

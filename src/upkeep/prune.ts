@@ -1,15 +1,15 @@
 // Retention: each declared service's old snapshots are forgotten, then the repository is pruned once.
-import { Failure } from '../errors.ts'
+import { requirePinned } from '../backup/repository.ts'
 import { retentionOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Forgotten, Snapshot } from '../restic/types.ts'
 import { discardOld } from '../restore/inplace.ts'
 import type { Site } from '../site.ts'
-import { isComplete, newestFirst, snapshotsOf } from '../snapshots/select.ts'
+import { isComplete, isInFuture, newestFirst, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
-import type { RunRecord } from '../state/record.gen.ts'
-import { lastRun, pinnedRepository, readRecord } from '../state/records.ts'
+import type { OldData } from '../state/record.gen.ts'
+import { lastRun, readRecord } from '../state/records.ts'
 
 /** What happens to one service's snapshots. `kept` says why all are left alone. */
 export interface Retained {
@@ -23,22 +23,14 @@ export interface PruneOptions {
   signal: AbortSignal
 }
 
-/** A clock that is off by more is no clock to judge ages by. */
-const clockSlackMs = 5 * 60_000
-
 /**
  * Forgets and prunes one repository. What the manifest doesn't declare is never forgotten.
  * @throws Failure `other-repository` and restic's own
  */
-export async function pruneRepository(site: Site, name: string, options: PruneOptions): Promise<{ retained: Retained[]; pruned: string | null }> {
+export async function pruneRepository(site: Site, name: string, options: PruneOptions): Promise<Retained[]> {
   const restic = site.restic(name)
   const call = { signal: options.signal }
-  const pinned = await pinnedRepository(site.state, name)
-  if (pinned !== null && (await restic.repositoryId(call)) !== pinned)
-    throw new Failure(
-      'other-repository',
-      `repository ${name} is another one than before: nothing was forgotten. If that is meant: atelier-backup adopt --repository ${name}`,
-    )
+  await requirePinned(site, name, call)
   const services = Object.entries(site.manifest.services).filter(([, service]) => service.repository === name)
   const all = await restic.snapshots(call)
   const retained: Retained[] = []
@@ -51,11 +43,9 @@ export async function pruneRepository(site: Site, name: string, options: PruneOp
       forgotten: kept === null ? await restic.forget({ service, host: site.manifest.host, keep, dryRun: options.dryRun, ...call }) : null,
     })
   }
-  const pruned =
-    retained.some(({ forgotten }) => (forgotten?.remove.length ?? 0) > 0) || !options.dryRun
-      ? await restic.prune({ dryRun: options.dryRun, ...call })
-      : null
-  return { retained, pruned }
+  // Also if nothing was forgotten: what an interrupted run left behind takes space, too.
+  if (!options.dryRun) await restic.prune({ dryRun: false, ...call })
+  return retained
 }
 
 /** Why none of a service's snapshots may be forgotten now, or null. */
@@ -69,15 +59,16 @@ async function reasonToKeep(site: Site, name: string, service: Service, all: Sna
   if (record.origin === null) return 'it is unadopted: nobody said which data is the truth'
   const install = await installIdIfThere(site.state)
   const own = snapshotsOf(all, { name, service, host: site.manifest.host, origin: record.origin, install })
-  if (own.some(({ time }) => Date.parse(time) > site.now().getTime() + clockSlackMs)) return 'a snapshot lies in the future: is the clock right?'
+  if (own.some((snapshot) => isInFuture(snapshot, site.now()))) return 'a snapshot lies in the future: is the clock right?'
   const [latest] = newestFirst(own)
   return latest && !isComplete(latest) ? 'its newest snapshot is partial' : null
 }
 
-/** Old data of restores that has been kept for long enough: past `keepOldDays`, and a complete backup is newer. */
-export async function discardExpired(site: Site, name: string, record: RunRecord): Promise<string[]> {
+/** Deletes old data of restores that was kept for long enough: past `keepOldDays`, and a complete backup is newer. Returns the folders. */
+export async function discardExpired(site: Site, name: string): Promise<string[]> {
+  const { old, runs } = await readRecord(site.state, name)
   const oldest = site.now().getTime() - site.manifest.restore.keepOldDays * 86_400_000
-  const backedUp = record.runs.filter(({ kind, outcome }) => kind === 'backup' && outcome === 'ok').map(({ started }) => Date.parse(started))
-  const expired = record.old.filter(({ since }) => Date.parse(since) < oldest && backedUp.some((time) => time > Date.parse(since)))
-  return expired.length === 0 ? [] : discardOld(site, name, ({ folder }) => expired.some((old) => old.folder === folder))
+  const backedUp = runs.filter(({ kind, outcome }) => kind === 'backup' && outcome === 'ok').map(({ started }) => Date.parse(started))
+  const isExpired = ({ since }: OldData) => Date.parse(since) < oldest && backedUp.some((time) => time > Date.parse(since))
+  return old.some(isExpired) ? discardOld(site, name, isExpired) : []
 }
