@@ -6,6 +6,8 @@
   cacert,
   coreutils,
   esbuild,
+  findutils,
+  installShellFiles,
   makeWrapper,
   nodejs,
   openssh,
@@ -43,8 +45,8 @@ in
 stdenvNoCC.mkDerivation {
   pname = "atelier-backup";
   inherit (lib.importJSON ../package.json) version;
-  src = sources [ ../package.json ../tsconfig.json ../scripts/build.mjs ../src ];
-  nativeBuildInputs = [ esbuild makeWrapper nodejs ];
+  src = sources [ ../package.json ../tsconfig.json ../scripts/build.mjs ../scripts/docs ../src ];
+  nativeBuildInputs = [ esbuild installShellFiles makeWrapper nodejs ];
 
   buildPhase = ''
     runHook preBuild
@@ -61,7 +63,12 @@ stdenvNoCC.mkDerivation {
     mv dist $out/lib/atelier-backup
     makeWrapper ${lib.getExe nodejs} $out/bin/atelier-backup \
       --add-flags $out/lib/atelier-backup/atelier-backup.mjs \
-      --prefix PATH : ${lib.makeBinPath [ bash coreutils openssh rclone restic sqlite systemd util-linux ]}
+      --prefix PATH : ${lib.makeBinPath [ bash coreutils findutils openssh rclone restic sqlite systemd util-linux ]}
+    installManPage scripts/docs/atelier-backup.1
+    installShellCompletion --cmd atelier-backup \
+      --bash scripts/docs/completions/atelier-backup.bash \
+      --zsh scripts/docs/completions/_atelier-backup \
+      --fish scripts/docs/completions/atelier-backup.fish
     runHook postInstall
   '';
 
