@@ -1,4 +1,5 @@
 // The few types that all rooms share: look (read-only facts) → plan (pure data: printed, compared in tests, journalled) → execute (one loop).
+import type { Failure } from './errors.ts'
 
 export type Path = string
 export type Unit = string
@@ -24,11 +25,11 @@ export type RestoreStep =
   | { do: 'carry'; entries: { from: Path; to: Path }[] }
   /** Everything below to disk, before any rename. */
   | { do: 'flush'; folder: Path }
-  /** Exchange what is live for what is staged; the live entries (sidecars too) end up under `old`. */
+  /** Exchange what is live for what is staged; the live entries end up under `old`. */
   | { do: 'swap'; moves: Move[] }
   | { do: 'health' }
 
-/** One exchange by rename. `staged` null: the live entry only goes away (a database's sidecar). All on one filesystem. */
+/** One exchange by rename, a database's sidecars with it. `staged` null: the live entry only goes away. All in one mount. */
 export interface Move {
   live: Path
   staged: Path | null
@@ -76,13 +77,8 @@ export interface Context {
   now(): Date
   signal: AbortSignal
   emit(event: EventBody): void
-  journal: Journal
-}
-
-/** States intent, durably, before each step and after it. */
-export interface Journal {
-  begin(n: number): Promise<void>
-  done(n: number): Promise<void>
+  /** For what runs always: why the steps before it ended early. */
+  failure?: Failure | null
 }
 
 type Do<S extends Step> = (step: S, context: Context) => Promise<void>

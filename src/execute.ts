@@ -1,4 +1,4 @@
-// The one loop that carries out plans: journals each step, undoes on failure, always runs `always`.
+// The one loop that carries out plans: tells each step, undoes on failure, always runs `always`.
 import type { Context, Handlers, Plan, Step } from './core.ts'
 import { asFailure, Failure } from './errors.ts'
 
@@ -23,9 +23,7 @@ export async function execute<S extends Step>(plan: Plan<S>, handlers: Handlers<
   }
   const apply = async (step: S, n: number, within: Context) => {
     context.emit({ type: 'step', n, do: step.do, state: 'begun' })
-    await context.journal.begin(n)
     await handlerOf(handlers, step).apply(step, within)
-    await context.journal.done(n)
     context.emit({ type: 'step', n, do: step.do, state: 'done' })
   }
 
@@ -56,7 +54,7 @@ export async function execute<S extends Step>(plan: Plan<S>, handlers: Handlers<
       }
     }
   }
-  for (const [i, step] of plan.always.entries()) await apply(step, plan.steps.length + i, deaf).catch(failed)
+  for (const [i, step] of plan.always.entries()) await apply(step, plan.steps.length + i, { ...deaf, failure: ending.failure }).catch(failed)
   return ending
 }
 

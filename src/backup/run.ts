@@ -86,7 +86,7 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
           output: options.output,
         }),
       )
-      const context = { now: site.now, signal: options.signal, emit, journal: { begin: async () => {}, done: async () => {} } }
+      const context = { now: site.now, signal: options.signal, emit }
       const ending = await execute(plan, handlers, context)
       job.failure = ending.failure
     } catch (error) {
