@@ -24,13 +24,6 @@ export async function makeState(state: string): Promise<void> {
   }
 }
 
-function stateFailure(state: string, error: unknown): unknown {
-  const { code } = error as NodeJS.ErrnoException
-  if (code === 'EACCES' || code === 'EPERM')
-    return new Failure('needs-root', `the state folder ${state} isn't ours to write: run this as root, for example with sudo`)
-  return error
-}
-
 /**
  * The id of this install (16 hex digits), made once: a reinstalled host has another one, so that its first empty backups
  * can't pass for the newest. Tag `install:ID`.
@@ -39,8 +32,9 @@ export async function installId(state: string): Promise<string> {
   const file = join(state, 'install-id')
   const known = await readIfThere(file)
   if (known !== null) return checkedId(known, file)
-  const fresh = join(state, `.install-id.${process.pid}`)
-  await writeDurably(fresh, `${randomBytes(8).toString('hex')}\n`)
+  const id = randomBytes(8).toString('hex')
+  const fresh = join(state, `.install-id.${id}`)
+  await writeDurably(fresh, `${id}\n`)
   // link, not rename: of two that start together one wins, and both use its id.
   await link(fresh, file).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'EEXIST') throw error
@@ -48,6 +42,15 @@ export async function installId(state: string): Promise<string> {
   await rm(fresh, { force: true })
   await syncFolder(state)
   return checkedId((await readIfThere(file)) ?? '', file)
+}
+
+/** The install's id, or null before the first run: a query makes nothing. */
+export async function installIdIfThere(state: string): Promise<string | null> {
+  const file = join(state, 'install-id')
+  const known = await readIfThere(file).catch((error: NodeJS.ErrnoException) => {
+    throw stateFailure(state, error)
+  })
+  return known === null ? null : checkedId(known, file)
 }
 
 function checkedId(text: string, file: string): string {
@@ -59,11 +62,9 @@ function checkedId(text: string, file: string): string {
   return text.trim()
 }
 
-/** The install's id, or null before the first run: a query makes nothing. */
-export async function installIdIfThere(state: string): Promise<string | null> {
-  const file = join(state, 'install-id')
-  const known = await readIfThere(file).catch((error: NodeJS.ErrnoException) => {
-    throw stateFailure(state, error)
-  })
-  return known === null ? null : checkedId(known, file)
+function stateFailure(state: string, error: unknown): unknown {
+  const { code } = error as NodeJS.ErrnoException
+  if (code === 'EACCES' || code === 'EPERM')
+    return new Failure('needs-root', `the state folder ${state} isn't ours to write: run this as root, for example with sudo`)
+  return error
 }

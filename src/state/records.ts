@@ -1,5 +1,6 @@
 // What this install remembers of each service: records/SERVICE.json, atomic, fsynced, 0600.
-import { rename } from 'node:fs/promises'
+import { link, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { Iso } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { readIfThere, writeDurably } from '../host/files.ts'
@@ -32,7 +33,8 @@ export async function updateRecord(state: string, service: string, change: (reco
   const record = await readRecord(state, service).catch(async (error: unknown) => {
     if (!(error instanceof Failure) || error.code !== 'record-damaged') throw error
     setAside = `${fileOf(state, service)}.damaged-${Date.now()}`
-    await rename(fileOf(state, service), setAside)
+    // link, not rename: at no instant is there no record, which would read as "never backed up".
+    await link(fileOf(state, service), setAside)
     return emptyRecord(service)
   })
   change(record)
@@ -58,6 +60,13 @@ export async function pinnedRepository(state: string, name: string): Promise<str
 
 export async function pinRepository(state: string, name: string, id: string, now: Iso): Promise<void> {
   await writeDurably(`${placeOf(state, 'repositories', name)}.json`, `${JSON.stringify({ id, since: now })}\n`)
+}
+
+/** Where damaged records were set aside. */
+export async function setAsideRecords(state: string): Promise<string[]> {
+  const folder = join(state, 'records')
+  const names = await readdir(folder).catch(() => [])
+  return names.filter((name) => /\.json\.damaged-\d+$/.test(name)).map((name) => join(folder, name))
 }
 
 function fileOf(state: string, service: string): string {

@@ -48,9 +48,6 @@ const exitOf: Record<State, number> = {
   ok: 0,
   disabled: 0,
 }
-/** A repository that doesn't answer is said to be so, rather than waited for. */
-const patienceSeconds = 60
-
 /** `local`: the records alone, no repository is asked. @throws Failure `unknown-service` */
 export async function queryStatus(site: Site, options: { services: string[]; local: boolean; signal: AbortSignal }): Promise<Status> {
   const names = options.services.length > 0 ? options.services : Object.keys(site.manifest.services)
@@ -88,27 +85,24 @@ export async function queryStatus(site: Site, options: { services: string[]; loc
   }
 }
 
+/** A repository that doesn't answer within a minute is said to be so: restic itself tries for a quarter of an hour. */
+export function patient(signal: AbortSignal): AbortSignal {
+  return AbortSignal.any([signal, AbortSignal.timeout(60_000)])
+}
+
 interface Answer {
   snapshots: Snapshot[]
   failure: Failure | null
 }
 
 async function askRepository(site: Site, name: string, signal: AbortSignal): Promise<Answer> {
-  const restic = site.restic(name)
-  const patience = AbortSignal.timeout(patienceSeconds * 1000)
-  const call = { signal: AbortSignal.any([signal, patience]) }
+  const call = { signal: patient(signal) }
   try {
-    const snapshots = await restic.snapshots(call)
+    const snapshots = await site.restic(name).snapshots(call)
     await requireKnown(site, name, snapshots, call)
     return { snapshots, failure: null }
   } catch (error) {
-    const failure = asFailure(error)
-    if (patience.aborted && !signal.aborted)
-      return {
-        snapshots: [],
-        failure: new Failure('repository-unreachable', `repository ${name} (${await restic.location()}) didn't answer within ${patienceSeconds} s`),
-      }
-    return { snapshots: [], failure }
+    return { snapshots: [], failure: asFailure(error) }
   }
 }
 
@@ -149,7 +143,8 @@ async function serviceStatus(
     unfinishedRestore: unfinished && running === null,
     running: running !== null,
     unknown: failure?.message ?? null,
-    unadopted: own !== null && origin === null && fromElsewhere(own, install).length > 0,
+    // By the records alone: what was saved here and settled nothing was tagged so.
+    unadopted: origin === null && (own === null ? readable?.lastSnapshot != null : fromElsewhere(own, install).length > 0),
     lastRun: last,
     snapshots: counting,
     lastOk: lastOk?.started ?? null,

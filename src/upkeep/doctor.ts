@@ -1,13 +1,16 @@
 // Is everything in order? Checks as data: each says what it found and what mends it.
 import { access, constants, stat } from 'node:fs/promises'
-import { asFailure, type Failure } from '../errors.ts'
+import { asFailure } from '../errors.ts'
 import { resolveLinks } from '../host/files.ts'
 import { canMountPrivately } from '../host/mounts.ts'
 import { run } from '../host/shell.ts'
 import { hasSystemd } from '../host/systemd.ts'
+import type { RepositoryLock } from '../restic/types.ts'
 import type { Site } from '../site.ts'
+import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
-import { pinnedRepository, readRecord } from '../state/records.ts'
+import { pinnedRepository, readRecord, setAsideRecords } from '../state/records.ts'
+import { patient } from '../status/query.ts'
 
 export interface Check {
   name: string
@@ -25,7 +28,7 @@ export async function examine(site: Site, signal: AbortSignal): Promise<Check[]>
     Promise.all(repositories.flatMap((name) => secretFiles(site, name).map((file) => checkSecret(name, file)))),
     ...repositories.map((name) => checkRepository(site, name, signal)),
     checkPaths(site),
-    checkState(site),
+    checkState(site, repositories),
     checkNamespaces(site),
     checkClock(),
   ])
@@ -44,7 +47,7 @@ async function checkRestic(site: Site, [first]: string[]): Promise<Check[]> {
   try {
     return [good('restic', `restic ${await site.restic(first).version()}`)]
   } catch (error) {
-    return [bad('restic', asFailure(error).message, 'install restic 0.17 or newer')]
+    return [bad('restic', asFailure(error).message, installRestic)]
   }
 }
 
@@ -66,44 +69,53 @@ async function checkSecret(repository: string, file: string): Promise<Check> {
     return bad(
       'secrets',
       `${file} of repository ${repository} ${code === 'ENOENT' ? "doesn't exist" : "can't be read"}`,
-      code === 'EACCES' ? 'run this as root' : 'place the secret (agenix, sops-nix) or correct its path in the manifest',
+      code === 'EACCES' ? 'run this as root' : placeSecret,
     )
   }
 }
 
 async function checkRepository(site: Site, name: string, signal: AbortSignal): Promise<Check[]> {
   const restic = site.restic(name)
+  const call = { signal: patient(signal) }
   const location = await restic.location().catch(() => '')
   try {
-    const id = await restic.repositoryId({ signal })
-    const pinned = await pinnedRepository(site.state, name)
-    const same = pinned === null || pinned === id
-    const identity = same
-      ? good('repository', `${name} (${location}) answers`)
-      : bad('repository', `${name} (${location}) is another repository than before`, `if that is meant: atelier-backup adopt --repository ${name}`)
-    const locks = await restic.locks({ signal })
-    const exclusive = locks.find((lock) => lock.exclusive)
-    const lock = exclusive
-      ? bad('locks', `${name} is locked by ${exclusive.host}, pid ${exclusive.pid}, since ${exclusive.time}`, 'wait, or: atelier-backup unlock')
-      : good('locks', `${name} isn't locked exclusively`)
-    return [identity, good('password', `the password opens ${name}`), lock]
+    const id = await restic.repositoryId(call)
+    // A damaged pin is told with the state.
+    const pinned = await pinnedRepository(site.state, name).catch(() => null)
+    const identity =
+      pinned === null || pinned === id
+        ? good('repository', `${name} (${location}) answers`)
+        : bad('repository', `${name} (${location}) is another repository than before`, `if that is meant: atelier-backup adopt --repository ${name}`)
+    return [identity, good('password', `the password opens ${name}`), checkLocks(site, name, await restic.locks(call))]
   } catch (error) {
-    const failure: Failure = asFailure(error)
-    if (failure.code === 'wrong-password')
-      return [
-        good('repository', `${name} (${location}) answers`),
-        bad('password', failure.message, 'place the right password; restic key list tells which keys there are'),
-      ]
+    const { code, message } = asFailure(error)
+    if (code !== 'wrong-password') return [bad('repository', message, remedies[code] ?? 'check the location, the network and the credentials')]
     return [
-      bad(
-        'repository',
-        failure.message,
-        failure.code === 'no-repository'
-          ? 'set initialize = true, or: atelier-backup restic -- init'
-          : 'check the location, the network and the credentials',
-      ),
+      good('repository', `${name} (${location}) answers`),
+      bad('password', message, 'place the right password; restic key list tells which keys there are'),
     ]
   }
+}
+
+const installRestic = 'install restic 0.17 or newer'
+const placeSecret = 'place the secret (agenix, sops-nix) or correct its path in the manifest'
+const remedies: Record<string, string> = {
+  'no-repository': 'set initialize = true, or: atelier-backup restic -- init',
+  'secrets-unreadable': placeSecret,
+  'restic-missing': installRestic,
+  'restic-too-old': installRestic,
+}
+
+/** A lock that is alive is refreshed every five minutes; an exclusive one keeps everybody out, alive or not. Source: restic's internal/repository/lock.go. */
+function checkLocks(site: Site, name: string, locks: RepositoryLock[]): Check {
+  const stale = ({ time }: RepositoryLock) => site.now().getTime() - Date.parse(time) > 30 * 60_000
+  const lock = locks.find(({ exclusive }) => exclusive) ?? locks.find(stale)
+  if (!lock) return good('locks', `${name} isn't locked exclusively, and by nobody who is gone`)
+  return bad(
+    'locks',
+    `${name} is locked by ${lock.host}, pid ${lock.pid}, since ${lock.time}`,
+    `wait, or: atelier-backup unlock --repository ${name}`,
+  )
 }
 
 async function checkPaths(site: Site): Promise<Check[]> {
@@ -120,13 +132,19 @@ async function checkPaths(site: Site): Promise<Check[]> {
   return found.length > 0 ? found : [good('paths', `${declared.length} declared paths exist`)]
 }
 
-async function checkState(site: Site): Promise<Check[]> {
+async function checkState(site: Site, repositories: string[]): Promise<Check[]> {
   const checks: Check[] = []
+  const failing = (remedy: string) => (error: unknown) => void checks.push(bad('state', asFailure(error).message, remedy))
+  await installIdIfThere(site.state).catch(failing('atelier-backup adopt --all, once the file is removed'))
+  for (const name of repositories) await pinnedRepository(site.state, name).catch(failing(`atelier-backup adopt --repository ${name}`))
   for (const name of Object.keys(site.manifest.services)) {
-    await readRecord(site.state, name).catch((error) => checks.push(bad('state', asFailure(error).message, 'the next backup sets it aside')))
-    const journal = await readJournal(site.state, name).catch(asFailure)
-    if (journal !== null) checks.push(bad('state', `${name}: a restore is unfinished`, `atelier-backup restore ${name} --resume (or --rollback)`))
+    await readRecord(site.state, name).catch(failing(`atelier-backup backup ${name}`))
+    const resume = `atelier-backup restore ${name} --resume (or --rollback)`
+    const journal = await readJournal(site.state, name).catch(failing(resume))
+    if (journal) checks.push(bad('state', `${name}: a restore is unfinished`, resume))
   }
+  for (const file of await setAsideRecords(site.state))
+    checks.push(bad('state', `a damaged record was set aside as ${file}`, 'look for data of restores that only it remembers, then remove it'))
   const writable = await access(site.state, constants.W_OK).then(
     () => true,
     (error: NodeJS.ErrnoException) => error.code === 'ENOENT',
