@@ -1,0 +1,90 @@
+// What NixOS makes of a configuration, on a test host: unit files, the manifest, secrets in place, and the switch from one generation to the next.
+import { existsSync, mkdirSync, symlinkSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { makeHost, type TestHost } from '../lib/host.ts'
+import { makeRepository } from '../lib/repository.ts'
+import { host as evaluated, libs } from '../nix/nix.ts'
+
+type Value = string | number | boolean | null | Value[]
+type Section = Record<string, Value>
+/** A unit as `systemd.services` and `systemd.timers` declare it. */
+interface Declared {
+  description?: string
+  wants?: string[]
+  after?: string[]
+  wantedBy?: string[]
+  path?: string[]
+  restartIfChanged?: boolean
+  unitConfig?: object
+  serviceConfig?: object
+  timerConfig?: object
+}
+
+/** A host on which `modules` (a Nix list) are declared, not yet booted. An empty repository, and the secrets where agenix would place them. */
+export async function makeNixosHost(modules: string): Promise<TestHost> {
+  const host = await makeHost()
+  await makeRepository(host.path('/srv'))
+  host.write('/srv/secrets/repo', '/srv/repository\n', 0o600)
+  host.write('/srv/secrets/password', host.read('/srv/password'), 0o600)
+  host.write('/srv/secrets/env', '', 0o600)
+  host.write('/etc/tmpfiles.d/agenix.conf', 'C /run/agenix/restic 0700 root root - /srv/secrets\n')
+  await declare(host, modules)
+  return host
+}
+
+/** What a rebuild does to a running host: changed units that run are restarted, unless they forbid it, and active targets started again. */
+export async function rebuild(host: TestHost, modules: string): Promise<void> {
+  const changed = await declare(host, modules)
+  await host.sh('systemctl daemon-reload')
+  for (const unit of changed)
+    if (!/^X-RestartIfChanged=false$/m.test(host.read(`/etc/systemd/system/${unit}`)))
+      await host.sh(`! systemctl --quiet is-active ${unit} || systemctl restart ${unit}`)
+  await host.sh('systemctl start multi-user.target timers.target')
+}
+
+/** Writes the configuration's files. Gives the names of the units that are new or changed. */
+async function declare(host: TestHost, modules: string): Promise<string[]> {
+  const [, lib] = libs[0] ?? []
+  const { assertions, manifest, units } = await evaluated(lib ?? '', modules)
+  if (assertions.length > 0) throw new Error(assertions.join('\n'))
+  host.write('/etc/atelier/backup-manifest.json', JSON.stringify(manifest))
+  return Object.entries(unitFiles(units)).flatMap(([unit, { text, wantedBy }]) => {
+    const file = `/etc/systemd/system/${unit}`
+    if (existsSync(host.path(file)) && host.read(file) === text) return []
+    host.write(file, text)
+    for (const target of wantedBy) {
+      const link = host.path(`/etc/systemd/system/${target}.wants/${unit}`)
+      mkdirSync(dirname(link), { recursive: true })
+      if (!existsSync(link)) symlinkSync(`../${unit}`, link)
+    }
+    return [unit]
+  })
+}
+
+/** Unit files by name. */
+export function unitFiles({ services, timers }: { services: object; timers: object }): Record<string, { text: string; wantedBy: string[] }> {
+  const named = (units: object, suffix: string) =>
+    Object.entries(units).map(([name, unit]: [string, Declared]) => [`${name}.${suffix}`, { text: textOf(unit), wantedBy: unit.wantedBy ?? [] }])
+  return Object.fromEntries([...named(services, 'service'), ...named(timers, 'timer')])
+}
+
+function textOf({ description, wants, after, path, restartIfChanged, unitConfig, serviceConfig, timerConfig }: Declared): string {
+  const unit = {
+    Description: description ?? null,
+    Wants: wants ?? null,
+    After: after ?? null,
+    'X-RestartIfChanged': restartIfChanged === false ? false : null,
+    ...unitConfig,
+  }
+  const environment = path ? { Environment: `PATH=${path.map((folder) => `${folder}/bin:${folder}/sbin`).join(':')}` } : {}
+  return [
+    ...section('Unit', unit),
+    ...(serviceConfig ? section('Service', { ...environment, ...serviceConfig }) : []),
+    ...(timerConfig ? section('Timer', { ...timerConfig }) : []),
+  ].join('')
+}
+
+function section(name: string, entries: Section): string[] {
+  const lines = Object.entries(entries).flatMap(([key, value]) => (value === null ? [] : [value].flat().map((one) => `${key}=${one}\n`)))
+  return [`[${name}]\n`, ...lines]
+}
