@@ -60,7 +60,7 @@ function shape<T>(validator: Validator<T>, words: Record<string, string>, value:
 function normal(manifest: Manifest): Manifest {
   const services = Object.entries(manifest.services).map(([name, service]) => [
     name,
-    { ...service, paths: cleanPaths(service.paths, { nested: false }), sqlite: cleanPaths(service.sqlite, { nested: true }) },
+    { ...service, paths: cleanPaths(service.paths), sqlite: cleanPaths(service.sqlite) },
   ])
   return { ...manifest, services: bare(Object.fromEntries(services)), repositories: bare(manifest.repositories) }
 }

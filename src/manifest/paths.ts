@@ -11,8 +11,7 @@ export function ancestors(path: string): string[] {
   return parts.map((_, i) => `/${parts.slice(0, parts.length - i).join('/')}`)
 }
 
-/** Clean paths, each once; with `nested: false`, none inside another. */
-export function cleanPaths(paths: string[], { nested }: { nested: boolean }): string[] {
-  const clean = new Set(paths.map(cleanPath))
-  return [...clean].filter((path) => nested || !ancestors(path).some((above) => clean.has(above)))
+/** Clean paths, each once. One inside another stays: a symbolic link on its way may lead elsewhere. */
+export function cleanPaths(paths: string[]): string[] {
+  return [...new Set(paths.map(cleanPath))]
 }

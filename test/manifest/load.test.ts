@@ -60,10 +60,10 @@ describe('[manifest.1] a manifest loads with every default filled', () => {
     expect(repositories.usb).toMatchObject({ repository: '/mnt/usb', passwordFile: '/run/agenix/restic/password' })
   })
 
-  test('paths come clean: no doubled or trailing slashes, none twice, none inside another of the service', () => {
+  test('paths come clean: no doubled or trailing slashes, none twice', () => {
     const paths = ['/srv/a//', '/srv/a', '/srv//a/b/', '/srv/ab', '/srv/a b/ü']
     const { notes } = read(withNotes({ paths, sqlite: ['/srv/a//n.db'] })).services
-    expect(notes?.paths).toEqual(['/srv/a', '/srv/ab', '/srv/a b/ü'])
+    expect(notes?.paths).toEqual(['/srv/a', '/srv/a/b', '/srv/ab', '/srv/a b/ü'])
     expect(notes?.sqlite).toEqual(['/srv/a/n.db'])
   })
 
