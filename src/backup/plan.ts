@@ -2,7 +2,6 @@
 import { join } from 'node:path'
 import type { BackupStep, Path, Plan } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { outermost } from '../host/files.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import { reservedPattern, tags } from '../snapshots/select.ts'
 
@@ -10,20 +9,22 @@ export interface BackupFacts {
   run: string
   name: string
   install: string
-  /** The repository holds this service's snapshots from elsewhere, and nobody said which data is the truth. */
-  unadopted: boolean
+  /**
+   * The repository holds this service's snapshots from elsewhere, and nobody said which data is the truth.
+   * Null: the repository couldn't be asked, so nothing is saved, and only what runs always is left.
+   */
+  unadopted: boolean | null
   /** Folder for the copies of databases (0700). */
   staging: Path
 }
 
-/** @throws Failure `not-supported` for what is declared and can't be carried out: nothing declared is silently ignored. */
 export function planBackup(service: Service, facts: BackupFacts): Plan<BackupStep> {
   const { run, name, install, staging } = facts
-  refuseUnsupported(name, service)
   const copies = service.sqlite.map((from, i): BackupStep & { do: 'copySqlite' } => ({ do: 'copySqlite', from, to: join(staging, `${i}.db`) }))
   const snapshot: BackupStep = {
     do: 'snapshot',
-    paths: outermost([...service.paths, ...service.sqlite]),
+    // None is left out for standing below another: a link on its way may lead elsewhere.
+    paths: [...new Set([...service.paths, ...service.sqlite])],
     over: Object.fromEntries(copies.map(({ from, to }) => [from, to])),
     exclude: [...service.exclude, reservedPattern],
     tags: [tags.service(name), tags.install(install), ...service.tags, ...(facts.unadopted ? [tags.unadopted] : [])],
@@ -31,7 +32,7 @@ export function planBackup(service: Service, facts: BackupFacts): Plan<BackupSte
   return {
     run,
     service: name,
-    steps: [...(service.preBackup === null ? [] : [{ do: 'hook', when: 'pre' } as const]), ...copies, snapshot],
+    steps: facts.unadopted === null ? [] : [...(service.preBackup === null ? [] : [{ do: 'hook', when: 'pre' } as const]), ...copies, snapshot],
     always: [
       ...(copies.length > 0 ? [{ do: 'unstage', folder: staging } as const] : []),
       ...(service.postBackup === null ? [] : [{ do: 'hook', when: 'post' } as const]),
@@ -40,7 +41,8 @@ export function planBackup(service: Service, facts: BackupFacts): Plan<BackupSte
   }
 }
 
-function refuseUnsupported(name: string, service: Service): void {
+/** @throws Failure `not-supported` for what is declared and can't be carried out: nothing declared is silently ignored. */
+export function requireSupported(name: string, service: Service): void {
   if (service.postgres.length > 0)
     throw new Failure(
       'not-supported',

@@ -2,7 +2,7 @@
 import { dirname } from 'node:path'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { lstatIfThere } from '../host/files.ts'
+import { resolveLinks } from '../host/files.ts'
 import { missingMount } from '../host/mounts.ts'
 import type { BackupRequest, BackupSummary, CallOptions, Restic } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
@@ -36,14 +36,15 @@ export async function settle(site: Site, name: string, record: RunRecord, instal
 
 /**
  * Saves, and proves in the same call that the repository is the one we know: it must hold the parent.
- * @throws Failure `other-repository`
+ * @throws Failure `other-repository`, `no-repository`
  */
 export async function save(restic: Restic, standing: Standing, request: BackupRequest): Promise<BackupSummary> {
   if (standing.parent === null) return restic.backup(request)
   try {
     return await restic.backup({ ...request, parent: standing.parent })
   } catch (error) {
-    if (!(error instanceof Failure) || error.code !== 'parent-missing') throw error
+    if (isCode(error, 'no-repository')) throw await vanished(restic)
+    if (!isCode(error, 'parent-missing')) throw error
     // Forgotten by somebody else, or another repository: its id tells.
     requireSame(restic.name, await restic.repositoryId(request), standing.repositoryId)
     return restic.backup(request)
@@ -57,22 +58,29 @@ async function identify(site: Site, name: string, pinned: string | null, call: C
     requireSame(name, id, pinned)
     return id
   } catch (error) {
-    if (error instanceof Failure && error.code === 'no-repository' && pinned !== null)
-      throw new Failure(
-        'no-repository',
-        `repository ${name} (${await restic.location()}) was there and has vanished: nothing is created in its place. Bring it back, or, if it is gone for good: atelier-backup adopt --repository ${name}`,
-      )
+    if (isCode(error, 'no-repository') && pinned !== null) throw await vanished(restic)
     return createIfAllowed(site, name, error, call)
   }
 }
 
 /** Makes the repository if restic says that there is none, the manifest allows it, and its place is there; else throws the error again. */
 export async function createIfAllowed(site: Site, name: string, error: unknown, call: CallOptions): Promise<string> {
-  if (!(error instanceof Failure) || error.code !== 'no-repository' || !site.manifest.repositories[name]?.initialize) throw error
+  if (!isCode(error, 'no-repository') || !site.manifest.repositories[name]?.initialize) throw error
   const restic = site.restic(name)
   await requirePlace(await restic.location())
   // Two services that start together: the one that comes second finds the repository there.
-  return restic.init(call).catch(() => restic.repositoryId(call))
+  return restic.init(call).catch((failed: unknown) => restic.repositoryId(call).catch(() => Promise.reject(failed)))
+}
+
+function isCode(error: unknown, code: string): boolean {
+  return error instanceof Failure && error.code === code
+}
+
+async function vanished(restic: Restic): Promise<Failure> {
+  return new Failure(
+    'no-repository',
+    `repository ${restic.name} (${await restic.location()}) was there and has vanished: nothing is created in its place. Bring it back, or, if it is gone for good: atelier-backup adopt --repository ${restic.name}`,
+  )
 }
 
 function requireSame(name: string, id: string, pinned: string | null): void {
@@ -90,7 +98,7 @@ async function requirePlace(location: string): Promise<void> {
   const unmounted = await missingMount(path)
   if (unmounted !== null)
     throw new Failure('not-mounted', `${unmounted} should be mounted and isn't: no repository is created at ${path}; mount it first`)
-  if (!(await lstatIfThere(dirname(path))))
+  if ((await resolveLinks(dirname(path))).real === null)
     throw new Failure(
       'no-repository',
       `${dirname(path)} doesn't exist: no repository is created at ${path}; make the folder (or mount the disk) first`,

@@ -1,18 +1,18 @@
 // One service's backup from lock to record: what a timer runs at 02:00 is what a person runs by hand.
-import { randomBytes } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import type { Event, EventBody, Outcome, Path, Result } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { execute } from '../execute.ts'
+import { runHook } from '../host/hooks.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { installId, makeState, placeOf } from '../state/install.ts'
 import { requireNoJournal } from '../state/journal.ts'
 import { lockService } from '../state/lock.ts'
 import type { Run } from '../state/record.gen.ts'
 import { emptyRecord, pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
-import { announce, announceEnd, readLeftBehind } from '../state/running.ts'
-import { planBackup } from './plan.ts'
-import { settle } from './repository.ts'
+import { announce, announceEnd, newRunId, readLeftBehind } from '../state/running.ts'
+import { planBackup, requireSupported } from './plan.ts'
+import { type Standing, settle } from './repository.ts'
 import { backupHandlers, type Job } from './steps.ts'
 
 export interface BackupOptions {
@@ -56,18 +56,21 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
 
   async function withLock(fd: number): Promise<void> {
     const service = serviceOf(site, name)
-    await cleanUp(site, name)
+    await cleanUp(site, name, options.output)
     await requireNoJournal(site.state, name)
     const run = newRunId(started)
-    const install = await installId(site.state)
-    let standing: Awaited<ReturnType<typeof settle>> | null = null
+    let standing: Standing | null = null
     try {
+      write = await announce(site.state, name, { run, kind: 'backup', started: started.toISOString() })
+      requireSupported(name, service)
+      const install = await installId(site.state)
       const restic = site.restic(service.repository)
-      const record = await readRecord(site.state, name).catch(() => null)
-      await restic.version()
-      standing = await settle(site, name, record ?? emptyRecord(name), install, { signal: options.signal, hold: [fd] })
-      const plan = planBackup(service, { run, name, install, unadopted: standing.unadopted, staging: stagingOf(site, name) })
-      write = await announce(site.state, name, { run, kind: 'backup', started: started.toISOString(), plan })
+      const record = await readRecord(site.state, name).catch(() => emptyRecord(name))
+      standing = await settle(site, name, record, install, { signal: options.signal, hold: [fd] }).catch((error: unknown) => {
+        job.failure = asFailure(error)
+        return null
+      })
+      const plan = planBackup(service, { run, name, install, unadopted: standing?.unadopted ?? null, staging: stagingOf(site, name) })
       emit({ type: 'plan', plan })
       const handlers = backupHandlers(
         Object.assign(job, {
@@ -78,7 +81,7 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
           restic,
           standing,
           hold: [fd],
-          outcome: () => outcomeOf(job),
+          outcome: (failure: Failure | null) => outcomeOf({ ...job, failure: job.failure ?? failure }),
           warn: (code: string, message: string) => {
             job.warnings.push({ code, message })
             emit({ type: 'warning', code, message })
@@ -88,25 +91,27 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
       )
       const context = { now: site.now, signal: options.signal, emit }
       const ending = await execute(plan, handlers, context)
-      job.failure = ending.failure
+      job.failure ??= ending.failure
     } catch (error) {
       job.failure = asFailure(error)
     }
-    await remember(run, standing)
+    await remember(run, standing).catch((error: unknown) => {
+      job.failure ??= asFailure(error)
+    })
     const end = result()
     write({ time: site.now().toISOString(), service: name, type: 'report', outcome: end.outcome, exit: end.exit, services: [end] })
     await announceEnd(site.state, name)
   }
 
-  async function remember(run: string, standing: Awaited<ReturnType<typeof settle>> | null): Promise<void> {
+  async function remember(run: string, standing: Standing | null): Promise<void> {
     const { repository } = serviceOf(site, name)
+    // It counts, also where postBackup failed.
     const { summary } = job
-    const saved = summary !== null && job.failure === null
-    if (saved && standing && (await pinnedRepository(site.state, repository)) === null)
+    if (summary && standing && (await pinnedRepository(site.state, repository)) === null)
       await pinRepository(site.state, repository, standing.repositoryId, site.now().toISOString())
     const { setAside } = await updateRecord(site.state, name, (record) => {
       const { outcome, code, message } = result()
-      if (saved && standing) {
+      if (summary && standing) {
         record.lastSnapshot = { id: summary.snapshotId, time: summary.time, repositoryId: standing.repositoryId }
         if (!standing.unadopted) record.origin ??= { how: 'own', since: started.toISOString() }
       }
@@ -131,11 +136,18 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
   }
 }
 
-/** Takes away what a run left behind that was killed: its staged copies; the run gets its line in the record. The lock must be held. */
-export async function cleanUp(site: Site, name: string): Promise<boolean> {
+/**
+ * Takes away what a run left behind that was killed: its staged copies. The run gets its line in the record, and its postBackup.
+ * Returns whether there was one. The lock must be held.
+ */
+export async function cleanUp(site: Site, name: string, output: (line: string) => void): Promise<boolean> {
   const left = await readLeftBehind(site.state, name)
   await rm(stagingOf(site, name), { recursive: true, force: true })
   if (left?.kind !== 'backup') return false
+  const { postBackup, hookTimeoutSec: timeoutSeconds } = serviceOf(site, name)
+  const environment = { ATELIER_OUTCOME: 'failed', ATELIER_SNAPSHOT: '' }
+  const hook = { service: name, name: 'postBackup', timeoutSeconds, signal: new AbortController().signal, environment, output }
+  if (postBackup !== null) await runHook(postBackup, hook).catch((error: unknown) => output(asFailure(error).message))
   await updateRecord(site.state, name, (record) => {
     const none = { snapshotId: null, downtimeSeconds: null, bytes: null, files: null, addedBytes: null, warnings: [] }
     const message = `${name}: the run was killed before its end; what it had staged is removed`
@@ -145,10 +157,7 @@ export async function cleanUp(site: Site, name: string): Promise<boolean> {
   return true
 }
 
-/** Sorts by time, unique. */
-export function newRunId(now: Date): string {
-  return `${now.toISOString().replaceAll(/[-:]|\.\d+/g, '')}-${randomBytes(3).toString('hex')}`
-}
+export { newRunId } from '../state/running.ts'
 
 function stagingOf(site: Site, name: string): Path {
   return placeOf(site.state, 'staging', name)
@@ -163,17 +172,14 @@ function outcomeOf({ failure, missed }: Ended): Outcome {
 
 function resultOf(name: string, job: Ended, seconds: number): Result {
   const outcome = outcomeOf(job)
-  const [first] = job.warnings
-  const partial =
-    outcome === 'partial' && first
-      ? new Failure('partial', `${name}: ${first.message}${job.missed.length > 1 ? ` (and ${job.missed.length - 1} more)` : ''}`)
-      : null
-  const failure = job.failure ?? partial
+  const [first] = job.missed
+  const more = job.missed.length > 1 ? ` (and ${job.missed.length - 1} more)` : ''
+  const failure = job.failure ?? (first ? new Failure(first.code, `${name}: saved in part: ${first.message}${more}`, { exit: 3 }) : null)
   return {
     name,
     outcome,
     exit: failure?.exit ?? 0,
-    code: failure ? (job.failure ? failure.code : (first?.code ?? 'partial')) : null,
+    code: failure?.code ?? null,
     message: failure?.message ?? null,
     snapshotId: job.summary?.snapshotId ?? null,
     seconds,

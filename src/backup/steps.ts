@@ -8,9 +8,10 @@ import { runHook } from '../host/hooks.ts'
 import { canMountPrivately, privately } from '../host/mounts.ts'
 import { copyDatabase, otherName, sidecarSuffixes } from '../host/sqlite.ts'
 import type { Service } from '../manifest/types.gen.ts'
-import { escapePattern } from '../restic/patterns.ts'
+import { escapePattern, excluded } from '../restic/patterns.ts'
 import type { BackupSummary, Restic } from '../restic/types.ts'
 import { tags } from '../snapshots/select.ts'
+import type { Warning } from '../state/record.gen.ts'
 import { type Standing, save } from './repository.ts'
 
 /** What a backup knows and finds out on its way. */
@@ -20,15 +21,16 @@ export interface Job {
   host: string
   state: Path
   restic: Restic
-  standing: Standing
+  /** Null: the repository couldn't be asked, and the plan saves nothing. */
+  standing: Standing | null
   /** Descriptors that children keep open. */
   hold: number[]
   /** Set by the steps. */
   summary: BackupSummary | null
-  /** What isn't in the snapshot though it should be: makes it partial. */
-  missed: Path[]
+  /** Why something isn't in the snapshot though it should be: makes it partial. */
+  missed: Warning[]
   /** How the job stands when postBackup asks. */
-  outcome(): string
+  outcome(failure: Failure | null): string
   warn(code: string, message: string): void
   output(line: string): void
 }
@@ -43,10 +45,11 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
   const copies: Copy[] = []
   return {
     hook: {
-      apply: async ({ when }, { signal }) => {
-        const [name, script] = when === 'pre' ? (['preBackup', job.service.preBackup] as const) : (['postBackup', job.service.postBackup] as const)
-        const environment = when === 'pre' ? {} : { ATELIER_OUTCOME: job.outcome(), ATELIER_SNAPSHOT: job.summary?.snapshotId ?? '' }
-        await runHook(script ?? '', { service: job.name, name, timeoutSeconds: job.service.hookTimeoutSec, signal, environment, output: job.output })
+      apply: async ({ when }, { signal, failure = null }) => {
+        const name = when === 'pre' ? 'preBackup' : 'postBackup'
+        const environment = when === 'pre' ? {} : { ATELIER_OUTCOME: job.outcome(failure), ATELIER_SNAPSHOT: job.summary?.snapshotId ?? '' }
+        const { [name]: script, hookTimeoutSec: timeoutSeconds } = job.service
+        await runHook(script ?? '', { service: job.name, name, timeoutSeconds, signal, environment, output: job.output })
       },
     },
     copySqlite: {
@@ -58,7 +61,6 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
         if (other !== null) {
           miss(
             job,
-            from,
             'sqlite-other-name',
             `${from} isn't saved: ${other}, so rows could stand in a -wal under another name. Declare the database under that name, or undo the link`,
           )
@@ -67,24 +69,35 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
         await mkdir(dirname(to), { recursive: true, mode: 0o700 })
         const identity = await identityOf(real)
         try {
-          await copyDatabase(real, to, { signal, hold: job.hold })
+          const { state, message } = await copyDatabase(real, to, { signal, hold: job.hold })
           copies.push({ live: real, copy: to, identity })
+          if (state === 'unknown') job.warn('sqlite-unchecked', `${from} is saved, but can't be checked here: ${message}`)
         } catch (error) {
           const failure = asFailure(error)
           if (!failure.code.startsWith('sqlite-')) throw new Failure(failure.code, `${job.name}: ${failure.message}`, { cause: error })
           await rm(to, { force: true })
-          miss(job, from, failure.code, `${failure.message}; its last good snapshot stays`)
+          miss(job, failure.code, failure.message)
         }
       },
     },
     snapshot: {
       apply: async (step, context) => {
-        const roots = await existing(job, step.paths)
+        const { links, there } = await existing(job, step.paths)
         const databases = (await Promise.all(Object.keys(step.over).map(resolveLinks))).flatMap(({ real }) => real ?? [])
         const uncopied = databases.filter((database) => !copies.some(({ live }) => live === database))
-        const paths = roots.filter((root) => !uncopied.includes(root))
-        if (paths.length === 0)
-          throw new Failure('nothing-to-save', `${job.name}: none of its paths could be read (${step.paths.join(', ')}): no snapshot was made`)
+        const savable = there.filter((path) => !uncopied.includes(path))
+        if (savable.length === 0)
+          throw new Failure(
+            'nothing-to-save',
+            `${job.name}: no snapshot was made, for nothing could be read: ${job.missed.map(({ message }) => message).join('; ')}`,
+          )
+        const hidden = savable.find((path) => excluded(step.exclude, path))
+        if (hidden !== undefined)
+          throw new Failure(
+            'excluded',
+            `${job.name}: exclude leaves out ${hidden}, which paths or sqlite declare: narrow the pattern, or don't declare it`,
+          )
+        const paths = outermost([...links, ...savable])
         const request = {
           signal: context.signal,
           hold: job.hold,
@@ -95,7 +108,7 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
           prefix: privately(Object.fromEntries(copies.map(({ live, copy }) => [live, copy]))),
           onProgress: (progress: object) => context.emit({ type: 'progress', ...progress } as Parameters<typeof context.emit>[0]),
         }
-        job.summary = await save(job.restic, job.standing, request)
+        job.summary = await save(job.restic, job.standing as Standing, request)
         await requireUnreplaced(job, copies)
         await markUnread(job)
       },
@@ -112,16 +125,15 @@ async function requireNamespaces(name: string): Promise<void> {
   )
 }
 
-/** Links and what they lead to; what is missing is named (restic 0.18 passes over it and exits 0). */
-async function existing(job: Job, declared: Path[]): Promise<Path[]> {
+/** Links on the way, and what they lead to; what is missing is named (restic 0.18 passes over it and exits 0). */
+async function existing(job: Job, declared: Path[]): Promise<{ links: Path[]; there: Path[] }> {
   const found = await Promise.all(declared.map(resolveLinks))
-  for (const [i, { real }] of found.entries())
-    if (real === null) miss(job, declared[i] ?? '', 'missing-path', `${declared[i]} doesn't exist: the rest was saved`)
-  return outermost(found.flatMap(({ links, real }) => (real === null ? links : [...links, real])))
+  for (const [i, { real }] of found.entries()) if (real === null) miss(job, 'missing-path', `${declared[i]} doesn't exist`)
+  return { links: found.flatMap(({ links }) => links), there: found.flatMap(({ real }) => real ?? []) }
 }
 
-function miss(job: Job, path: Path, code: string, message: string): void {
-  job.missed.push(path)
+function miss(job: Job, code: string, message: string): void {
+  job.missed.push({ code, message })
   job.warn(code, message)
 }
 
@@ -141,12 +153,13 @@ function ownFolders(state: Path, paths: Path[]): string[] {
 async function requireUnreplaced(job: Job, copies: Copy[]): Promise<void> {
   for (const { live, identity } of copies) {
     if ((await lstatIfThere(live)) && (await identityOf(live)) === identity) continue
-    const id = job.summary?.snapshotId ?? ''
-    await job.restic
-      .tag(id, [tags.failed])
-      .catch((error) =>
-        job.warn('tag-failed', `snapshot ${id.slice(0, 8)} holds a replaced database and can't be marked: ${asFailure(error).message}`),
-      )
+    const made = job.summary?.snapshotId ?? ''
+    // It isn't what this run has saved.
+    job.summary = null
+    const id = await job.restic.tag(made, [tags.failed], { hold: job.hold }).catch((error) => {
+      job.warn('tag-failed', `snapshot ${made.slice(0, 8)} holds a replaced database and can't be marked: ${asFailure(error).message}`)
+      return made
+    })
     throw new Failure(
       'sqlite-replaced',
       `${job.name}: ${live} was replaced by another file while it was saved: snapshot ${id.slice(0, 8)} doesn't count. Run it again, at a time when the application doesn't do that`,
@@ -154,9 +167,10 @@ async function requireUnreplaced(job: Job, copies: Copy[]): Promise<void> {
   }
 }
 
+/** With the time of birth: a file system may give a new file the number of the one just removed. */
 async function identityOf(path: Path): Promise<string> {
-  const { dev, ino } = await stat(path, { bigint: true })
-  return `${dev}:${ino}`
+  const { dev, ino, birthtimeNs } = await stat(path, { bigint: true })
+  return `${dev}:${ino}:${birthtimeNs}`
 }
 
 /** What restic couldn't read is known only afterwards: the snapshot is marked then. */
@@ -164,8 +178,8 @@ async function markUnread(job: Job): Promise<void> {
   const { summary } = job
   if (!summary || summary.unreadable.length === 0) return
   const marked = job.missed.length > 0
-  for (const { path, message } of summary.unreadable.slice(0, 20)) miss(job, path, 'unreadable', `${path} was not read: ${message}`)
-  const further = summary.unreadable.length - 20
+  for (const { path, message } of summary.unreadable.slice(0, 20)) miss(job, 'unreadable', `${path} was not read: ${message}`)
+  const further = summary.unreadableCount - 20
   if (further > 0) job.warn('unreadable', `${further} further files were not read`)
   if (marked) return
   try {

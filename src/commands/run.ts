@@ -4,8 +4,9 @@ import { Failure } from '../errors.ts'
 import { serviceOf } from '../site.ts'
 import { makeState } from '../state/install.ts'
 import { lockService } from '../state/lock.ts'
+import { printable } from '../text.ts'
 import { type Input, isSet } from './command.ts'
-import { describeBackup, withReport } from './work.ts'
+import { withReport } from './work.ts'
 
 export async function run(input: Input): Promise<number> {
   const site = await input.site()
@@ -18,11 +19,12 @@ export async function run(input: Input): Promise<number> {
       if (error instanceof Failure && error.code === 'busy') return null
       throw error
     })
-    if (lock !== null && (await cleanUp(site, name))) process.stderr.write(`${name}: tidied up after a run that was killed\n`)
+    if (lock !== null && (await cleanUp(site, name, (line) => void process.stderr.write(`${printable(line)}\n`))))
+      process.stderr.write(`${name}: tidied up after a run that was killed\n`)
     lock?.release()
     return 0
   }
-  return withReport([name], { json: input.json, describe: describeBackup }, async (watcher) => {
+  return withReport([name], { json: input.json }, async (watcher) => {
     const result = await runBackup(site, name, { signal: input.signal, ...watcher })
     watcher.result(result)
     return [result]

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Stats } from 'node:fs'
 import { lstat, open, readFile, readlink, rename, rm } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { Failure } from '../errors.ts'
 
 /** Replace a file's content so that a crash at any instant leaves either the old or the new one. Mode 0600. */
@@ -80,6 +80,12 @@ export async function resolveLinks(path: string): Promise<Resolved> {
     done = '/'
   }
   return { links: [...new Set(links)], real: done }
+}
+
+/** A path with the links resolved in as much of it as is there. */
+export async function realAsFarAsThere(path: string): Promise<string> {
+  const { real } = await resolveLinks(path)
+  return real ?? join(await realAsFarAsThere(dirname(path)), basename(path))
 }
 
 /** Whether `path` is `folder` or stands below it. */

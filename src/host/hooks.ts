@@ -14,12 +14,16 @@ export interface HookOptions {
   output(line: string): void
 }
 
+/** A shell that is told to end (by us, or because we died) leaves its own children behind: this one takes its whole group along. */
+const guard = `trap 'trap "" TERM; kill -TERM 0; wait' TERM; bash -c "$1" & wait "$!"`
+
 /** @throws Failure `hook-failed` or `hook-timeout`; `interrupted` */
 export async function runHook(script: string, options: HookOptions): Promise<void> {
   const { service, name, output } = options
-  const { exit, timedOut, interrupted } = await run(['bash', '-c', script], {
+  const { exit, timedOut, interrupted } = await run(['bash', '-c', guard, 'bash', script], {
     env: { ...plainEnvironment(), ATELIER_SERVICE: service, ...options.environment },
     group: true,
+    graceSeconds: 10,
     timeoutSeconds: options.timeoutSeconds,
     signal: options.signal,
     onLine: output,

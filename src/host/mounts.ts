@@ -1,6 +1,6 @@
 // Mounts: what is mounted where, and a private view in which copies stand in for live files.
 import { readFile } from 'node:fs/promises'
-import { isWithin } from './files.ts'
+import { isWithin, realAsFarAsThere } from './files.ts'
 import { run } from './shell.ts'
 
 /** Mount points of this process's namespace. Source: proc_pid_mountinfo(5), where blanks are octal. */
@@ -17,14 +17,21 @@ export async function mountsWithin(path: string): Promise<string[]> {
   return (await mountPoints()).filter((point) => isWithin(point, path))
 }
 
+/** The mount point below which a real path stands. */
+export async function mountOf(path: string): Promise<string> {
+  const points = (await mountPoints()).filter((point) => isWithin(path, point))
+  return points.reduce((longest, point) => (point.length > longest.length ? point : longest), '/')
+}
+
 /** A mount point of fstab at or above `path` that isn't mounted now, or null: what is written there would land on the wrong disk. */
 export async function missingMount(path: string, fstab = '/etc/fstab'): Promise<string | null> {
+  const real = await realAsFarAsThere(path)
   const text = await readFile(fstab, 'utf8').catch(() => '')
   const declared = text
     .split('\n')
     .filter((line) => !line.trimStart().startsWith('#'))
     .map((line) => unescapeOctal(line.trim().split(/\s+/)[1] ?? ''))
-    .filter((point) => point.startsWith('/') && point !== '/' && isWithin(path, point))
+    .filter((point) => point.startsWith('/') && point !== '/' && isWithin(real, point))
   const mounted = await mountPoints()
   return declared.find((point) => !mounted.includes(point)) ?? null
 }

@@ -90,6 +90,8 @@ function start(argv: string[], options: ProcessOptions): { promise: ProcessPromi
     prefix: '',
     store: nothingKept(),
   })`exec ${full}`
+  // One argument of the shell's holds the whole command line: at most 128 KiB (E2BIG).
+  if (!promise.child) throw new Failure('too-many-arguments', `${argv[0]} can't be started: its arguments are more than one command line takes`)
   return { promise, finished: finish(promise, argv[0] ?? '', options) }
 }
 
@@ -100,7 +102,8 @@ async function finish(promise: ProcessPromise, program: string, options: Process
   // Not zx's kill: it needs `ps` on PATH.
   const send = (signal: NodeJS.Signals) => {
     const pid = promise.child?.pid
-    if (pid === undefined || promise.child?.exitCode !== null) return
+    // A group may outlive the process that leads it.
+    if (pid === undefined || (!options.group && promise.child?.exitCode !== null)) return
     try {
       process.kill(options.group ? -pid : pid, signal)
     } catch {

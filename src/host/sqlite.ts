@@ -22,27 +22,43 @@ export async function sidecarsOf(database: string): Promise<string[]> {
  * Copies a live database into `to` (a new file in a private folder). The copy is taken inside one read transaction: a plain .backup
  * restarts at every commit from elsewhere and may never end. Owner, mode and attributes are the original's; its time isn't:
  * size and time of a WAL database don't change when its rows do.
+ * @returns how the copy was checked; `unknown` is worth a warning
  * @throws Failure `sqlite-locked`, `sqlite-not-a-database`, `sqlite-corrupt`, `disk-full`, `sqlite-failed`
  */
-export async function copyDatabase(from: string, to: string, options: { signal: AbortSignal; hold: number[] }): Promise<void> {
+export async function copyDatabase(from: string, to: string, options: CopyOptions): Promise<DatabaseCheck> {
+  const { busySeconds = 20, ...process } = options
+  // What an application that isn't running has left in its -wal stays there: the last to close a database would move it into it.
+  const keepWal = (await lstatIfThere(`${from}-wal`)) === null ? [] : ['.dbconfig no_ckpt_on_close on']
   // The names stand in no statement: the shell takes the first as an argument, and the copy by its name in the working folder.
   const script = [
     '.bail on',
-    '.timeout 20000',
+    ...keepWal,
+    `.timeout ${busySeconds * 1000}`,
     'BEGIN;',
     'SELECT count(*) FROM sqlite_schema;',
     `.backup main ${quoted(basename(to))}`,
     'COMMIT;',
     '',
   ]
-  const copied = await run(['sqlite3', '-batch', '-init', '/dev/null', from], { ...options, cwd: dirname(to), input: script.join('\n') })
+  // rw: a database that has just vanished isn't made anew.
+  const argv = ['sqlite3', '-batch', '-init', '/dev/null', `${pathToFileURL(from).href}?mode=rw`]
+  const copied = await run(argv, { ...process, cwd: dirname(to), input: script.join('\n') })
   if (copied.interrupted) throw new Failure('interrupted', `the copy of ${from} was interrupted`)
   // .backup prints "Error: …" and the shell still exits 0 in some versions: the copy must be there.
-  if (copied.exit !== 0 || /\bError\b/.test(copied.stderr) || !(await lstatIfThere(to))) throw sqliteFailure(from, copied.stderr)
-  const check = await checkDatabase(to)
+  if (copied.exit !== 0 || /\bError\b/.test(copied.stderr) || !(await lstatIfThere(to))) throw sqliteFailure(from, copied.stderr, busySeconds)
+  const check = await checkDatabase(to, process)
   if (check.state === 'corrupt') throw new Failure('sqlite-corrupt', `the database ${from} is corrupt: ${check.message}`)
-  const like = await run(['cp', '--attributes-only', '--preserve=mode,ownership,xattr', '--', from, to], options)
+  const like = await run(['cp', '--attributes-only', '--preserve=mode,ownership,xattr', '--', from, to], process)
   if (like.exit !== 0) throw new Failure('sqlite-failed', `owner and mode of ${from} can't be kept: ${like.stderr.trim()}`)
+  return check
+}
+
+export interface CopyOptions {
+  signal: AbortSignal
+  /** Descriptors that children keep open. */
+  hold: number[]
+  /** How long to wait for others' locks. */
+  busySeconds?: number
 }
 
 function quoted(name: string): string {
@@ -50,18 +66,18 @@ function quoted(name: string): string {
 }
 
 const sqliteErrors: [RegExp, string, string][] = [
-  [/database is locked|database is busy/, 'sqlite-locked', 'stayed locked for 20 s: something holds a long transaction open'],
+  [/database is locked|database is busy/, 'sqlite-locked', 'stayed locked for SECONDS s: something holds a long transaction open'],
   [/file is not a database|file is encrypted/, 'sqlite-not-a-database', 'is no SQLite database, or is encrypted: declare it under paths instead'],
   [/malformed|corrupt/, 'sqlite-corrupt', 'is corrupt'],
   [/disk is full|No space left/, 'disk-full', "can't be copied: no space is left for the copy"],
 ]
-function sqliteFailure(database: string, stderr: string): Failure {
+function sqliteFailure(database: string, stderr: string, busySeconds: number): Failure {
   const [, code, message] = sqliteErrors.find(([pattern]) => pattern.test(stderr)) ?? [
     null,
     'sqlite-failed',
     `can't be copied: ${stderr.trim().split('\n')[0]}`,
   ]
-  return new Failure(code, `the database ${database} ${message}`)
+  return new Failure(code, `the database ${database} ${message.replace('SECONDS', String(busySeconds))}`)
 }
 
 /** `unknown`: it can't be checked here (application-defined collations or functions), which is no proof of damage. */
@@ -71,9 +87,11 @@ export interface DatabaseCheck {
 }
 
 /** Checks a database that nobody uses (a copy), without writing beside it. */
-export async function checkDatabase(file: string): Promise<DatabaseCheck> {
+export async function checkDatabase(file: string, options: { signal?: AbortSignal; hold?: number[] } = {}): Promise<DatabaseCheck> {
   const uri = `${pathToFileURL(file).href}?mode=ro&immutable=1`
-  const { exit, stdout, stderr } = await run(['sqlite3', '-batch', '-init', '/dev/null', '-readonly', uri], { input: 'PRAGMA quick_check(5);\n' })
+  const argv = ['sqlite3', '-batch', '-init', '/dev/null', '-readonly', uri]
+  const { exit, stdout, stderr, interrupted } = await run(argv, { ...options, input: 'PRAGMA quick_check(5);\n' })
+  if (interrupted) throw new Failure('interrupted', `the check of ${file} was interrupted`)
   const answer = stdout.trim()
   if (exit === 0 && answer === 'ok') return { state: 'ok', message: 'ok' }
   const message = (answer || stderr.trim()).split('\n').slice(0, 3).join('; ')

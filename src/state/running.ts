@@ -1,7 +1,8 @@
-// What runs now: running/SERVICE.json says who and with which plan, running/SERVICE.ndjson its events.
+// What runs now: running/SERVICE.json says who, running/SERVICE.ndjson its events.
+import { randomBytes } from 'node:crypto'
 import { appendFileSync, writeFileSync } from 'node:fs'
 import { readFile, rm } from 'node:fs/promises'
-import type { Event, Iso, Plan } from '../core.ts'
+import type { Event, Iso } from '../core.ts'
 import { readIfThere, writeDurably } from '../host/files.ts'
 import { placeOf } from './install.ts'
 
@@ -13,21 +14,26 @@ export interface Running {
   /** Clock ticks since boot at which the process started, and the boot: a pid alone may be somebody else's by now. */
   startTime: string
   bootId: string
-  plan: Plan | null
 }
 
-/** Announces a run; `--cleanup` reads the plan if we don't come to our end. Returns the writer of its events. */
-export async function announce(
-  state: string,
-  service: string,
-  about: Pick<Running, 'run' | 'kind' | 'started' | 'plan'>,
-): Promise<(event: Event) => void> {
+/** Sorts by time, unique. */
+export function newRunId(now: Date): string {
+  return `${now.toISOString().replaceAll(/[-:]|\.\d+/g, '')}-${randomBytes(3).toString('hex')}`
+}
+
+/** Announces a run: what is left of this tells the next one that we didn't come to our end. Returns the writer of its events. */
+export async function announce(state: string, service: string, about: Pick<Running, 'run' | 'kind' | 'started'>): Promise<(event: Event) => void> {
   const base = placeOf(state, 'running', service)
   const running: Running = { ...about, pid: process.pid, ...(await identity(process.pid)) }
   writeFileSync(`${base}.ndjson`, '', { mode: 0o600 })
   await writeDurably(`${base}.json`, `${JSON.stringify(running)}\n`)
-  // Events are for those who watch; unlike records they needn't outlive a power cut.
-  return (event) => appendFileSync(`${base}.ndjson`, `${JSON.stringify(event)}\n`)
+  return (event) => {
+    try {
+      appendFileSync(`${base}.ndjson`, `${JSON.stringify(event)}\n`)
+    } catch {
+      // Events are for those who watch: they needn't outlive a power cut, and a full disk doesn't end the work for them.
+    }
+  }
 }
 
 /** The run is over. Its events stay for those who still read them. */
@@ -61,10 +67,12 @@ async function isAlive(running: Running): Promise<boolean> {
   return now !== null && now.startTime === running.startTime && now.bootId === running.bootId
 }
 
+/** @throws if there is no such process, or only what its parent hasn't buried yet */
 async function identity(pid: number): Promise<{ startTime: string; bootId: string }> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8')
   const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
-  // Field 22, proc_pid_stat(5); the name in field 2 may hold anything, so count from its last parenthesis.
-  const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? ''
-  return { startTime, bootId }
+  // Fields 3 and 22, proc_pid_stat(5); the name in field 2 may hold anything, so count from its last parenthesis.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  if (fields[0] === 'Z' || fields[0] === 'X') throw new Error(`process ${pid} is dead`)
+  return { startTime: fields[19] ?? '', bootId }
 }

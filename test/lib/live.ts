@@ -1,0 +1,115 @@
+// What runs and what is mounted while a test looks: processes of a world, a restic that waits, databases that are written to.
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { World } from './world.ts'
+
+export interface Living {
+  pid: number
+  argv: string[]
+  environment: string
+}
+
+/** Processes that this world's folder is named to, in their arguments or their environment; not those that are only waited for. */
+export function living({ root }: World): Living[] {
+  return readdirSync('/proc').flatMap((pid) => {
+    if (!/^\d+$/.test(pid) || Number(pid) === process.pid) return []
+    try {
+      const argv = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, -1)
+      const environment = readFileSync(`/proc/${pid}/environ`, 'utf8')
+      return argv.length > 0 && [...argv, environment].some((text) => text.includes(root)) ? [{ pid: Number(pid), argv, environment }] : []
+    } catch {
+      return []
+    }
+  })
+}
+
+/** Mount points below a folder, in whichever process's namespace. */
+export function mountedAnywhere(folder: string): string[] {
+  const found = readdirSync('/proc').flatMap((pid) => {
+    try {
+      return /^\d+$/.test(pid) ? readFileSync(`/proc/${pid}/mountinfo`, 'utf8').split('\n') : []
+    } catch {
+      return []
+    }
+  })
+  return [...new Set(found.map((line) => line.split(' ')[4] ?? '').filter((point) => point.startsWith(folder)))]
+}
+
+/** Until `look` finds something; gives that. */
+export async function until<T>(look: () => T, what = look.toString(), seconds = 10): Promise<NonNullable<T>> {
+  for (const end = performance.now() + seconds * 1000; performance.now() < end; await sleep(5)) {
+    const found = look()
+    if (found) return found
+  }
+  throw new Error(`${seconds} s went by without: ${what}`)
+}
+
+/**
+ * A restic before the real one on PATH. `shell` runs first, with `$command` (backup, tag …) set and $real naming the program it
+ * becomes: it can wait, or change the world in between.
+ */
+export function resticBefore(w: World, shell: string): { env: { PATH: string } } {
+  const real = execFileSync('sh', ['-c', 'command -v restic'], { encoding: 'utf8' }).trim()
+  const file = w.write('bin/restic', `#!/bin/bash\ncommand=$1 real=${real}\n${shell}\nexec "$real" "$@"\n`)
+  chmodSync(file, 0o755)
+  return { env: { PATH: `${w.path('bin')}:${process.env.PATH}` } }
+}
+
+/** A restic that stops before it saves, until `go`. */
+export function waitingRestic(w: World): { env: { PATH: string }; waits(): Promise<number>; go(): void } {
+  const reached = w.path('bin/reached')
+  const may = w.path('bin/may')
+  const { env } = resticBefore(w, `if [ "$command" = backup ]; then echo $$ >${reached}; while [ ! -e ${may} ]; do sleep 0.02; done; fi`)
+  return {
+    env,
+    waits: async () => {
+      await until(() => existsSync(reached) && readFileSync(reached, 'utf8').endsWith('\n'), 'restic is started')
+      return Number(readFileSync(reached, 'utf8'))
+    },
+    go: () => writeFileSync(may, ''),
+  }
+}
+
+export function sql(database: string, statements: string): string {
+  return execFileSync('sqlite3', ['-batch', '-init', '/dev/null', database], { input: `.timeout 10000\n${statements}`, encoding: 'utf8' }).trim()
+}
+
+export interface Writer {
+  child: ChildProcess
+  /** The newest number of which both rows are committed. */
+  committed(): number
+  end(): Promise<void>
+}
+
+/** A process that commits numbers to a database all the time, each into the tables `a` and `b` together, as an application does. */
+export async function writer(database: string, { mode = 'wal', perTick = 2 } = {}): Promise<Writer> {
+  sql(
+    database,
+    `PRAGMA journal_mode=${mode}; CREATE TABLE IF NOT EXISTS a(n INTEGER PRIMARY KEY); CREATE TABLE IF NOT EXISTS b(n INTEGER PRIMARY KEY);`,
+  )
+  const child = spawn('sqlite3', ['-batch', '-init', '/dev/null', database], { stdio: ['pipe', 'pipe', 'inherit'] })
+  let last = 0
+  let next = 0
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+    last = Math.max(last, ...text.split('\n').map(Number))
+  })
+  child.stdin?.on('error', () => {}).write('.timeout 10000\nPRAGMA synchronous=OFF;\n')
+  const timer = setInterval(() => {
+    for (let i = 0; i < perTick; i++) {
+      next += 1
+      child.stdin?.write(`BEGIN IMMEDIATE; INSERT INTO a VALUES(${next}); INSERT INTO b VALUES(${next}); COMMIT; SELECT ${next};\n`)
+    }
+  }, 5)
+  await until(() => last > 20, 'the writer writes')
+  return {
+    child,
+    committed: () => last,
+    end: async () => {
+      clearInterval(timer)
+      const closed = new Promise((resolve) => child.on('close', resolve))
+      child.stdin?.end('.quit\n')
+      await closed
+    },
+  }
+}
