@@ -1,4 +1,5 @@
 // The only caller of restic: arguments and environment in, typed results out, exit codes as errors.
+import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { Failure } from '../errors.ts'
 import { type Finished, lines, type ProcessOptions, run } from '../host/shell.ts'
@@ -42,18 +43,20 @@ export function openRestic({ name, repository, cacheDir, program = 'restic' }: C
   const version = once((options: CallOptions) => askVersion(program, options))
 
   /** Reads the secrets before restic starts, so that what is missing is named as what it is. */
-  const environment = once(async () => {
+  const opened = once(async () => {
     const location = repository.repository ?? (await readSecret(asked, repository.repositoryFile)).trim()
     const variables = repository.environmentFile === null ? {} : parseEnvironmentFile(await readSecret(asked, repository.environmentFile, true))
     asked.secrets = secretsOf(location, variables)
     asked.location = printable(redacted(location, asked.secrets))
     await readSecret(asked, repository.passwordFile)
-    return resticEnvironment({ ...repository, cacheDir, variables })
+    const local = location.replace(/^local:/, '')
+    return { env: resticEnvironment({ ...repository, cacheDir, variables }), folder: local.startsWith('/') ? local : null }
   })
 
   const prepared = async ({ signal, hold }: CallOptions): Promise<ProcessOptions> => {
     await version({ ...(signal ? { signal } : {}) })
-    return { env: await environment(), ...(signal ? { signal } : {}), ...(hold ? { hold } : {}) }
+    const { env } = await opened()
+    return { env, ...(signal ? { signal } : {}), ...(hold ? { hold } : {}) }
   }
 
   /** One call, however it ends. */
@@ -69,7 +72,7 @@ export function openRestic({ name, repository, cacheDir, program = 'restic' }: C
   return {
     name,
     async location() {
-      await environment()
+      await opened()
       return asked.location ?? ''
     },
     async version(options = {}) {
@@ -125,9 +128,10 @@ export function openRestic({ name, repository, cacheDir, program = 'restic' }: C
         ...(time === undefined ? [] : ['--time', time.toISOString().slice(0, 19).replace('T', ' ')]),
         ...['--', ...paths],
       ]
+      const { env, folder } = await opened()
       const finished = await ended(argv, options, {
         // --time is in local time, without a zone.
-        ...(time === undefined ? {} : { env: { ...(await environment()), TZ: 'UTC' } }),
+        ...(time === undefined ? {} : { env: { ...env, TZ: 'UTC' } }),
         onLine(line) {
           const message = parseLine(line)
           if (isMessage(message, 'status')) onProgress?.(progressOf(message))
@@ -145,6 +149,8 @@ export function openRestic({ name, repository, cacheDir, program = 'restic' }: C
       // 3: the snapshot was saved without what could not be read.
       if ((finished.exit !== 0 && finished.exit !== 3) || !summary?.snapshot_id)
         throw failureOf(finished, asked, { reason: options.signal?.reason, parent })
+      // A folder that vanishes meanwhile is made anew by restic, without a word: what was written before went with it.
+      if (folder !== null && !existsSync(`${folder}/config`)) throw failure('repository-unreachable', asked, 'it vanished during the backup')
       if (finished.exit === 3 && unreadableCount === 0) missed(paths[0] ?? '', 'restic says that something could not be read')
       return {
         snapshotId: summary.snapshot_id,
@@ -234,7 +240,8 @@ export function openRestic({ name, repository, cacheDir, program = 'restic' }: C
     async check(options = {}) {
       const finished = await ended([program, 'check', '--json', ...retryLock], options)
       const errors = messages(finished.stdout).find((message) => isMessage(message, 'summary'))?.num_errors ?? 0
-      if (finished.exit !== 0 && errors === 0) throw failureOf(finished, asked, { reason: options.signal?.reason })
+      // It counts "locked" as an error, too; that has an exit code of its own.
+      if (finished.exit !== 0 && (finished.exit !== 1 || errors === 0)) throw failureOf(finished, asked, { reason: options.signal?.reason })
       return { errors }
     },
 

@@ -16,7 +16,8 @@ export interface Asked {
 export function failureOf(finished: Finished, asked: Asked, { reason, parent }: { reason?: unknown; parent?: string | undefined } = {}): Failure {
   const { exit, interrupted, stderr } = finished
   const words = redacted(lastWords(stderr), asked.secrets)
-  if (interrupted && isTimeout(reason)) return failure('repository-unreachable', asked, `no answer in time${words ? ` (${words})` : ''}`)
+  if (interrupted && isTimeout(reason))
+    return failure('repository-unreachable', asked, `no answer in time${redacted(lastTry(stderr), asked.secrets)}`)
   // 0.18 exits 1 when a backup is interrupted: we remember ourselves that we did it, or restic says so.
   if (interrupted || exit === 130 || /signal \w+ received, cleaning up/.test(stderr)) return interruption(exit)
   const code =
@@ -56,10 +57,11 @@ export function secretsOf(location: string, variables: Record<string, string>): 
 /** Source: "Exit codes" in restic's doc/075_scripting.rst; since 0.17. */
 const codes: Record<number, string> = { 10: 'no-repository', 11: 'locked', 12: 'wrong-password' }
 
-const missingSnapshot = /(failed to (load|find) snapshot|no matching ID|invalid id).*(no such file|not exist|not found|no matching|invalid id|404)/i
+const missingSnapshot = /failed to (load|find) snapshot.*(no such file|not exist|not found|404)|no matching ID|invalid id/i
 
 /** Exit 1 says nothing: the words decide, the first that fits. */
 const said: [code: string, pattern: RegExp][] = [
+  ['restic-failed', /already (exists|initialized)/],
   [
     'repository-unreachable',
     /unable to open (repository|config)|dial tcp|no such host|connection (refused|reset)|i\/o timeout|server response unexpected|network is unreachable|input\/output error|stale file handle|transport endpoint/i,
@@ -106,6 +108,12 @@ function lastWords(stderr: string): string {
   // A Go error prints its stack trace, an absent repository asks a question.
   const first = text.replace(/\nmain\.[\s\S]*$|\nIs there a repository[\s\S]*$/, '').replace(/^Fatal: /, '')
   return printable(oneLine(first)).slice(0, 400)
+}
+
+/** Why restic tries again, the last time that it said so: " (… connection refused)". */
+function lastTry(stderr: string): string {
+  const why = [...stderr.matchAll(/ returned error, retrying after [^:]*: (.*)/g)].at(-1)?.[1]
+  return why === undefined ? '' : ` (${printable(why)})`
 }
 
 /** " by PID 12 on host, since 2026-11-23 02:10:00 (5m1s ago)". Source: the lock's String() in restic's internal/repository. */

@@ -53,7 +53,7 @@ function matchesFrom([part, ...rest]: Part[], names: string[]): boolean {
   if (part === undefined) return true
   if (part === '**') return matchesFrom(rest, names) || (names.length > 0 && matchesFrom([part, ...rest], names.slice(1)))
   const [name, ...deeper] = names
-  return name !== undefined && part !== null && part.test(name) && matchesFrom(rest, deeper)
+  return name !== undefined && part?.test(name) === true && matchesFrom(rest, deeper)
 }
 
 const member = String.raw`(?:\\.|[^\\\]-])`

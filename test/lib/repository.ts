@@ -41,6 +41,22 @@ export async function makeRepository(folder: string, { password = 'correct horse
   return { repository, repositoryFile: join(folder, 'no-such-file'), passwordFile, environmentFile: null, initialize: false, retryLock: '0s' }
 }
 
+/** Leaves a lock as a restic elsewhere would, that isn't done or was killed. */
+export async function lockRepository(
+  { repository }: TestRepository,
+  {
+    hostname = 'elsewhere',
+    pid = 4242,
+    exclusive = true,
+    time = new Date(),
+  }: { hostname?: string; pid?: number; exclusive?: boolean; time?: Date } = {},
+): Promise<void> {
+  const { masterKey } = await template()
+  const lock = { time: time.toISOString(), exclusive, hostname, username: 'someone', pid }
+  const data = encrypt(master(masterKey), JSON.stringify(lock))
+  writeFileSync(join(repository, 'locks', createHash('sha256').update(data).digest('hex')), data)
+}
+
 function toolCache(): string[] {
   const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..')
   const folder = join(root, '.cache/tools')

@@ -1,0 +1,77 @@
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, expect, it, vi } from 'vitest'
+import { lines, plainEnvironment, run } from '../../src/host/shell.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'atelier-shell-'))
+afterAll(() => rmSync(folder, { recursive: true }))
+
+it('arguments arrive as they are', async () => {
+  const args = ['', ' ', '-n', '$HOME', '`id`', "it's", '"', 'a\nb', '\\', '*', 'ä😀', '!', '~', '#', ';', '\t\r\x01']
+  const file = join(folder, 'args')
+  await run(['sh', '-c', `printf '%s\\0' "$@" > ${file}`, 'sh', ...args])
+  expect(readFileSync(file, 'utf8').slice(0, -1).split('\0')).toEqual(args)
+})
+
+it('exit code, output and last words come back', async () => {
+  expect(await run(['sh', '-c', 'echo out; echo err >&2; exit 7'])).toEqual({
+    exit: 7,
+    stdout: 'out\n',
+    stderr: 'err\n',
+    interrupted: false,
+    timedOut: false,
+  })
+})
+
+it('what can’t be started is said', async () => {
+  await expect(run(['no-such-program'])).rejects.toMatchObject({ code: 'missing-tool', message: 'no-such-program is not installed, or not on PATH' })
+  await expect(run(['echo', 'a\0b'])).rejects.toMatchObject({ code: 'bad-argument' })
+  await expect(run(['echo', 'x'.repeat(200_000)])).rejects.toMatchObject({ code: 'too-many-arguments' })
+  await expect(lines(['echo', 'x'.repeat(200_000)]).next()).rejects.toMatchObject({ code: 'too-many-arguments' })
+})
+
+it('the environment is built from nothing, and standard input is empty', async () => {
+  process.env.OURS = 'x'
+  const { stdout } = await run(['sh', '-c', 'env; cat'])
+  const names = stdout.split('\n').map((line) => line.split('=')[0])
+  expect(names).not.toContain('OURS')
+  expect(names).toEqual(expect.arrayContaining(Object.keys(plainEnvironment())))
+  expect((await run(['cat'], { input: 'given' })).stdout).toBe('given\n')
+})
+
+it('aborted: ended by SIGTERM, and by SIGKILL if that doesn’t help', async () => {
+  const soon = () => AbortSignal.timeout(300)
+  expect(await run(['sleep', '60'], { signal: soon() })).toMatchObject({ exit: 143, interrupted: true })
+  expect(await run(['sh', '-c', 'trap "" TERM; while :; do sleep 0.1; done'], { signal: soon(), graceSeconds: 0.5 })).toMatchObject({ exit: 137 })
+  expect(await run(['sleep', '60'], { timeoutSeconds: 0.3 })).toMatchObject({ timedOut: true, interrupted: false })
+})
+
+it('a group is ended as a whole', async () => {
+  const pids: number[] = []
+  await run(['sh', '-c', 'sleep 61 & echo $!; wait'], { group: true, signal: AbortSignal.timeout(500), onLine: (line) => pids.push(Number(line)) })
+  expect(pids).toHaveLength(1)
+  await vi.waitFor(() => expect(() => process.kill(pids[0] ?? 0, 0)).toThrow('ESRCH'))
+})
+
+it('leaving the lines early ends the process', async () => {
+  const output = lines(['sh', '-c', 'echo $$; exec sleep 62'])
+  let pid = 0
+  for await (const line of output) {
+    pid = Number(line)
+    break
+  }
+  expect(() => process.kill(pid, 0)).toThrow('ESRCH')
+})
+
+it('held files stay open in the child', async () => {
+  const file = join(folder, 'lock')
+  const fd = openSync(file, 'w')
+  let open: string[] = []
+  const onLine = (pid: string) => {
+    open = readdirSync(`/proc/${pid}/fd`).map((each) => readlinkSync(`/proc/${pid}/fd/${each}`))
+  }
+  await run(['sh', '-c', 'echo $$; exec sleep 1'], { hold: [fd], onLine })
+  closeSync(fd)
+  expect(open).toContain(file)
+})

@@ -1,0 +1,552 @@
+// What we rely on, held against each supported restic: exit codes, JSON, locks, names, interrupts.
+import { once } from 'node:events'
+import * as fs from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { buildSync } from 'esbuild'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { Failure } from '../../src/errors.ts'
+import { run } from '../../src/host/shell.ts'
+import { type ClientOptions, openRestic } from '../../src/restic/client.ts'
+import type { BackupRequest, Node, Restic } from '../../src/restic/types.ts'
+import { lockRepository, makeRepository, resticPrograms, type TestRepository } from '../lib/repository.ts'
+
+const base = fs.mkdtempSync(join(tmpdir(), 'atelier-contract-'))
+afterAll(() => fs.rmSync(base, { recursive: true }))
+
+describe.each(resticPrograms())('%s', (program) => {
+  let folder: string
+  let source: string
+  let repository: TestRepository
+  let restic: Restic
+
+  beforeEach(async () => {
+    folder = fs.mkdtempSync(join(base, 'case-'))
+    source = join(folder, 'source')
+    fs.mkdirSync(source)
+    repository = await makeRepository(folder)
+    restic = open()
+  })
+
+  const open = (changes: Partial<ClientOptions['repository']> = {}) =>
+    openRestic({ name: 'main', repository: { ...repository, ...changes }, cacheDir: join(folder, 'cache'), program })
+  const backup = (request: Partial<BackupRequest> = {}) =>
+    restic.backup({ paths: [source], exclude: [], tags: ['service:notes'], host: 'here', ...request })
+  const write = (name: string | Buffer, content = 'content') => {
+    const path = Buffer.concat([Buffer.from(`${source}/`), Buffer.from(name)])
+    fs.writeFileSync(path, content)
+    return path
+  }
+  /** Long to read, and nothing to store. */
+  const writeLong = () => fs.truncateSync(write('long'), 40e9)
+  const list = async (id: string, under?: string) => {
+    const nodes: Node[] = []
+    for await (const node of restic.ls(id, under)) nodes.push(node)
+    return nodes
+  }
+  const locksLeft = () => fs.readdirSync(join(repository.repository, 'locks'))
+
+  describe('results', () => {
+    it('a backup tells its id, time, sizes and progress; the list tells the same', async () => {
+      write('a', 'x'.repeat(5000))
+      const made = await backup({ tags: ['service:notes', 'install:1'], exclude: ['*.tmp'] })
+      expect(made).toMatchObject({ snapshotId: expect.stringMatching(/^[0-9a-f]{64}$/), bytes: 5000, files: 1, unreadable: [], unreadableCount: 0 })
+      expect(made.addedBytes).toBeGreaterThan(0)
+      const [snapshot] = await restic.snapshots()
+      expect(snapshot).toEqual({
+        id: made.snapshotId,
+        shortId: made.snapshotId.slice(0, 8),
+        time: made.time,
+        host: 'here',
+        paths: [source],
+        tags: ['service:notes', 'install:1'],
+        excludes: ['*.tmp'],
+        parent: null,
+        original: null,
+        bytes: 5000,
+        files: 1,
+        addedBytes: made.addedBytes,
+      })
+    })
+
+    it('an empty repository lists nothing, and has an id', async () => {
+      expect(await restic.snapshots()).toEqual([])
+      expect(await restic.repositoryId()).toMatch(/^[0-9a-f]{64}$/)
+      expect(await restic.location()).toBe(repository.repository)
+      expect(await restic.version()).toMatch(/^0\.(1[7-9]|[2-9]\d)/)
+    })
+
+    it('[newest.1] snapshots come newest first, by their time', async () => {
+      const times = ['2025-03-01T10:00:00.000Z', '2025-03-03T10:00:00.000Z', '2025-03-02T10:00:00.000Z']
+      for (const time of times) expect((await backup({ time: new Date(time) })).time).toBe(time)
+      expect((await restic.snapshots()).map(({ time }) => new Date(time).toISOString())).toEqual([times[1], times[2], times[0]])
+    })
+
+    it('a parent is used, and recorded', async () => {
+      write('a')
+      const first = await backup()
+      const second = await backup({ parent: first.snapshotId })
+      expect(second.addedBytes).toBeLessThan(first.addedBytes)
+      expect((await restic.snapshots())[0]?.parent).toBe(first.snapshotId)
+    })
+
+    it('ls tells each entry with mode and size, and what is below one path', async () => {
+      fs.chmodSync(write('suid'), 0o4750)
+      fs.mkdirSync(join(source, 'sticky'))
+      fs.chmodSync(join(source, 'sticky'), 0o3777)
+      fs.symlinkSync('/some/where', join(source, 'link'))
+      await run(['mkfifo', join(source, 'fifo')])
+      const { snapshotId } = await backup()
+      const all = await list(snapshotId)
+      const entry = (name: string) => all.find(({ path }) => path === join(source, name))
+      expect(entry('suid')).toMatchObject({ type: 'file', mode: 0o4750, bytes: 7, uid: process.getuid?.() })
+      expect(entry('sticky')).toMatchObject({ type: 'dir', mode: 0o3777, bytes: 0 })
+      expect(entry('fifo')).toMatchObject({ type: 'fifo' })
+      expect(Date.parse(entry('suid')?.mtime ?? '')).toBe(Math.floor(fs.statSync(join(source, 'suid')).mtimeMs))
+      expect((await list(snapshotId, source)).map(({ path }) => path).sort()).toEqual(
+        [source, ...['fifo', 'link', 'sticky', 'suid'].map((name) => join(source, name))].sort(),
+      )
+      expect(await list(snapshotId, join(source, 'suid'))).toHaveLength(1)
+      expect(await list(snapshotId, join(source, 'none'))).toEqual([])
+      expect(await restic.readlink(snapshotId, join(source, 'link'))).toBe('/some/where')
+      expect(await restic.readlink(snapshotId, join(source, 'suid'))).toBeNull()
+    })
+
+    it('leaving ls early ends restic', async () => {
+      write('a')
+      const { snapshotId } = await backup()
+      for await (const _ of restic.ls(snapshotId)) break
+      expect(running(folder)).toEqual([])
+    })
+
+    it('a tag makes a new snapshot in place of the old one', async () => {
+      const { snapshotId } = await backup()
+      const tagged = await restic.tag(snapshotId, ['a', 'b'])
+      expect(await restic.snapshots()).toMatchObject([{ id: tagged, tags: ['service:notes', 'a', 'b'], original: snapshotId }])
+      expect(await restic.tag(tagged, ['a'])).toBe(tagged)
+    })
+
+    it('where the storage kept both, only the rewritten one counts', async () => {
+      const { snapshotId } = await backup()
+      const file = join(repository.repository, 'snapshots', snapshotId)
+      const content = fs.readFileSync(file)
+      const tagged = await restic.tag(snapshotId, ['a'])
+      fs.writeFileSync(file, content)
+      expect((await restic.snapshots()).map(({ id }) => id)).toEqual([tagged])
+    })
+
+    it('forget keeps what the rules keep, of one service on one host, whatever its paths and tags', async () => {
+      const other = join(folder, 'other')
+      fs.mkdirSync(other)
+      const at = (day: number) => new Date(Date.UTC(2025, 2, day, 12))
+      await backup({ time: at(1) })
+      await backup({ time: at(2), paths: [other] })
+      await backup({ time: at(3), tags: ['service:notes', 'more'] })
+      await backup({ time: at(1), tags: ['service:else'] })
+      await backup({ time: at(1), host: 'elsewhere' })
+      const request = { service: 'notes', host: 'here', keep: { last: 2, daily: 0, weekly: 0, monthly: 0 } }
+      const plan = await restic.forget({ ...request, dryRun: true })
+      expect(plan.remove.map(({ time }) => new Date(time))).toEqual([at(1)])
+      expect(plan.keep.map(({ snapshot, reasons }) => [new Date(snapshot.time), reasons])).toEqual([
+        [at(3), ['last snapshot']],
+        [at(2), ['last snapshot']],
+      ])
+      expect(await restic.snapshots()).toHaveLength(5)
+      expect(await restic.forget({ ...request, dryRun: false })).toEqual(plan)
+      expect(await restic.snapshots()).toHaveLength(4)
+    })
+
+    it('without a rule, or without a snapshot, nothing is forgotten', async () => {
+      await backup()
+      const none = { last: 0, daily: 0, weekly: 0, monthly: 0 }
+      expect(await restic.forget({ service: 'notes', host: 'here', keep: none, dryRun: false })).toMatchObject({
+        keep: [{ reasons: ['no rule'] }],
+        remove: [],
+      })
+      expect(await restic.forget({ service: 'gone', host: 'here', keep: { ...none, last: 1 }, dryRun: false })).toEqual({ keep: [], remove: [] })
+      expect(await restic.snapshots()).toHaveLength(1)
+    })
+
+    it('prune says what it does', async () => {
+      await backup()
+      expect(await restic.prune({ dryRun: true })).toMatch(/to delete/)
+      expect(await restic.prune({ dryRun: false })).toMatch(/done/)
+    })
+
+    it('check counts damage', async () => {
+      write('a')
+      await backup()
+      expect(await restic.check()).toEqual({ errors: 0 })
+      const data = join(repository.repository, 'data')
+      const [pack = ''] = fs.readdirSync(data, { recursive: true, encoding: 'utf8' }).filter((name) => name.length > 60)
+      fs.rmSync(join(data, pack))
+      expect((await restic.check()).errors).toBeGreaterThan(0)
+    })
+
+    it('[cli.6] restic’s own exit code comes back', async () => {
+      expect(await restic.passthrough(['--quiet', 'unlock'])).toBe(0)
+      expect(await open({ repository: join(folder, 'none') }).passthrough(['--quiet', 'unlock'])).toBe(10)
+    })
+
+    it('init makes a repository, once', async () => {
+      const fresh = open({ repository: join(folder, 'fresh') })
+      expect(await fresh.init()).toBe(await fresh.repositoryId())
+      await expect(fresh.init()).rejects.toMatchObject({ code: 'restic-failed', message: expect.stringContaining('already') })
+    })
+  })
+
+  describe('restore', () => {
+    it('brings everything back below the target', async () => {
+      fs.chmodSync(write('a'), 0o640)
+      const { snapshotId } = await backup()
+      const target = join(folder, 'target')
+      expect(await restic.restore({ snapshot: snapshotId, target, include: [] })).toMatchObject({ bytes: 7 })
+      expect(fs.readFileSync(join(target, source, 'a'), 'utf8')).toBe('content')
+      expect(fs.statSync(join(target, source, 'a')).mode & 0o7777).toBe(0o640)
+    })
+
+    const long = 'ä'.repeat(127)
+    const names = [
+      '\n',
+      'a\nb',
+      '-rf',
+      '--json',
+      ' a ',
+      '*',
+      '?',
+      '[a]',
+      'a\\',
+      '\\*',
+      '$HOME',
+      '`id`',
+      "it's",
+      '"',
+      '😀',
+      long,
+      '%s',
+      '#',
+      '!a',
+      '**',
+      '\t',
+      '\r',
+      'a',
+    ]
+    it.each(names)('a file called %j comes back, alone', async (name) => {
+      for (const decoy of names) write(decoy, `of ${decoy}`)
+      const { snapshotId } = await backup({ paths: names.map((each) => `${source}/${each}`) })
+      const target = join(folder, 'target')
+      await restic.restore({ snapshot: snapshotId, target, include: [`${source}/${name}`] })
+      expect(fs.readdirSync(join(target, source))).toEqual([name])
+      expect(fs.readFileSync(`${target}${source}/${name}`, 'utf8')).toBe(`of ${name}`)
+    })
+
+    it('names that aren’t UTF-8 come back by what ls calls them', async () => {
+      const name = Buffer.from([0x61, 0xff, 0xe2, 0x82, 0x62])
+      write(name)
+      write('other')
+      const { snapshotId } = await backup()
+      const [found] = (await list(snapshotId, source)).filter(({ path }) => path.includes('\ufffd'))
+      expect(found?.path).toBe(`${source}/a\ufffd\ufffd\ufffdb`)
+      const target = join(folder, 'target')
+      await restic.restore({ snapshot: snapshotId, target, include: [found?.path ?? ''] })
+      expect(fs.readdirSync(join(target, source), 'buffer')).toEqual([name])
+    })
+
+    it('more paths than one command line takes', async () => {
+      const many = Array.from({ length: 600 }, (_, i) => `${'long-'.repeat(20)}${i}`)
+      for (const name of many) write(name)
+      write('not this')
+      const { snapshotId } = await backup()
+      const target = join(folder, 'target')
+      const { bytes } = await restic.restore({ snapshot: snapshotId, target, include: many.map((name) => `${source}/${name}`) })
+      expect(bytes).toBe(600 * 7)
+      expect(fs.readdirSync(join(target, source)).sort()).toEqual(many.sort())
+    })
+
+    it('an error names the first item', async () => {
+      write('a')
+      const { snapshotId } = await backup()
+      const data = join(repository.repository, 'data')
+      for (const pack of fs.readdirSync(data, { recursive: true, encoding: 'utf8' }).filter((name) => name.length > 60)) fs.rmSync(join(data, pack))
+      fs.rmSync(join(folder, 'cache'), { recursive: true })
+      const restoring = restic.restore({ snapshot: snapshotId, target: join(folder, 'target'), include: [], signal: AbortSignal.timeout(8000) })
+      await expect(restoring).rejects.toMatchObject({ code: expect.stringMatching(/restic-failed|repository-unreachable/) })
+    })
+  })
+
+  describe('failures', () => {
+    it('no repository: 10, and how to make one', async () => {
+      await expect(open({ repository: join(folder, 'none') }).snapshots()).rejects.toMatchObject({
+        code: 'no-repository',
+        exit: 10,
+        message: `repository main (${join(folder, 'none')}): there is none; let the first backup create it (initialize = true), or type: atelier-backup restic --repository main -- init`,
+      })
+    })
+
+    it('wrong password: 12, and which file holds it', async () => {
+      fs.writeFileSync(repository.passwordFile, 'wrong')
+      await expect(restic.snapshots()).rejects.toMatchObject({
+        code: 'wrong-password',
+        exit: 12,
+        message: expect.stringContaining(repository.passwordFile),
+      })
+    })
+
+    it('locked: 11, by whom, since when, and what to type; only `unlock` of all removes another host’s lock', async () => {
+      await lockRepository(repository, { hostname: 'elsewhere', pid: 4242, time: new Date(Date.now() - 60_000) })
+      for (const refused of [backup, () => restic.prune({ dryRun: false }), () => restic.check()])
+        await expect(refused()).rejects.toMatchObject({
+          code: 'locked',
+          exit: 11,
+          message: expect.stringMatching(
+            /: locked by PID 4242 on elsewhere, since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(1m\d+s ago\); wait, .*atelier-backup unlock$/,
+          ),
+        })
+      expect(await restic.snapshots()).toEqual([])
+      expect(await restic.locks()).toEqual([
+        { id: locksLeft()[0], host: 'elsewhere', pid: 4242, user: 'someone', exclusive: true, time: expect.stringMatching(/^\d{4}-/) },
+      ])
+      expect(await restic.unlock()).toBe(0)
+      expect(await restic.unlock({ all: true })).toBe(1)
+      expect(await restic.locks()).toEqual([])
+    })
+
+    it('retryLock waits for a lock that goes away', async () => {
+      await lockRepository(repository)
+      const waiting = open({ retryLock: '1m' }).prune({ dryRun: false })
+      await sleep(1000)
+      await restic.unlock({ all: true })
+      await expect(waiting).resolves.toMatch(/done/)
+    })
+
+    it('a missing path is told, whatever restic’s exit code', async () => {
+      const made = await backup({ paths: [source, '/none', '/no ne\n'] })
+      expect(made.unreadable[0]).toEqual({ path: '/none', message: 'does not exist' })
+      expect(made.unreadableCount).toBeGreaterThan(0)
+      expect(await restic.snapshots()).toHaveLength(1)
+      await expect(backup({ paths: ['/none'] })).rejects.toMatchObject({ code: 'restic-failed', message: expect.stringContaining('do not exist') })
+    })
+
+    it('an unreadable file is told, and the rest is saved', async () => {
+      write('a')
+      const memory = `/proc/${process.pid}/mem`
+      const made = await backup({ paths: [source, memory] })
+      expect(made).toMatchObject({ unreadable: [{ path: memory, message: expect.stringContaining('input/output error') }], unreadableCount: 1 })
+      expect(await list(made.snapshotId, join(source, 'a'))).toHaveLength(1)
+    })
+
+    it('of thousands of unreadable paths a thousand are named, and all are counted', async () => {
+      const made = await backup({ paths: [source, ...Array.from({ length: 1100 }, (_, i) => `/none/${i}`)] })
+      expect(made.unreadable).toHaveLength(1000)
+      expect(made.unreadableCount).toBe(1100)
+    })
+
+    it('more paths than one command line takes are refused', async () => {
+      const paths = Array.from({ length: 2000 }, (_, i) => `/${'long'.repeat(30)}/${i}`)
+      await expect(backup({ paths })).rejects.toMatchObject({ code: 'too-many-arguments' })
+    })
+
+    it('a parent that the repository doesn’t hold shows that it is another one', async () => {
+      await expect(backup({ parent: 'a'.repeat(64) })).rejects.toMatchObject({ code: 'parent-missing', message: expect.stringContaining('aaaaaaaa') })
+      expect(await restic.snapshots()).toEqual([])
+    })
+
+    it('an unknown snapshot', async () => {
+      const id = 'a'.repeat(64)
+      const restore = () => restic.restore({ snapshot: id, target: join(folder, 'target'), include: [] })
+      for (const call of [() => list(id), restore, () => restic.tag(id, ['x']), () => list('abc')])
+        await expect(call()).rejects.toMatchObject({ code: 'unknown-snapshot', exit: 2 })
+    })
+
+    it('a snapshot that the storage doesn’t let go isn’t forgotten without a word', async () => {
+      const kept = await backup({ time: new Date('2025-01-01') })
+      await backup()
+      const file = join(repository.repository, 'snapshots', kept.snapshotId)
+      expect(await run(['chattr', '+i', file])).toMatchObject({ exit: 0 })
+      try {
+        const forgetting = restic.forget({ service: 'notes', host: 'here', keep: { last: 1, daily: 0, weekly: 0, monthly: 0 }, dryRun: false })
+        await expect(forgetting).rejects.toMatchObject({ code: 'restic-failed', message: expect.stringContaining('unable to remove') })
+        await expect(restic.tag(kept.snapshotId, ['x'])).rejects.toMatchObject({ code: 'restic-failed' })
+      } finally {
+        await run(['chattr', '-i', file])
+      }
+    })
+
+    it('secrets that can’t be read are named before restic starts', async () => {
+      const file = join(folder, 'secret')
+      for (const changes of [{ passwordFile: file }, { environmentFile: file }, { repository: null, repositoryFile: file }])
+        await expect(open(changes).snapshots()).rejects.toMatchObject({
+          code: 'secrets-unreadable',
+          message: expect.stringContaining(`${file} doesn't exist`),
+        })
+      fs.writeFileSync(file, ' \n')
+      for (const changes of [{ passwordFile: file }, { repository: null, repositoryFile: file }])
+        await expect(open(changes).snapshots()).rejects.toMatchObject({
+          code: 'secrets-unreadable',
+          message: expect.stringContaining(`${file} is empty`),
+        })
+      expect(await open({ environmentFile: file }).snapshots()).toEqual([])
+      fs.writeFileSync(file, `${repository.repository}\n\n`)
+      expect(await open({ repository: null, repositoryFile: file }).snapshots()).toEqual([])
+      fs.mkdirSync(join(folder, 'dir'))
+      await expect(open({ passwordFile: join(folder, 'dir') }).snapshots()).rejects.toMatchObject({ code: 'secrets-unreadable' })
+    })
+  })
+
+  describe('unreachable', () => {
+    const server = createServer((_, response) => response.writeHead(500).end())
+    let url: string
+    beforeAll(async () => {
+      await once(server.listen(0, '127.0.0.1'), 'listening')
+      url = `rest:http://user:hidden-one@127.0.0.1:${(server.address() as AddressInfo).port}/x`
+    })
+    afterAll(() => server.close())
+
+    it('no answer in time, and no secret shown: neither in the error nor to other processes', async () => {
+      const file = join(folder, 'location')
+      const environmentFile = join(folder, 'environment')
+      fs.writeFileSync(file, url)
+      fs.writeFileSync(environmentFile, 'AWS_SECRET_ACCESS_KEY="hidden-two"\n')
+      const remote = open({ repository: null, repositoryFile: file, environmentFile })
+      expect(await remote.location()).toBe(url.replace('hidden-one', '***'))
+      const asking = remote.snapshots({ signal: AbortSignal.timeout(2500) }).catch((error: Failure) => error)
+      await sleep(1500)
+      const processes = everyProcess()
+      expect(processes.filter(({ environment }) => environment.includes('hidden-two')).map(({ name }) => name)).toEqual(['restic'])
+      expect(processes.filter(({ command }) => /hidden-(one|two)|correct horse/.test(command))).toEqual([])
+      expect(processes.filter(({ environment }) => /hidden-one|correct horse/.test(environment))).toEqual([])
+      const error = await asking
+      expect(error).toBeInstanceOf(Failure)
+      expect(error).toMatchObject({ code: 'repository-unreachable', message: expect.stringMatching(/: no answer in time \(.*500/) })
+      expect(String(error)).not.toMatch(/hidden/)
+    })
+
+    it('a repository that goes away half-way: 0.18 makes the folders anew, saves into them, and exits 0', async () => {
+      writeLong()
+      let gone = false
+      const saving = backup({
+        signal: AbortSignal.timeout(20_000),
+        onProgress() {
+          if (gone) return
+          gone = true
+          fs.renameSync(repository.repository, join(folder, 'away'))
+          fs.truncateSync(join(source, 'long'), 0)
+        },
+      })
+      await expect(saving).rejects.toMatchObject({ code: 'repository-unreachable' })
+      await expect(restic.snapshots()).rejects.toMatchObject({ code: 'no-repository' })
+    })
+  })
+
+  describe('interrupts', () => {
+    it('a backup ends, with no snapshot and no lock', async () => {
+      writeLong()
+      const controller = new AbortController()
+      const saving = backup({ signal: controller.signal, onProgress: () => controller.abort() })
+      await expect(saving).rejects.toMatchObject({ code: 'interrupted', exit: 130, message: 'interrupted' })
+      expect(locksLeft()).toEqual([])
+      expect(await restic.snapshots()).toEqual([])
+      expect(running(folder)).toEqual([])
+    })
+
+    it('so does what is interrupted before it begins, and while it waits for a lock', async () => {
+      await expect(restic.snapshots({ signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'interrupted', exit: 130 })
+      await lockRepository(repository)
+      const controller = new AbortController()
+      const waiting = open({ retryLock: '1h' }).prune({ dryRun: false, signal: controller.signal })
+      setTimeout(() => controller.abort(), 1000)
+      await expect(waiting).rejects.toMatchObject({ code: 'interrupted' })
+      expect(locksLeft()).toHaveLength(1)
+    })
+
+    it('a prefix is part of the call, and is interrupted with it', async () => {
+      writeLong()
+      const controller = new AbortController()
+      const prefix = ['sh', '-c', `echo "$@" > ${folder}/argv; exec "$@"`, 'sh']
+      await expect(backup({ prefix, signal: controller.signal, onProgress: () => controller.abort() })).rejects.toMatchObject({ code: 'interrupted' })
+      expect(fs.readFileSync(join(folder, 'argv'), 'utf8')).toMatch(new RegExp(`^${program} backup --json .*-- ${source}\n`))
+      expect(running(folder)).toEqual([])
+    })
+
+    it('when we are killed outright, restic ends too, and leaves no lock', async () => {
+      writeLong()
+      const script = join(folder, 'backup.mjs')
+      bundled(
+        script,
+        { repository, cacheDir: join(folder, 'cache'), program },
+        `await restic.backup(${JSON.stringify({ paths: [source], exclude: [], tags: [], host: 'here' })})`,
+      )
+      let ours = 0
+      const ended = run(['sh', '-c', '"$@" & echo $!; wait', 'sh', process.execPath, script], { onLine: (line) => (ours = Number(line)) })
+      await until(() => locksLeft().length > 0)
+      expect(running(folder)).toHaveLength(1)
+      process.kill(ours, 'SIGKILL')
+      await ended
+      await until(() => running(folder).length === 0)
+      expect(locksLeft()).toEqual([])
+    })
+
+    it('a lock held through a child lasts as long as the child', async () => {
+      writeLong()
+      const file = fs.openSync(join(folder, 'held'), 'w')
+      const controller = new AbortController()
+      let held: string[] = []
+      const saving = backup({
+        signal: controller.signal,
+        hold: [file],
+        onProgress() {
+          const [pid = 0] = running(folder)
+          held = fs.readdirSync(`/proc/${pid}/fd`).map((fd) => fs.readlinkSync(`/proc/${pid}/fd/${fd}`))
+          controller.abort()
+        },
+      })
+      await expect(saving).rejects.toMatchObject({ code: 'interrupted' })
+      fs.closeSync(file)
+      expect(held).toContain(join(folder, 'held'))
+    })
+  })
+})
+
+/** Pids of the restics that use the case's cache. */
+function running(folder: string): number[] {
+  return everyProcess().flatMap(({ pid, name, environment }) => (name === 'restic' && environment.includes(join(folder, 'cache')) ? [pid] : []))
+}
+
+function everyProcess(): { pid: number; name: string; command: string; environment: string }[] {
+  const read = (pid: string, file: string) => fs.readFileSync(`/proc/${pid}/${file}`, 'utf8')
+  return fs.readdirSync('/proc').flatMap((pid) => {
+    if (!/^\d+$/.test(pid)) return []
+    try {
+      return [{ pid: Number(pid), name: read(pid, 'comm').trim(), command: read(pid, 'cmdline'), environment: read(pid, 'environ') }]
+    } catch {
+      return []
+    }
+  })
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  for (let tries = 0; !condition(); tries += 1) {
+    if (tries > 100) throw new Error(`still not so: ${condition}`)
+    await sleep(100)
+  }
+}
+
+/** A program of its own that opens `restic` and then does `body`. */
+function bundled(file: string, options: object, body: string): void {
+  const client = join(import.meta.dirname, '../../src/restic/client.ts')
+  const contents = `import { openRestic } from ${JSON.stringify(client)}\nconst restic = openRestic({ name: 'main', ...${JSON.stringify(options)} })\n${body}`
+  // zx is CommonJS, and requires Node's own modules.
+  const banner = { js: "import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url)" }
+  buildSync({
+    stdin: { contents, resolveDir: import.meta.dirname },
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    banner,
+    outfile: file,
+    logLevel: 'error',
+  })
+}
