@@ -50,7 +50,7 @@ export async function until<T>(look: () => T, what = look.toString(), seconds = 
  * becomes: it can wait, or change the world in between.
  */
 export function resticBefore(w: World, shell: string): { env: { PATH: string } } {
-  const real = execFileSync('sh', ['-c', 'command -v restic'], { encoding: 'utf8' }).trim()
+  const real = output(['sh', '-c', 'command -v restic'])
   const file = w.write('bin/restic', `#!/bin/bash\ncommand=$1 real=${real}\n${shell}\nexec "$real" "$@"\n`)
   chmodSync(file, 0o755)
   return { env: { PATH: `${w.path('bin')}:${process.env.PATH}` } }
@@ -71,8 +71,13 @@ export function waitingRestic(w: World): { env: { PATH: string }; waits(): Promi
   }
 }
 
+/** What a command prints; throws where it fails. */
+export function output([program = '', ...args]: string[], input = ''): string {
+  return execFileSync(program, args, { input, encoding: 'utf8', stdio: ['pipe', 'pipe', 'ignore'] }).trim()
+}
+
 export function sql(database: string, statements: string): string {
-  return execFileSync('sqlite3', ['-batch', '-init', '/dev/null', database], { input: `.timeout 10000\n${statements}`, encoding: 'utf8' }).trim()
+  return output(['sqlite3', '-batch', '-init', '/dev/null', database], `.timeout 10000\n${statements}`)
 }
 
 export interface Writer {

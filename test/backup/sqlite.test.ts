@@ -1,0 +1,334 @@
+// Databases are saved while they are written to, and nobody but restic sees the copies.
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { cliFile, start } from '../lib/cli.ts'
+import { mountedAnywhere, output, resticBefore, sql, until, waitingRestic, writer } from '../lib/live.ts'
+import { has, isRoot } from '../lib/needs.ts'
+import { type World, world } from '../lib/world.ts'
+
+let w: World
+beforeAll(async () => {
+  w = await world()
+})
+afterAll(() => w.cleanup())
+
+async function snapshots(name: string): Promise<{ id: string; tags: string[] }[]> {
+  return JSON.parse((await w.restic(['snapshots', '--json', '--tag', `service:${name}`])).stdout)
+}
+/** Restores a service's newest snapshot; gives the folder that stands for `/`. */
+async function restored(name: string): Promise<string> {
+  const folder = w.path('restored', name)
+  rmSync(folder, { recursive: true, force: true })
+  const { exit } = await w.restic(['restore', (await snapshots(name)).at(-1)?.id ?? '', '--target', folder])
+  expect(exit).toBe(0)
+  return folder
+}
+function runOf(name: string) {
+  return JSON.parse(readFileSync(w.path('state/records', `${name}.json`), 'utf8')).runs.at(-1)
+}
+const pairs = (database: string) => sql(database, 'SELECT count(*), max(n) FROM a; SELECT count(*), max(n) FROM b;').split('\n')
+
+describe.skipIf(!isRoot)('a live database', () => {
+  test.each(['wal', 'delete'])(
+    '[sqlite.1] in mode %s every row committed before is in the snapshot, no pair is torn, and it is whole',
+    async (mode) => {
+      const name = `live-${mode}`
+      const database = w.write(`${name}/app.db`, '')
+      const { committed, end } = await writer(database, { mode })
+      w.manifest({ services: { [name]: { paths: [w.path(name)], sqlite: [database] } } })
+      const before = committed()
+      expect(await w.cli(['run', name])).toMatchObject({ exit: 0 })
+      const after = committed()
+      await end()
+      expect(after - before, 'it was written to meanwhile').toBeGreaterThan(20)
+      const copy = `${await restored(name)}${database}`
+      const [a = '', b] = pairs(copy)
+      expect(b).toBe(a)
+      const [rows, newest] = a.split('|').map(Number)
+      expect(rows).toBe(newest)
+      expect(newest).toBeGreaterThanOrEqual(before)
+      expect(sql(copy, 'PRAGMA integrity_check')).toBe('ok')
+    },
+  )
+
+  test('[sqlite.3] its -wal, -shm, -journal, -wal2 and -mj* aren’t in the snapshot; everything else is, however alike its name', async () => {
+    const folder = w.path('alike/we [ird] *?$(id) \\ "x"')
+    mkdirSync(folder, { recursive: true })
+    const database = `${folder}/a'p*p.db`
+    const { end } = await writer(database)
+    const poison = ['-journal', '-wal2', '-mj00012C9A1'].map((suffix) => database + suffix)
+    const kept = ['-wal.txt', '-walrus', '.db-wal', '-journal.old', '-shm2', '-wal3', '-m', '.bak'].map((suffix) => database + suffix)
+    // What the name would match, were it taken for a pattern.
+    const similar = [`${folder}/a'pXp.db-wal`, `${folder}/sub/a'p*p.db-wal`, `${folder.replace('[ird]', 'i')}/a'p*p.db-wal`]
+    mkdirSync(`${folder}/sub`)
+    mkdirSync(folder.replace('[ird]', 'i'))
+    for (const file of [...kept, ...similar]) writeFileSync(file, 'x')
+    w.manifest({ services: { alike: { paths: [w.path('alike')], sqlite: [database] } } })
+    const restic = waitingRestic(w)
+    const { ended } = w.startCli(['run', 'alike'], restic)
+    await restic.waits()
+    for (const file of poison) writeFileSync(file, 'x')
+    restic.go()
+    expect(await ended).toMatchObject({ exit: 0 })
+    rmSync(w.path('bin'), { recursive: true })
+    for (const file of poison) rmSync(file)
+    expect(readdirSync(folder).filter((name) => /-(wal|shm)$/.test(name)).length, 'sidecars were there').toBeGreaterThanOrEqual(2)
+    await end()
+    const root = await restored('alike')
+    expect([`${database}-wal`, `${database}-shm`, ...poison].filter((file) => existsSync(root + file))).toEqual([])
+    expect([database, ...kept, ...similar].filter((file) => !existsSync(root + file))).toEqual([])
+  })
+
+  test.skipIf(!has('setfattr'))('[sqlite.4] the copy has the original’s owner, mode and attributes, and a time of its own', async () => {
+    const database = w.write('kept/app.db', '')
+    sql(database, 'PRAGMA journal_mode=wal; CREATE TABLE t(x);')
+    chmodSync(database, 0o640)
+    chownSync(database, 1234, 4321)
+    output(['setfattr', '--name=user.colour', '--value=blue', database])
+    output(['touch', '--date=2001-01-01', database])
+    w.manifest({ services: { kept: { sqlite: [database] } } })
+    expect(await w.cli(['run', 'kept'])).toMatchObject({ exit: 0 })
+    const copy = `${await restored('kept')}${database}`
+    const { mode, uid, gid, mtimeMs } = statSync(copy)
+    expect([(mode & 0o7777).toString(8), uid, gid]).toEqual(['640', 1234, 4321])
+    expect(output(['getfattr', '--name=user.colour', '--only-values', copy])).toBe('blue')
+    expect(Date.now() - mtimeMs).toBeLessThan(3600_000)
+    // Same size, same time: and yet the newer row must come.
+    sql(database, 'INSERT INTO t VALUES(42);')
+    output(['touch', '--date=2001-01-01', database])
+    expect(await w.cli(['run', 'kept'])).toMatchObject({ exit: 0 })
+    expect(sql(`${await restored('kept')}${database}`, 'SELECT x FROM t')).toBe('42')
+  })
+
+  test.each([
+    ['by rename', (database: string) => renameSync(`${database}.other`, database)],
+    [
+      'by removal, where the number may be used again',
+      (database: string) => {
+        rmSync(database)
+        output(['cp', `${database}.other`, database])
+      },
+    ],
+  ])('[sqlite.5] a database replaced during the run (%s) fails it, and the snapshot doesn’t count', async (how, replace) => {
+    const name = how.startsWith('by rename') ? 'renamed' : 'removed'
+    const database = w.write(`${name}/app.db`, '')
+    sql(database, 'CREATE TABLE t(x); INSERT INTO t VALUES(1);')
+    output(['cp', database, `${database}.other`])
+    w.manifest({ services: { [name]: { paths: [w.path(name)], sqlite: [database] } } })
+    const restic = waitingRestic(w)
+    const { ended } = w.startCli(['run', name], restic)
+    await restic.waits()
+    replace(database)
+    restic.go()
+    const run = await ended
+    rmSync(w.path('bin'), { recursive: true })
+    expect(run.exit).toBe(1)
+    expect(run.stderr).toContain('was replaced by another file')
+    expect(runOf(name)).toMatchObject({ outcome: 'failed', code: 'sqlite-replaced', snapshotId: null })
+    const [{ id, tags } = { id: '', tags: [''] }] = await snapshots(name)
+    expect(tags).toContain('failed')
+    expect(run.stderr).toContain(id.slice(0, 8))
+    expect(JSON.parse(readFileSync(w.path('state/records', `${name}.json`), 'utf8')).lastSnapshot).toBeNull()
+  })
+
+  test('[sqlite.6] a database with several names is refused with the reason; the rest is saved', async () => {
+    const database = w.write('linked/app.db', '')
+    sql(database, 'CREATE TABLE t(x);')
+    linkSync(database, w.path('other-name.db'))
+    w.write('linked/rest', 'x')
+    w.manifest({ services: { linked: { paths: [w.path('linked')], sqlite: [database] } } })
+    const run = await w.cli(['run', 'linked'])
+    expect(run.exit).toBe(3)
+    expect(run.stderr).toContain('2 names (hard links)')
+    const root = await restored('linked')
+    expect(readFileSync(`${root}${w.path('linked/rest')}`, 'utf8')).toBe('x')
+    expect(existsSync(root + database)).toBe(false)
+  })
+
+  test('[sqlite.6] a database that another mount namespace has open as a single file is refused; one in a bind-mounted folder isn’t', async () => {
+    const [single, folder] = [w.write('ns/single.db', ''), w.write('ns-folder/data/folder.db', '')]
+    for (const database of [single, folder]) sql(database, 'CREATE TABLE t(x);')
+    w.write('container/app.db', '')
+    w.write('container/data/.keep', '')
+    w.manifest({ services: { single: { sqlite: [single] }, folder: { sqlite: [folder] } } })
+    const { child: container } = start([
+      'unshare',
+      '--mount',
+      '--propagation',
+      'private',
+      'bash',
+      '-c',
+      `cd ${w.path('container')}; mount --bind ${single} app.db; mount --bind ${w.path('ns-folder/data')} data; exec 3<>app.db 4<>data/folder.db; echo ready; exec sleep 60`,
+    ])
+    try {
+      await new Promise((resolve) => container.stdout.once('data', resolve))
+      const refused = await w.cli(['run', 'single'])
+      expect(refused.exit).toBe(1)
+      expect(refused.stderr).toMatch(new RegExp(`process ${container.pid} has it open as \\S*app.db`))
+      expect(await snapshots('single')).toEqual([])
+      expect(await w.cli(['run', 'folder'])).toMatchObject({ exit: 0 })
+    } finally {
+      container.kill('SIGKILL')
+    }
+  })
+
+  test('[sqlite.7] restic alone sees the copy; afterwards no copy and no mount is left', async () => {
+    const database = w.write('private/app.db', '')
+    const { committed, end } = await writer(database)
+    w.manifest({ services: { private: { paths: [w.path('private')], sqlite: [database] } } })
+    const inode = statSync(database).ino
+    const restic = waitingRestic(w)
+    const { ended } = w.startCli(['run', 'private'], restic)
+    const pid = await restic.waits()
+    expect(statSync(`/proc/${pid}/root${database}`).ino, 'restic sees the copy').not.toBe(inode)
+    expect(statSync(database).ino).toBe(inode)
+    expect(readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain(w.root)
+    expect(statSync(w.path('state/staging/private')).mode & 0o777).toBe(0o700)
+    const before = committed()
+    await until(() => committed() > before + 10, 'the application commits meanwhile')
+    restic.go()
+    expect(await ended).toMatchObject({ exit: 0 })
+    await end()
+    expect(mountedAnywhere(w.root)).toEqual([])
+    expect(existsSync(w.path('state/staging/private'))).toBe(false)
+    rmSync(w.path('bin'), { recursive: true })
+  })
+
+  test('[sqlite.7] nothing is left after a failure either', async () => {
+    const database = w.write('failing/app.db', '')
+    sql(database, 'CREATE TABLE t(x);')
+    w.manifest({ services: { failing: { sqlite: [database] } } })
+    const { env } = resticBefore(w, '[ "$command" = backup ] && exit 1')
+    expect(await w.cli(['run', 'failing'], { env })).toMatchObject({ exit: 1 })
+    expect(mountedAnywhere(w.root)).toEqual([])
+    expect(readdirSync(w.path('state/staging'))).toEqual([])
+  })
+
+  test('[sqlite.8] where mount namespaces aren’t allowed the service fails with a line that says so, and no snapshot is made', async () => {
+    const other = await world()
+    try {
+      const database = other.write('data/app.db', '')
+      sql(database, 'CREATE TABLE t(x);')
+      other.write('data/rest', 'x')
+      other.manifest({ services: { confined: { paths: [other.path('data')], sqlite: [database] } } })
+      // As in a container: root, without the right to mount.
+      const { env } = resticBefore(other, '')
+      const confine = w.write('bin/unshare', '#!/bin/sh\nexec setpriv --bounding-set -sys_admin --inh-caps -all /usr/bin/unshare "$@"\n')
+      chmodSync(confine, 0o755)
+      const run = await other.cli(['run', 'confined'], { env: { PATH: `${w.path('bin')}:${env.PATH}` } })
+      expect(run.exit).toBe(1)
+      expect(run.stderr).toMatch(/^confined: .*mount namespace.*run this as root/)
+      expect(JSON.parse((await other.restic(['snapshots', '--json'])).stdout)).toEqual([])
+    } finally {
+      other.cleanup()
+      rmSync(w.path('bin'), { recursive: true })
+    }
+  })
+
+  test('a database is found through links, and one that a declared folder only links to is saved too', async () => {
+    const database = w.write('far/real.db', '')
+    sql(database, 'PRAGMA journal_mode=wal; CREATE TABLE t(x); INSERT INTO t VALUES(7);')
+    mkdirSync(w.path('near'))
+    symlinkSync('../far', w.path('near/folder'))
+    symlinkSync('real.db', w.path('far/app.db'))
+    w.manifest({ services: { through: { paths: [w.path('near')], sqlite: [w.path('near/folder/app.db')] } } })
+    expect(await w.cli(['run', 'through'])).toMatchObject({ exit: 0 })
+    const root = await restored('through')
+    expect(sql(`${root}${database}`, 'SELECT x FROM t')).toBe('7')
+    expect(readdirSync(`${root}${w.path('far')}`).sort()).toEqual(['app.db', 'real.db'])
+  })
+
+  test.each([
+    ['missing', (_: string) => {}, 'missing-path', "doesn't exist"],
+    ['no database', (file: string) => writeFileSync(file, 'plain text '.repeat(1000)), 'sqlite-not-a-database', 'is no SQLite database'],
+    [
+      'corrupt',
+      (file: string) => {
+        sql(file, `CREATE TABLE t(x); INSERT INTO t SELECT randomblob(3000) FROM generate_series(1, 100);`)
+        const bytes = readFileSync(file)
+        bytes.fill(0x5a, 8192, 40_000)
+        writeFileSync(file, bytes)
+      },
+      'sqlite-corrupt',
+      'is corrupt',
+    ],
+  ])('[snapshot.4] a database that is %s makes the run partial and is named; alone it fails it', async (what, make, code, message) => {
+    const name = what.replace(' ', '-')
+    const [with_, alone] = [w.path(name, 'app.db'), w.path(`${name}-alone`, 'app.db')]
+    for (const folder of [name, `${name}-alone`]) mkdirSync(w.path(folder))
+    make(with_)
+    make(alone)
+    w.write(`${name}/rest`, 'x')
+    w.manifest({ services: { [name]: { paths: [w.path(name)], sqlite: [with_] }, [`${name}-alone`]: { sqlite: [alone] } } })
+    const run = await w.cli(['run', name])
+    expect(run.exit).toBe(3)
+    expect(run.stderr).toContain(with_)
+    expect(run.stderr).toContain(message)
+    expect(runOf(name)).toMatchObject({ outcome: 'partial', code })
+    const root = await restored(name)
+    expect(existsSync(root + with_)).toBe(false)
+    expect(existsSync(`${root}${w.path(name, 'rest')}`)).toBe(true)
+    const failed = await w.cli(['run', `${name}-alone`])
+    expect(failed.exit).toBe(1)
+    expect(failed.stderr).toContain(message)
+    expect(await snapshots(`${name}-alone`)).toEqual([])
+  })
+
+  test('no room for the copy fails the run, and says so; nothing is left, and the next run is fine', async () => {
+    const database = w.write('room/app.db', '')
+    sql(database, 'CREATE TABLE t(x); INSERT INTO t SELECT randomblob(100000) FROM generate_series(1, 60);')
+    w.manifest({ services: { room: { sqlite: [database] } } })
+    mkdirSync(w.path('small'))
+    // Mounted in a namespace of its own: it goes with the process.
+    const inSmall = (commands: string) => [
+      'unshare',
+      '--mount',
+      '--propagation',
+      'private',
+      'bash',
+      '-c',
+      `mount -t tmpfs -o size=2m,mode=0700 none ${w.path('small')}; ${commands}`,
+    ]
+    const env = { ...w.env, STATE_DIRECTORY: w.path('small') }
+    const { ended } = start(
+      inSmall(`"$0" "$1" run room; echo "exit $?"; find ${w.path('small/staging')} -type f; cat ${w.path('small/records/room.json')}`).concat(
+        process.execPath,
+        cliFile,
+      ),
+      { env },
+    )
+    const { stdout, stderr } = await ended
+    expect(stderr).toContain('no space is left for the copy')
+    expect(stdout).toContain('exit 1')
+    expect(stdout).not.toContain('.db\n')
+    expect(stdout).toContain('"code":"disk-full"')
+    expect(await snapshots('room')).toEqual([])
+    expect(await w.cli(['run', 'room'])).toMatchObject({ exit: 0 })
+  })
+
+  test('state that is full to the last byte ends a run in words, not in a crash', async () => {
+    w.write('full/data', 'x')
+    w.manifest({ services: { full: { paths: [w.path('full')] } } })
+    mkdirSync(w.path('tiny'))
+    const script = `mount -t tmpfs -o size=64k,mode=0700 none ${w.path('tiny')}; "$0" "$1" run full; dd if=/dev/zero of=${w.path('tiny/fill')} bs=1k 2>/dev/null; "$0" "$1" run full; echo "exit $?"; rm ${w.path('tiny/fill')}; "$0" "$1" run full; echo "exit $?"`
+    const { stdout, stderr } = await start(['unshare', '--mount', '--propagation', 'private', 'bash', '-c', script, process.execPath, cliFile], {
+      env: { ...w.env, STATE_DIRECTORY: w.path('tiny') },
+    }).ended
+    expect(stderr).toMatch(/no space left/)
+    expect(stderr).not.toMatch(/^\s+at /m)
+    expect(stdout.match(/^exit .*$/gm)).toEqual(['exit 1', 'exit 0'])
+  })
+})
