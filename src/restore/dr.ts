@@ -10,8 +10,9 @@ import type { Site } from '../site.ts'
 import { countable, isComplete, newestFirst, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere, makeState, placeOf } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
-import { readRecord } from '../state/records.ts'
-import { type InPlaceOptions, planInPlace, restoreInPlace, resumeRestore } from './inplace.ts'
+import { lastRun, readRecord } from '../state/records.ts'
+import { planInPlace, restoreInPlace, resumeRestore } from './inplace.ts'
+import type { InPlaceOptions } from './transaction.ts'
 
 /** What will happen to one service. `skip` says why it is left alone. */
 export interface Choice {
@@ -25,16 +26,17 @@ export interface Choice {
 
 export interface Recovery {
   run: string
-  host: string
   started: Iso
+  wish: RecoveryWish
   choices: Choice[]
   /** Services that an earlier, interrupted part of this recovery brought back. */
   done: string[]
 }
 
+/** `at`: the newest not later than that. */
 export interface RecoveryWish {
   host: string
-  at: Date | null
+  at: Iso | null
   only: string[]
   except: string[]
   overwrite: boolean
@@ -58,7 +60,7 @@ export async function lookRecovery(site: Site, wish: RecoveryWish, run: string, 
       if (all instanceof Failure) return skip(all.code, all.message)
       const { origin } = await readRecord(site.state, name).catch(() => ({ origin: null }))
       const subject = { name, service, host: wish.host, origin: wish.host === site.manifest.host ? origin : null, install }
-      const upTo = countable(snapshotsOf(all, subject), subject).filter(({ time }) => wish.at === null || Date.parse(time) <= wish.at.getTime())
+      const upTo = countable(snapshotsOf(all, subject), subject).filter(({ time }) => wish.at === null || Date.parse(time) <= Date.parse(wish.at))
       const [newest] = newestFirst(upTo)
       const complete = newestFirst(upTo).find(isComplete)
       if (!newest) return skip('unknown-snapshot', `${name}: no snapshots on ${wish.host}${wish.at ? ' at that time or before it' : ''}`)
@@ -71,60 +73,72 @@ export async function lookRecovery(site: Site, wish: RecoveryWish, run: string, 
       return { name, snapshot: complete ?? newest, skip: null, after, notes: note }
     }),
   )
-  return { run, host: wish.host, started: site.now().toISOString(), choices, done: [] }
+  return { run, started: site.now().toISOString(), wish, choices, done: [] }
 }
 
 /** Carries it out, `jobs` services side by side. Never throws; a service whose predecessor failed isn't begun, and says so. */
-export async function recover(site: Site, recovery: Recovery, jobs: number, options: InPlaceOptions): Promise<Result[]> {
+export async function recover(
+  site: Site,
+  recovery: Recovery,
+  jobs: number,
+  options: InPlaceOptions & { result(result: Result): void },
+): Promise<Result[]> {
   await makeState(site.state)
-  const results = new Map<string, Result>()
-  for (const name of recovery.done) results.set(name, resultFor(name, 'ok', 0, null))
-  const waiting = recovery.choices.filter(({ name }) => !recovery.done.includes(name))
-  const begun = new Set<string>()
-  const pump = async (): Promise<void> => {
-    for (;;) {
-      const next = waiting.find(({ name, after }) => !begun.has(name) && after.every((other) => results.has(other)))
-      if (!next) {
-        if (waiting.every(({ name }) => begun.has(name))) return
-        // Its predecessors are at work in another lane.
-        await Promise.race(running)
-        continue
-      }
-      begun.add(next.name)
-      const work = recoverOne(site, recovery, next, results, options).then(async (result) => {
-        results.set(next.name, result)
-        await saveRecovery(site, recovery, results)
-        running.delete(work)
-      })
-      running.add(work)
-      await work
-    }
-  }
+  const results = new Map(recovery.done.map((name) => [name, resultFor(name, 'ok', 0, null)]))
+  for (const result of results.values()) options.result(result)
+  const waiting = new Set(recovery.choices.filter(({ name }) => !results.has(name)))
   const running = new Set<Promise<void>>()
-  await saveRecovery(site, recovery, results)
-  await Promise.all(Array.from({ length: Math.max(1, jobs) }, pump))
+  // One write after the other: an older list must not replace a newer one.
+  let saved = Promise.resolve()
+  const save = () => {
+    saved = saved
+      .then(() => saveRecovery(site, recovery, results))
+      .catch((error) => options.output(`--resume will repeat what is done: ${asFailure(error).message}`))
+  }
+  const begin = (choice: Choice): void => {
+    waiting.delete(choice)
+    const work = recoverOne(site, recovery, choice, results, options).then((result) => {
+      results.set(choice.name, result)
+      options.result(result)
+      running.delete(work)
+      save()
+    })
+    running.add(work)
+  }
+  save()
+  while (waiting.size + running.size > 0) {
+    for (const choice of waiting) if (running.size < jobs && choice.after.every((other) => results.has(other))) begin(choice)
+    await Promise.race(running)
+  }
+  await saved
   const all = recovery.choices.map(({ name }) => results.get(name) as Result)
-  if (all.every(({ exit, code }) => exit === 0 || code === 'protected')) await rm(journalOf(site), { force: true })
+  if (all.every(isSettled)) await rm(journalOf(site), { force: true })
   return all
 }
 
 async function recoverOne(site: Site, recovery: Recovery, choice: Choice, results: Map<string, Result>, options: InPlaceOptions): Promise<Result> {
-  const { name, snapshot, skip } = choice
-  const blocker = choice.after.find((other) => results.get(other)?.exit !== 0)
+  const { name, snapshot, skip, after } = choice
   if (skip) return resultFor(name, skip.code === 'protected' ? 'skipped' : 'failed', skip.code === 'protected' ? 3 : 1, skip)
+  const blocker = after.find((other) => !isSettled(results.get(other)))
   if (blocker !== undefined) return resultFor(name, 'skipped', 1, { code: 'waits', message: `${name}: waits for ${blocker}, which isn't recovered` })
   if (options.signal.aborted) return resultFor(name, 'interrupted', 130, { code: 'interrupted', message: `${name}: not begun` })
-  const begin = async (): Promise<Result> => {
-    const planned = await planInPlace(site, name, snapshot as Snapshot, [], recovery.run, options.signal)
-    return restoreInPlace(site, planned, [], options)
-  }
+  const begin = async (): Promise<Result> => restoreInPlace(site, await planInPlace(site, name, snapshot as Snapshot, [], options.signal), options)
   try {
     if (await readJournal(site.state, name)) return await resumeRestore(site, name, begin, options)
+    // Done in an earlier part of this recovery, which was killed before it could note it.
+    const record = await readRecord(site.state, name).catch(() => null)
+    const last = record && lastRun(record, 'restore')
+    if (last?.outcome === 'ok' && last.snapshotId === snapshot?.id && last.started >= recovery.started) return resultFor(name, 'ok', 0, null)
     return await begin()
   } catch (error) {
     const failure = asFailure(error)
     return { ...resultFor(name, failure.code === 'interrupted' ? 'interrupted' : 'failed', failure.exit, failure), snapshotId: snapshot?.id ?? null }
   }
+}
+
+/** Recovered, or here already: those that come after it can go on. */
+function isSettled(result: Result | undefined): boolean {
+  return result?.exit === 0 || result?.code === 'protected'
 }
 
 function resultFor(name: string, outcome: Result['outcome'], exit: number, why: { code: string; message: string } | null): Result {
@@ -141,8 +155,17 @@ function resultFor(name: string, outcome: Result['outcome'], exit: number, why: 
   }
 }
 
-/** The recovery that was interrupted, with what it had done. @throws Failure `nothing-to-resume` */
-export async function interruptedRecovery(site: Site): Promise<Recovery> {
+/** The recovery that was interrupted, with what it had done; where it had no snapshot it looks again. @throws Failure `nothing-to-resume` */
+export async function interruptedRecovery(site: Site, signal: AbortSignal): Promise<Recovery> {
+  const recovery = await readRecovery(site)
+  const only = recovery.choices.filter(({ snapshot }) => snapshot === null).map(({ name }) => name)
+  if (only.length === 0) return recovery
+  const again = await lookRecovery(site, { ...recovery.wish, only }, recovery.run, signal)
+  const choiceOf = (choice: Choice) => again.choices.find(({ name }) => name === choice.name)
+  return { ...recovery, choices: recovery.choices.map((choice) => ({ ...choice, ...choiceOf(choice), after: choice.after })) }
+}
+
+async function readRecovery(site: Site): Promise<Recovery> {
   const text = await readIfThere(journalOf(site))
   if (text === null) throw new Failure('nothing-to-resume', 'no disaster recovery is unfinished', { exit: 2 })
   try {

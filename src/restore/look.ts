@@ -1,18 +1,18 @@
 // What a restore in place may know before it is planned: the snapshot's tree, the live data, the units. Nothing is touched.
-import { readdir, readlink, realpath, statfs } from 'node:fs/promises'
+import { lstat, readdir, readlink, realpath, statfs } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { Path, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { isWithin, lstatIfThere, outermost } from '../host/files.ts'
-import { mountsWithin } from '../host/mounts.ts'
+import { mountOf, mountsWithin } from '../host/mounts.ts'
 import { run } from '../host/shell.ts'
-import { sidecarSuffixes } from '../host/sqlite.ts'
 import { hasSystemd, isActive, requireKnown, unitStates } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
-import { escapePattern, excluded } from '../restic/patterns.ts'
+import { excluded } from '../restic/patterns.ts'
 import type { CallOptions, Node, Restic, Snapshot } from '../restic/types.ts'
 import { reservedPattern } from '../snapshots/select.ts'
+import { nearestFolder } from './swap.ts'
 
 /** One path to be replaced: the snapshot's side and the live side (null: nothing is there). Bytes. */
 export interface Root {
@@ -22,15 +22,17 @@ export interface Root {
   live: { bytes: number } | null
   /** The live entry is a link that already says what the snapshot's says: left as it is. */
   unchanged: boolean
-  /** Nearest folder that exists: the staging folder is made there, on the filesystem of what it replaces. */
+  /** Where its staging folder can be made: in the same mount, so that a rename suffices, and where nobody but root can put another in its place. */
   folder: Path
-  device: number
+  mount: Path
 }
 
 export interface RestoreFacts {
   run: string
   name: string
   snapshot: Snapshot
+  /** What was asked for, empty for all. */
+  wanted: Path[]
   roots: Root[]
   /** Declared paths that the snapshot doesn't hold: they stay as they are. */
   absent: Path[]
@@ -40,48 +42,62 @@ export interface RestoreFacts {
   excluded: { path: Path; bytes: number }[]
   units: Unit[]
   running: Unit[]
-  /** Free bytes by device. */
-  free: Record<number, number>
+  /** Free bytes by mount. */
+  free: Record<Path, number>
+}
+
+/** What is restored of which service. `wanted`: paths within the snapshot, empty for all. `ran`: units that an interrupted restore has stopped. */
+export interface RestoreWish {
+  run: string
+  name: string
+  service: Service
+  snapshot: Snapshot
+  wanted: Path[]
+  ran: Unit[]
 }
 
 /**
- * Looks before a restore in place. `wanted`: paths within the snapshot, empty for all.
+ * Looks before a restore in place.
  * @throws Failure `unknown-path`, `not-declared`, `special-files`, `mount-point`, `unknown-unit`, `no-systemd`
  */
-export async function lookRestore(
-  restic: Restic,
-  name: string,
-  service: Service,
-  snapshot: Snapshot,
-  wanted: Path[],
-  run: string,
-  call: CallOptions,
-): Promise<RestoreFacts> {
-  const tree = await readTree(restic, snapshot, wanted, name, call)
-  requireDeclared(name, service, snapshot, tree)
+export async function lookRestore(restic: Restic, wish: RestoreWish, call: CallOptions): Promise<RestoreFacts> {
+  const { run, name, service, snapshot, wanted } = wish
+  const tree = await readTree(restic, wish, call)
+  requireDeclared(wish, tree)
   await requireHarmless(name, tree)
-  const roots = await Promise.all(tree.roots.map((root) => lookRoot(name, root, tree.links)))
-  const { units, running } = await lookUnits(name, service)
-  const restored = (path: Path) => roots.some((root) => isWithin(path, root.path))
-  const databases = service.sqlite.filter((database) => restored(database) && tree.regular.has(database))
-  const free = Object.fromEntries(await Promise.all(roots.map(async ({ device, folder }) => [device, await freeBytes(folder)] as const)))
+  const roots: Root[] = []
+  for (const root of tree.roots) roots.push(await lookRoot(name, root, tree.links))
+  const { units, running } = await lookUnits(name, service, wish.ran)
   const declared = [...service.paths, ...service.sqlite]
-  const absent =
-    wanted.length > 0 ? [] : outermost(declared).filter((path) => !snapshot.paths.some((saved) => isWithin(path, saved) || isWithin(saved, path)))
-  return { run, name, snapshot, roots, absent, databases, excluded: await lookExcluded(snapshot, roots, service), units, running, free }
+  const isSaved = (path: Path) => snapshot.paths.some((saved) => isWithin(path, saved) || isWithin(saved, path))
+  return {
+    run,
+    name,
+    snapshot,
+    wanted,
+    roots,
+    absent: wanted.length > 0 ? [] : outermost(declared).filter((path) => !isSaved(path)),
+    databases: service.sqlite.flatMap((database) => follow(database, tree.links)).filter((path) => tree.regular.has(path)),
+    excluded: await lookExcluded(wish, roots),
+    units,
+    running,
+    free: Object.fromEntries(await Promise.all(roots.map(async ({ mount, folder }) => [mount, await freeBytes(folder)] as const))),
+  }
 }
 
 interface Tree {
   roots: { node: Node; bytes: number; files: number }[]
   links: Map<Path, string>
-  /** Regular files that the manifest calls databases, as far as they are there. */
+  /** Regular files that may be the declared databases, by their names. */
   regular: Set<Path>
   special: Node[]
 }
 
-async function readTree(restic: Restic, snapshot: Snapshot, wanted: Path[], name: string, call: CallOptions): Promise<Tree> {
+async function readTree(restic: Restic, { name, service, snapshot, wanted }: RestoreWish, call: CallOptions): Promise<Tree> {
   const paths = outermost(wanted.length > 0 ? wanted : snapshot.paths)
   const tree: Tree = { roots: [], links: new Map(), regular: new Set(), special: [] }
+  // A database's own path may be a link to another name, which then is a path of the snapshot.
+  const databases = new Set([...service.sqlite, ...snapshot.paths].map((path) => basename(path)))
   const byPath = new Map(paths.map((path) => [path, null as Tree['roots'][number] | null]))
   let current: Tree['roots'][number] | null = null
   for await (const node of restic.ls(snapshot.id, undefined, call)) {
@@ -95,7 +111,7 @@ async function readTree(restic: Restic, snapshot: Snapshot, wanted: Path[], name
     if (!current || !isWithin(node.path, current.node.path)) continue
     current.files += 1
     current.bytes += node.bytes
-    if (node.type === 'file') tree.regular.add(node.path)
+    if (node.type === 'file' && databases.has(basename(node.path))) tree.regular.add(node.path)
     if (node.type === 'dev' || node.type === 'chardev' || (node.type === 'file' && (node.mode & 0o6000) !== 0)) tree.special.push(node)
   }
   const missing = paths.find((path) => !byPath.get(path))
@@ -108,7 +124,7 @@ async function readTree(restic: Restic, snapshot: Snapshot, wanted: Path[], name
 }
 
 /** Nothing is written outside the declared paths, or what they lead to by the links that the snapshot itself holds. */
-function requireDeclared(name: string, service: Service, snapshot: Snapshot, tree: Tree): void {
+function requireDeclared({ name, service, snapshot }: RestoreWish, tree: Tree): void {
   const allowed = [...service.paths, ...service.sqlite].flatMap((path) => follow(path, tree.links))
   const stranger = tree.roots.find(({ node }) => !allowed.some((path) => isWithin(node.path, path)))
   if (stranger)
@@ -150,28 +166,45 @@ async function requireHarmless(name: string, { special }: Tree): Promise<void> {
 async function lookRoot(name: string, { node, bytes, files }: Tree['roots'][number], links: Tree['links']): Promise<Root> {
   const { path } = node
   const stat = await lstatIfThere(path)
-  const mounts = stat?.isDirectory() ? await mountsWithin(await realpath(path)) : []
+  await requireNoMount(name, path)
+  const unchanged = node.type === 'symlink' && stat?.isSymbolicLink() === true && (await readlink(path)) === links.get(path)
+  const parent = await realpath(await nearestFolder(dirname(path)))
+  const mount = await mountOf(parent)
+  const [size = 0] = stat ? await sizesOf([path]) : []
+  return { path, bytes, files, live: stat && { bytes: size }, unchanged, folder: await ownFolder(parent, mount), mount }
+}
+
+/** @throws Failure `mount-point`: renamed, a path would take what is mounted at or below it along */
+export async function requireNoMount(name: string, path: Path): Promise<void> {
+  const stat = await lstatIfThere(path)
+  const mounts = stat && !stat.isSymbolicLink() ? await mountsWithin(await realpath(path)) : []
   if (mounts.length > 0)
     throw new Failure(
       'mount-point',
       `${name}: ${mounts[0]} is a mount point: a restore in place can't exchange it yet; inspect the snapshot without --in-place and copy from there`,
     )
-  const folder = await nearestFolder(dirname(path))
-  const device = (await lstatIfThere(folder))?.dev ?? 0
-  const unchanged = node.type === 'symlink' && stat?.isSymbolicLink() === true && (await readlink(path)) === links.get(path)
-  return { path, bytes, files, live: stat && { bytes: await sizeOf(path) }, unchanged, folder, device }
 }
 
-async function nearestFolder(path: Path): Promise<Path> {
-  for (let folder = path; ; folder = dirname(folder)) {
-    if (await lstatIfThere(folder)) return realpath(folder)
+/** The nearest folder at or above `parent` in its mount that nobody but root can put another in place of; `parent` if there is none. */
+async function ownFolder(parent: Path, mount: Path): Promise<Path> {
+  const folders = parent.split('/').map((_, i, names) => names.slice(0, i + 1).join('/') || '/')
+  let own: Path | null = null
+  for (const folder of folders) {
+    const { uid, mode } = await lstat(folder)
+    const isOurs = uid === 0 || uid === process.getuid?.()
+    if (!isOurs || ((mode & 0o022) !== 0 && (mode & 0o1000) === 0)) break
+    own = folder
   }
+  return own !== null && isWithin(own, mount) ? own : parent
 }
 
-/** Bytes below a path, as restic counts them. */
-async function sizeOf(path: Path): Promise<number> {
-  const { stdout } = await run(['du', '--summarize', '--bytes', '--one-file-system', '--', path])
-  return Number.parseInt(stdout, 10) || 0
+/** Bytes at and below each path, as restic counts them; in one call, however many there are. */
+async function sizesOf(paths: Path[]): Promise<number[]> {
+  if (paths.length === 0) return []
+  const argv = ['du', '--summarize', '--bytes', '--count-links', '--one-file-system', '--null', '--files0-from=-']
+  const { stdout } = await run(argv, { input: paths.join('\0') })
+  const sizes = new Map(stdout.split('\0').map((line) => [line.slice(line.indexOf('\t') + 1), Number.parseInt(line, 10)]))
+  return paths.map((path) => sizes.get(path) ?? 0)
 }
 
 async function freeBytes(folder: Path): Promise<number> {
@@ -179,7 +212,8 @@ async function freeBytes(folder: Path): Promise<number> {
   return bavail * bsize
 }
 
-async function lookUnits(name: string, service: Service): Promise<{ units: Unit[]; running: Unit[] }> {
+/** The units that use the data, and those of them that run (or did, before an interrupted restore stopped them: `ran`). */
+export async function lookUnits(name: string, service: Service, ran: Unit[]): Promise<{ units: Unit[]; running: Unit[] }> {
   const units = unitsOf(name, service)
   if (units.length === 0) return { units, running: [] }
   if (!hasSystemd())
@@ -189,29 +223,27 @@ async function lookUnits(name: string, service: Service): Promise<{ units: Unit[
     )
   const states = await unitStates(units)
   requireKnown(name, states)
-  return { units, running: states.filter(isActive).map(({ unit }) => unit) }
+  return { units, running: states.filter((state) => isActive(state) || ran.includes(state.unit)).map(({ unit }) => unit) }
 }
 
 /** Live entries that the backup left out on purpose: caches, logs. They are carried over, or a restore would delete what nobody saved. */
-async function lookExcluded(snapshot: Snapshot, roots: Root[], service: Service): Promise<{ path: Path; bytes: number }[]> {
-  const ours = [
-    reservedPattern,
-    ...service.sqlite.flatMap((database) => [...sidecarSuffixes, '-mj*'].map((suffix) => escapePattern(database) + suffix)),
-  ]
-  const patterns = snapshot.excludes.filter((pattern) => !ours.includes(pattern) && !isSidecarPattern(pattern))
+async function lookExcluded({ snapshot, service }: RestoreWish, roots: Root[]): Promise<{ path: Path; bytes: number }[]> {
+  const patterns = snapshot.excludes.filter((pattern) => pattern !== reservedPattern)
   if (patterns.length === 0) return []
   const found: Path[] = []
   const walk = async (path: Path): Promise<void> => {
-    if (basename(path).startsWith('.atelier-backup-')) return
+    if (basename(path).startsWith('.atelier-backup-') || (await isSidecar(path, service))) return
     if (excluded(patterns, path)) return void found.push(path)
     const stat = await lstatIfThere(path)
     if (stat?.isDirectory()) for (const entry of await readdir(path)) await walk(join(path, entry))
   }
   for (const root of roots) await walk(root.path)
-  return Promise.all(found.map(async (path) => ({ path, bytes: await sizeOf(path) })))
+  const sizes = await sizesOf(found)
+  return found.map((path, i) => ({ path, bytes: sizes[i] ?? 0 }))
 }
 
-/** Sidecars of databases, which earlier manifests may have declared under other names, never outlive their database. */
-function isSidecarPattern(pattern: string): boolean {
-  return pattern.startsWith('/') && [...sidecarSuffixes, '-mj*'].some((suffix) => pattern.endsWith(suffix))
+/** Sidecars never outlive their database: beside another one they are poison. */
+async function isSidecar(path: Path, { sqlite }: Service): Promise<boolean> {
+  const [, database, suffix] = /^(.+)(-wal2?|-shm|-journal|-mj[^/]*)$/s.exec(path) ?? []
+  return database !== undefined && suffix !== undefined && (sqlite.includes(database) || (await lstatIfThere(database))?.isFile() === true)
 }

@@ -1,9 +1,10 @@
-// The plan of a restore in place. Pure.
+// The plans of a restore in place, and of putting back what one has replaced. Pure.
 import { dirname, join } from 'node:path'
-import type { Move, Path, Plan, RestoreStep } from '../core.ts'
+import type { Move, Path, Plan, RestoreStep, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { isWithin } from '../host/files.ts'
 import type { Service } from '../manifest/types.gen.ts'
+import type { OldData } from '../state/record.gen.ts'
 import type { RestoreFacts, Root } from './look.ts'
 
 /** Room kept free beyond what a restore needs, for everybody else on the filesystem. */
@@ -25,51 +26,76 @@ export function planRestore(service: Pick<Service, 'healthCheck'>, facts: Restor
   })
   const databases = facts.databases.flatMap((database) => staged(database) ?? [])
   const moves = stages.flatMap(({ folder, roots }) =>
-    roots.map(({ path }): Move => ({ live: path, staged: join(folder, 'new', path), old: oldPath(folder, run, path) })),
+    roots.map(({ path }): Move => ({ live: path, staged: join(folder, 'new', path), old: join(oldFolder(folder, run), path) })),
   )
   const flush = stages.map(({ folder }) => ({ do: 'flush', folder }) as const)
   const steps: RestoreStep[] = [
     ...stages.map(({ folder, roots }) => ({ do: 'stage', snapshot: snapshot.id, paths: roots.map(({ path }) => path), in: folder }) as const),
     { do: 'verify', databases },
     ...flush,
-    ...(units.length > 0 ? [{ do: 'stop', units } as const] : []),
+    ...stop(units),
     ...(carried.length > 0 ? [{ do: 'carry', entries: carried } as const, ...flush] : []),
     { do: 'swap', moves },
-    ...(running.length > 0 ? [{ do: 'start', units: running } as const] : []),
+    ...start(running),
     ...(service.healthCheck === null ? [] : [{ do: 'health' } as const]),
   ]
-  // Starting what runs already does nothing; after a failure this brings the service back.
-  return { run, service: name, steps, always: running.length > 0 ? [{ do: 'start', units: running }] : [], notes: notesOf(facts, carried.length) }
+  return { run, service: name, steps, always: start(running), notes: notesOf(facts, carried.length) }
+}
+
+/** What is put back: all that one restore replaced. */
+export interface PutBackFacts extends Pick<RestoreFacts, 'run' | 'name' | 'units' | 'running'> {
+  olds: OldData[]
+}
+
+/** What is live now becomes old data in turn. */
+export function planPutBack(service: Pick<Service, 'healthCheck'>, { run, name, olds, units, running }: PutBackFacts): Plan<RestoreStep> {
+  const moves = olds.flatMap(({ folder, paths, absent }) => [
+    ...paths.map((live): Move => ({ live, staged: join(folder, live), old: join(oldFolder(dirname(folder), run), live) })),
+    ...absent.map((live): Move => ({ live, staged: null, old: join(oldFolder(dirname(folder), run), live) })),
+  ])
+  const steps: RestoreStep[] = [
+    ...stop(units),
+    { do: 'swap', moves },
+    ...start(running),
+    ...(service.healthCheck === null ? [] : [{ do: 'health' } as const]),
+  ]
+  return { run, service: name, steps, always: start(running), notes: [`puts back what the restore of ${olds[0]?.since} replaced`] }
 }
 
 /** Where the old data of a restore ends up. */
 export function oldFolder(folder: Path, run: string): Path {
   return join(folder, `old-${run}`)
 }
-function oldPath(folder: Path, run: string, path: Path): Path {
-  return join(oldFolder(folder, run), path)
+
+function stop(units: Unit[]): RestoreStep[] {
+  return units.length > 0 ? [{ do: 'stop', units }] : []
+}
+
+/** Starting what runs already does nothing: `always` brings back what a failure left stopped. */
+function start(units: Unit[]): RestoreStep[] {
+  return units.length > 0 ? [{ do: 'start', units }] : []
 }
 
 interface Stage {
   folder: Path
-  device: number
+  mount: Path
   roots: Root[]
 }
 
-/** One staging folder for each filesystem, beside the first path it replaces there. */
+/** One staging folder for each mount: what crosses no mount can be renamed. */
 function stageFolders({ run, name }: Pick<RestoreFacts, 'run' | 'name'>, roots: Root[]): Stage[] {
-  const devices = [...new Set(roots.map(({ device }) => device))]
-  return devices.map((device) => {
-    const group = roots.filter((root) => root.device === device)
-    return { device, roots: group, folder: join(group[0]?.folder ?? '/', `.atelier-backup-${name}-${run}`) }
+  const mounts = [...new Set(roots.map(({ mount }) => mount))]
+  return mounts.map((mount) => {
+    const group = roots.filter((root) => root.mount === mount)
+    return { mount, roots: group, folder: join(group[0]?.folder ?? '/', `.atelier-backup-${name}-${run}`) }
   })
 }
 
 function requireRoom({ name, free, excluded }: RestoreFacts, stages: Stage[]): void {
-  for (const { device, roots, folder } of stages) {
+  for (const { mount, roots, folder } of stages) {
     const inRoots = excluded.filter(({ path }) => roots.some((root) => isWithin(path, root.path)))
     const needed = [...roots, ...inRoots].reduce((sum, { bytes }) => sum + bytes, 0)
-    const there = free[device] ?? 0
+    const there = free[mount] ?? 0
     if (needed + spareBytes > there)
       throw new Failure(
         'no-space',

@@ -11,20 +11,24 @@ import { startUnits, stopUnits } from '../host/systemd.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Restic } from '../restic/types.ts'
 import { type RestoreJournal, writeJournal } from '../state/journal.ts'
+import { requireNoMount } from './look.ts'
 import { identifyMoves, swapBackward, swapForward } from './swap.ts'
 
+/** What a restore knows, and finds out on its way. */
 export interface RestoreJob {
   name: string
   service: Pick<Service, 'healthCheck' | 'hookTimeoutSec'>
   restic: Restic
   state: Path
-  /** Live databases among what is exchanged. */
-  databases: Path[]
   journal: RestoreJournal
+  /** Descriptors that children keep open. */
   hold: number[]
-  bytes: number
-  stopped: { at: number; seconds: number | null } | null
   output(line: string): void
+  bytes: number
+  /** Since the units were stopped; `seconds` once they run again. */
+  downtime: { since: number; seconds: number | null } | null
+  /** The swap was begun, and neither ended nor taken back: no unit may see that. */
+  isMixed: boolean
 }
 
 export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
@@ -40,21 +44,18 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
         job.bytes += summary.bytes
         // restic exits 0 when an include matches nothing.
         for (const path of paths) {
-          if (!(await lstatIfThere(join(target, path))))
-            throw new Failure('unknown-path', `${name}: ${path} didn't come out of the snapshot; nothing was replaced`)
+          if (!(await lstatIfThere(join(target, path)))) throw new Failure('unknown-path', `${name}: ${path} didn't come out of the snapshot`)
         }
       },
-      undo: async ({ in: folder }) => removeFolder(folder),
+      // Not the folder itself: beside it stands what the undone swap kept aside.
+      undo: async ({ in: folder }) => removeFolder(join(folder, 'new')),
     },
     verify: {
-      apply: async ({ databases }) => {
+      apply: async ({ databases }, { signal }) => {
         for (const database of databases) {
-          const { state, message } = await checkDatabase(database)
+          const { state, message } = await checkDatabase(database, { signal, hold: job.hold })
           if (state === 'corrupt')
-            throw new Failure(
-              'sqlite-corrupt',
-              `${name}: the restored database ${database} is corrupt (${message}); nothing was replaced. Try an older snapshot`,
-            )
+            throw new Failure('sqlite-corrupt', `${name}: the database ${database} of this snapshot is corrupt (${message}): try an older one`)
         }
       },
     },
@@ -67,7 +68,7 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
     },
     stop: {
       apply: async ({ units }) => {
-        job.stopped = { at: performance.now(), seconds: null }
+        job.downtime = { since: performance.now(), seconds: null }
         await stopUnits(name, units)
       },
     },
@@ -75,7 +76,8 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
       apply: async ({ entries }, { signal }) => {
         for (const { from, to } of entries) {
           if ((await lstatIfThere(to)) || !(await lstatIfThere(from)) || !(await lstatIfThere(dirname(to)))) continue
-          const { exit, stderr } = await run(['cp', '--archive', '--reflink=auto', '--', from, to], { signal })
+          const { exit, stderr, interrupted } = await run(['cp', '--archive', '--reflink=auto', '--', from, to], { signal, hold: job.hold })
+          if (interrupted) throw new Failure('interrupted', `${name}: interrupted while ${from} was carried over`)
           if (exit !== 0)
             throw new Failure(
               /No space left/.test(stderr) ? 'disk-full' : 'carry-failed',
@@ -86,19 +88,30 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
     },
     swap: {
       apply: async ({ moves }) => {
-        job.journal.moves = await identifyMoves(moves, job.databases)
+        for (const { live } of moves) await requireNoMount(name, live)
+        job.journal.moves = await identifyMoves(moves)
         job.journal.phase = 'swapping'
         await writeJournal(job.state, job.journal)
+        job.isMixed = true
         await swapForward(job.journal.moves)
+        job.isMixed = false
       },
-      undo: async () => swapBackward(job.journal.moves),
+      undo: async () => {
+        job.isMixed = true
+        await swapBackward(job.journal.moves)
+        job.isMixed = false
+      },
     },
     start: {
       apply: async ({ units }) => {
+        if (job.isMixed) throw new Failure('not-started', `${name}: ${units.join(', ')} stay stopped: its data is partly old and partly new`)
         await startUnits(name, units)
-        if (job.stopped) job.stopped.seconds ??= (performance.now() - job.stopped.at) / 1000
+        if (job.downtime) job.downtime.seconds ??= (performance.now() - job.downtime.since) / 1000
       },
-      undo: async ({ units }) => stopUnits(name, units),
+      undo: async ({ units }) => {
+        if (job.downtime) job.downtime.seconds = null
+        await stopUnits(name, units)
+      },
     },
     health: {
       apply: async (_, { signal }) => checkHealth(job, signal),

@@ -6,10 +6,18 @@ import { Failure } from '../errors.ts'
 import { readIfThere, syncFolder, writeDurably } from '../host/files.ts'
 import { placeOf } from './install.ts'
 
-/** A move with the identity (device:inode) of both sides as they were before: afterwards it tells which renames have happened. */
+/** A move, and what was there before: it tells which renames have happened. */
 export interface JournalMove extends Move {
+  /**
+   * Inode numbers, null where nothing was. Not the device's: after a reboot its number may be another one, and a move stays within one
+   * filesystem.
+   */
   liveId: string | null
   stagedId: string | null
+  /** A SQLite database: its sidecars go where it goes. */
+  database: boolean
+  /** The nearest folder above `live` that was there. */
+  parent: Path
 }
 
 export interface RestoreJournal {
@@ -17,13 +25,16 @@ export interface RestoreJournal {
   run: string
   service: string
   started: Iso
-  /** Full id of the snapshot; null when data kept from an earlier restore is put back. */
+  /** Full id of the snapshot; null when data kept from an earlier restore, that of the run `putsBack`, is put back. */
   snapshot: string | null
+  putsBack: string | null
   /** What was asked for: empty for all of the service. */
   paths: Path[]
+  /** All of the service, from a complete snapshot: afterwards its data here is the truth. */
+  recovers: boolean
   /** `staging`: nothing that is live was touched. `swapping`: `moves` are on their way. */
   phase: 'staging' | 'swapping'
-  /** Folders made by this restore. */
+  /** Folders of ours beside the live data: `new` is staged in them, `old-RUN` kept. */
   folders: Path[]
   moves: JournalMove[]
   /** Units that ran before, to be started again. */
@@ -59,8 +70,11 @@ export async function removeJournal(state: string, service: string): Promise<voi
 
 /** @throws Failure `unfinished-restore`: nothing runs over an open journal */
 export async function requireNoJournal(state: string, service: string): Promise<void> {
-  if ((await readJournal(state, service)) === null) return
-  throw new Failure(
+  if ((await readJournal(state, service)) !== null) throw unfinished(service)
+}
+
+export function unfinished(service: string): Failure {
+  return new Failure(
     'unfinished-restore',
     `${service}: a restore is unfinished; finish it with: atelier-backup restore ${service} --resume (or --rollback)`,
   )

@@ -27,6 +27,7 @@ const old = z.strictObject({
   since: z.string(),
   folder: z.string(),
   paths: z.array(z.string()),
+  absent: z.array(z.string()),
 })
 
 export const runRecordSchema = z.strictObject({
@@ -175,7 +176,7 @@ export interface OldData {
    */
   run: string
   /**
-   * ISO 8601.
+   * When that restore began, ISO 8601.
    */
   since: string
   /**
@@ -186,4 +187,8 @@ export interface OldData {
    * The live paths that were replaced.
    */
   paths: string[]
+  /**
+   * Live paths at which nothing stood before.
+   */
+  absent: string[]
 }

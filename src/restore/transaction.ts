@@ -1,0 +1,188 @@
+// What every restore in place has in common: from the lock to the record, and the journal from its first line to its end.
+import { mkdir } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import type { Event, EventBody, Outcome, Path, Plan, RestoreStep, Result } from '../core.ts'
+import { asFailure, Failure } from '../errors.ts'
+import { execute } from '../execute.ts'
+import { isWithin, lstatIfThere } from '../host/files.ts'
+import { startUnits, stopUnits } from '../host/systemd.ts'
+import { unitsOf } from '../manifest/resolve.ts'
+import { type Site, serviceOf } from '../site.ts'
+import { makeState } from '../state/install.ts'
+import { type RestoreJournal, removeJournal, writeJournal } from '../state/journal.ts'
+import { lockService } from '../state/lock.ts'
+import type { OldData } from '../state/record.gen.ts'
+import { updateRecord } from '../state/records.ts'
+import { announce, announceEnd, newRunId } from '../state/running.ts'
+import { oldFolder } from './plan.ts'
+import { checkHealth, type RestoreJob, removeFolder, restoreHandlers } from './steps.ts'
+import { removeEmpty, swapBackward, swapForward } from './swap.ts'
+
+export interface InPlaceOptions {
+  signal: AbortSignal
+  emit(event: Event): void
+  output(line: string): void
+}
+
+/** A restore of one service, under its lock. */
+export interface Transaction {
+  site: Site
+  name: string
+  run: string
+  started: string
+  hold: number[]
+  options: InPlaceOptions
+  emit(body: EventBody): void
+}
+
+/** How it ended; what is missing has nothing to tell. */
+type Ended = Partial<Pick<Result, 'snapshotId' | 'bytes' | 'downtimeSeconds'>> & { failure?: Failure | null; outcome?: Outcome | null }
+
+/** Does `work` under the service's lock. Never throws: how it went stands in the result and in the service's record. */
+export async function transact(
+  site: Site,
+  name: string,
+  options: InPlaceOptions,
+  work: (transaction: Transaction) => Promise<Ended>,
+): Promise<Result> {
+  const begun = performance.now()
+  const now = site.now()
+  const started = now.toISOString()
+  const run = newRunId(now)
+  const emit = (body: EventBody) => options.emit({ time: site.now().toISOString(), service: name, ...body } as Event)
+  const resultOf = ({ failure = null, outcome = null, snapshotId = null, bytes = null, downtimeSeconds = null }: Ended): Result => ({
+    name,
+    outcome: outcome ?? (failure === null ? 'ok' : failure.code === 'interrupted' ? 'interrupted' : 'failed'),
+    exit: failure?.exit ?? 0,
+    code: failure?.code ?? null,
+    message: failure?.message ?? null,
+    snapshotId,
+    seconds: Math.round(performance.now() - begun) / 1000,
+    downtimeSeconds,
+    bytes,
+  })
+  const failed = (error: unknown): Ended => ({ failure: asFailure(error) })
+  let release = () => {}
+  try {
+    await makeState(site.state)
+    const lock = await lockService(site.state, name)
+    release = lock.release
+    await announce(site.state, name, { run, kind: 'restore', started })
+    const result = resultOf(await work({ site, name, run, started, hold: [lock.fd], options, emit }).catch(failed))
+    const { exit: _, name: __, ...told } = result
+    await updateRecord(site.state, name, ({ runs }) => {
+      runs.push({ run, kind: 'restore', started, ...told, files: null, addedBytes: null, warnings: [] })
+    }).catch((error) =>
+      emit({ type: 'warning', code: 'record-failed', message: `${name}: its record can't be written: ${asFailure(error).message}` }),
+    )
+    await announceEnd(site.state, name)
+    return result
+  } catch (error) {
+    return resultOf(failed(error))
+  } finally {
+    release()
+  }
+}
+
+/** Carries out a plan whose intent the journal states. Only if something couldn't be taken back does the journal stay open. */
+export async function carryOut({ site, name, hold, options, emit }: Transaction, plan: Plan<RestoreStep>, journal: RestoreJournal): Promise<Ended> {
+  await writeJournal(site.state, journal)
+  emit({ type: 'plan', plan })
+  const service = serviceOf(site, name)
+  const restic = site.restic(service.repository)
+  const job: RestoreJob = {
+    name,
+    service,
+    restic,
+    state: site.state,
+    journal,
+    hold,
+    output: options.output,
+    bytes: 0,
+    downtime: null,
+    isMixed: false,
+  }
+  const { failure, undone } = await execute(plan, restoreHandlers(job), { now: site.now, signal: options.signal, emit })
+  if (failure?.code !== 'undo-failed') await settle(site, journal, failure === null)
+  return {
+    failure: failure && explain(failure, undone.includes('swap')),
+    outcome: undone.includes('swap') ? 'rolled-back' : null,
+    snapshotId: journal.snapshot,
+    bytes: journal.snapshot === null ? null : job.bytes,
+    downtimeSeconds: job.downtime?.seconds ?? null,
+  }
+}
+
+/** Finishes a swap that was interrupted; one that the service doesn't bear is taken back. */
+export async function goForward({ site, name, options }: Transaction, journal: RestoreJournal): Promise<Ended> {
+  const service = serviceOf(site, name)
+  await stopUnits(name, unitsOf(name, service))
+  await swapForward(journal.moves)
+  try {
+    await startUnits(name, journal.units)
+    await checkHealth({ name, service, output: options.output }, options.signal)
+  } catch (error) {
+    await goBack(site, journal)
+    return { failure: explain(asFailure(error), true), outcome: 'rolled-back', snapshotId: journal.snapshot }
+  }
+  await settle(site, journal, true)
+  return { snapshotId: journal.snapshot }
+}
+
+/** Takes an unfinished restore back, wherever it was interrupted. */
+export async function goBack(site: Site, journal: RestoreJournal): Promise<void> {
+  const { service, units, moves, phase } = journal
+  if (phase === 'swapping') {
+    await stopUnits(service, unitsOf(service, serviceOf(site, service)))
+    await swapBackward(moves)
+  }
+  try {
+    await startUnits(service, units)
+  } finally {
+    await settle(site, journal, false)
+  }
+}
+
+/** Removes what a restore staged. Old data stays. */
+export async function clearStage({ folders }: RestoreJournal): Promise<void> {
+  for (const folder of folders) {
+    await removeFolder(join(folder, 'new'))
+    await removeEmpty(folder, dirname(folder))
+  }
+}
+
+/**
+ * The end of a restore, `done` or taken back: what it staged goes, what it replaced is remembered, the journal closes last.
+ * Begun anew after a crash it does the same again.
+ */
+async function settle(site: Site, journal: RestoreJournal, done: boolean): Promise<void> {
+  const { service, run, putsBack, folders, moves, started } = journal
+  const ours = moves.flatMap(({ staged, old }) => [staged, old]).filter((place) => place !== null)
+  for (const folder of folders) for (const place of ours) await removeEmpty(dirname(place), folder)
+  const isReplaced = done && moves.some(({ liveId }) => liveId !== null)
+  if (isReplaced) for (const folder of folders) await mkdir(oldFolder(folder, run), { recursive: true, mode: 0o700 })
+  const lives = (folder: Path, were: boolean) =>
+    moves.filter(({ old, liveId }) => done && isWithin(old, folder) && (liveId !== null) === were).map(({ live }) => live)
+  const kept: OldData[] = []
+  for (const id of done && putsBack !== null ? [run, putsBack] : [run]) {
+    for (const folder of folders.map((stage) => oldFolder(stage, id))) {
+      // Without old data, too, there may be what appeared between a crash and its end.
+      if (await lstatIfThere(folder)) kept.push({ run: id, since: started, folder, paths: lives(folder, true), absent: lives(folder, false) })
+    }
+  }
+  await clearStage(journal)
+  await updateRecord(site.state, service, (record) => {
+    const { origin, old } = record
+    const takenBack = done ? old.find((data) => data.run === putsBack)?.since : started
+    if (origin?.how === 'recovered' && origin.since === takenBack) record.origin = null
+    if (done && journal.recovers) record.origin ??= { how: 'recovered', since: started }
+    record.old = [...old.filter((data) => data.run !== run && !(done && data.run === putsBack)), ...kept]
+  })
+  await removeJournal(site.state, service)
+}
+
+function explain(failure: Failure, isRolledBack: boolean): Failure {
+  const state =
+    failure.code === 'undo-failed' ? 'try again with --rollback' : isRolledBack ? 'the old data is back in place' : 'the live data was not touched'
+  return new Failure(failure.code, `${failure.message}; ${state}`, { cause: failure, exit: failure.exit })
+}
