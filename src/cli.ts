@@ -4,8 +4,12 @@ import { Command, CommanderError, Option } from 'commander'
 import type { CommandSpec, Input } from './commands/command.ts'
 import { commands, globalOptions } from './commands/index.ts'
 import { asFailure, Failure } from './errors.ts'
+import { oneLine, printable } from './text.ts'
 
 declare const __VERSION__: string
+
+const exitCodes =
+  'Exit codes: 0 ok, 1 failed, 2 wrong\ncommand line, 3 partial, 4 overdue, unadopted or never backed up, 10 no\nrepository, 11 locked, 12 wrong password, 130 interrupted.'
 
 // Node ≥ 22.1; the types are those of Node 20.
 ;(nodeModule as { enableCompileCache?: () => void }).enableCompileCache?.()
@@ -17,32 +21,35 @@ async function main(argv: string[]): Promise<number> {
   const interruption = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
     process.on(signal, () => interruption.abort(new Failure('interrupted', `interrupted by ${signal}`)))
+  // Whoever read our output has left (`| head`): that is no reason to break off a backup.
+  let unwritten: Error | null = null
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') unwritten = error
+  })
   let exit = 0
-  const program = makeProgram(
-    (spec) => async (input) => {
-      exit = await (await spec.load()).run({ ...input, signal: interruption.signal })
-    },
-    argv,
-  )
+  const start: Start = async (run, input) => {
+    exit = await run({ ...input, signal: interruption.signal })
+  }
+  const program = makeProgram(start, argv)
   try {
-    if (argv.length === 0) return await withoutCommand(program, interruption.signal)
-    await program.parseAsync(argv, { from: 'user' })
+    await program.parseAsync(argv, { from: 'user' }).catch((error) => withoutCommand(error, start, program.opts()))
+    if (unwritten) throw unwritten
     return exit
   } catch (error) {
-    return report(error, argv)
+    return ended(error, argv)
   }
 }
 
-type Start = (input: Omit<Input, 'signal'>) => Promise<void>
+type Start = (run: (input: Input) => Promise<number>, input: Omit<Input, 'signal'>) => Promise<void>
 
-function makeProgram(starter: (spec: CommandSpec) => Start, argv: string[]): Command {
+function makeProgram(start: Start, argv: string[]): Command {
   const program = new Command('atelier-backup')
     .description('Restic backups of the services of this host, from one manifest.')
     .version(__VERSION__, '-V, --version')
     .helpCommand(false)
     .showSuggestionAfterError()
     .configureHelp({ showGlobalOptions: true })
-    .addHelpText('after', '\nAlone on a terminal it opens a menu. Exit codes: see atelier-backup(1).')
+    .addHelpText('after', `\nAlone on a terminal it opens a menu. ${exitCodes}`)
   for (const { flags, description } of globalOptions) program.option(flags, description)
   for (const spec of commands) {
     const command = program
@@ -54,51 +61,64 @@ function makeProgram(starter: (spec: CommandSpec) => Start, argv: string[]): Com
     for (const option of spec.options) command.addOption(made(option))
     command.action(async (...rest: unknown[]) => {
       const args = spec.arguments ? [rest[0]].flat().filter((arg): arg is string => typeof arg === 'string') : []
-      const flags = command.optsWithGlobals() as Input['flags']
-      if (flags.color === false) process.env.NO_COLOR = '1'
       if (spec.name === 'restic' && args.length !== argv.length - argv.indexOf('--') - 1)
         throw new Failure('usage', "restic's own arguments stand after two dashes: atelier-backup restic -- snapshots")
-      await starter(spec)({
-        args,
-        flags,
-        json: flags.json === true,
-        site: async () => (await import('./site.ts')).openSite({ manifest: text(flags.manifest), stateDir: text(flags.stateDir) }),
-      })
+      const input = await inputOf(args, command.optsWithGlobals())
+      await start((await spec.load()).run, input)
     })
   }
-  for (const command of [program, ...program.commands]) command.exitOverride().configureOutput({ outputError: () => {} })
+  for (const command of [program, ...program.commands]) command.exitOverride().configureOutput({ outputError: () => {}, writeErr: () => {} })
   return program
 }
-
 function made({ flags, description, repeatable }: CommandSpec['options'][number]): Option {
   const option = new Option(flags, description)
   return repeatable ? option.argParser((value: string, before: string[] = []) => [...before, value]) : option
+}
+
+async function inputOf(args: string[], flags: Input['flags']): Promise<Omit<Input, 'signal'>> {
+  if (flags.color === false) process.env.NO_COLOR = '1'
+  const json = flags.json === true
+  if (json) (await import('./ui/terminal.ts')).askNothing()
+  return {
+    args,
+    flags,
+    json,
+    async site() {
+      const site = await (await import('./site.ts')).openSite({ manifest: text(flags.manifest), stateDir: text(flags.stateDir) })
+      await (await import('./commands/rights.ts')).requireRights(site)
+      return site
+    },
+  }
 }
 
 function text(value: Input['flags'][string]): string | undefined {
   return typeof value === 'string' ? value : undefined
 }
 
-async function withoutCommand(program: Command, signal: AbortSignal): Promise<number> {
-  const { isInteractive } = await import('./ui/terminal.ts')
-  if (isInteractive()) return (await import('./commands/menu.ts')).menu(signal)
-  process.stderr.write(program.helpInformation())
-  return 2
+/** commander calls it a cry for help; at a terminal the menu answers. */
+async function withoutCommand(error: unknown, start: Start, flags: Input['flags']): Promise<void> {
+  if (!(error instanceof CommanderError) || error.code !== 'commander.help') throw error
+  const input = await inputOf([], flags)
+  if (!(await import('./ui/terminal.ts')).isInteractive()) throw new Failure('no-terminal', 'which command? See: atelier-backup --help')
+  await start((await import('./commands/menu.ts')).run, input)
 }
 
-function report(error: unknown, argv: string[]): number {
-  if (error instanceof CommanderError) {
-    if (error.exitCode === 0) return 0
-    process.stderr.write(
-      `atelier-backup: ${error.message.replace(/^error: /, '').replaceAll('\n', ' ')}; see: atelier-backup ${argv.find((word) => commands.some(({ name }) => name === word)) ?? ''} --help\n`.replace(
-        '  ',
-        ' ',
-      ),
-    )
-    return 2
-  }
-  const failure = asFailure(error)
-  process.stderr.write(`atelier-backup: ${failure.message}\n`)
+/** Tells what went wrong, on one line; where it is for want of rights, the command may run again as root. Returns the exit code. */
+async function ended(error: unknown, argv: string[]): Promise<number> {
+  if (error instanceof CommanderError && error.exitCode === 0) return 0
+  const spec = commands.find(({ name, aliases = [] }) => argv.some((word) => [name, ...aliases].includes(word)))
+  const failure = error instanceof CommanderError ? usage(error, spec) : asFailure(error)
+  const again = await (await import('./commands/rights.ts')).asRoot(failure, argv)
+  if (again !== null) return again
+  process.stderr.write(`atelier-backup: ${printable(oneLine(failure.message))}\n`)
   if (process.env.DEBUG) process.stderr.write(`${failure.cause instanceof Error ? failure.cause.stack : failure.stack}\n`)
+  if (spec?.reports && argv.includes('--json')) (await import('./commands/work.ts')).printReport([], failure.exit)
   return failure.exit
+}
+
+function usage({ message }: CommanderError, spec: CommandSpec | undefined): Failure {
+  return new Failure(
+    'usage',
+    `${oneLine(message.replace(/^error: /, ''))}; see: ${['atelier-backup', spec?.name, '--help'].filter(Boolean).join(' ')}`,
+  )
 }

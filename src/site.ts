@@ -1,5 +1,5 @@
 // One host as the commands see it: its manifest, its state folder, its repositories.
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { Failure } from './errors.ts'
 import { loadManifest } from './manifest/load.ts'
 import { nearest } from './manifest/nearest.ts'
@@ -19,9 +19,10 @@ export interface Site {
 
 /** @throws Failure of the manifest's loader */
 export async function openSite(options: { manifest?: string | undefined; stateDir?: string | undefined }, environment = process.env): Promise<Site> {
-  const manifestFile = options.manifest ?? environment.ATELIER_BACKUP_MANIFEST ?? defaultManifest
-  const state = options.stateDir ?? environment.STATE_DIRECTORY ?? defaultState
-  const cache = environment.RESTIC_CACHE_DIR ?? environment.CACHE_DIRECTORY ?? (state === defaultState ? defaultCache : join(state, 'cache'))
+  // Absolute: what we start runs in another folder. An empty variable counts as none.
+  const manifestFile = resolve(options.manifest ?? (environment.ATELIER_BACKUP_MANIFEST || defaultManifest))
+  const state = resolve(options.stateDir ?? (environment.STATE_DIRECTORY || defaultState))
+  const cache = environment.RESTIC_CACHE_DIR || environment.CACHE_DIRECTORY || (state === defaultState ? defaultCache : join(state, 'cache'))
   const manifest = await loadManifest(manifestFile)
   const clients = new Map<string, Restic>()
   return {

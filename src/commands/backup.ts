@@ -13,9 +13,9 @@ import { type Input, isSet, textFlag } from './command.ts'
 import { sideBySide, type Watcher, withReport } from './work.ts'
 
 export async function run(input: Input): Promise<number> {
+  const jobs = jobsFlag(input)
   const site = await input.site()
   const names = await wanted(site, input)
-  const jobs = jobsFlag(input)
   return withReport(names, { json: input.json }, (watcher) =>
     sideBySide(names, jobs, async (name) => {
       const result = (await isRunByUnit(site, name))
@@ -36,19 +36,14 @@ export function jobsFlag(input: Input): number {
 
 async function wanted(site: Site, input: Input): Promise<string[]> {
   const enabled = Object.keys(site.manifest.services).filter((name) => site.manifest.services[name]?.enable)
-  if (isSet(input, 'all')) {
-    if (input.args.length > 0) throw new Failure('usage', '--all and names of services exclude each other')
-    if (enabled.length === 0) throw new Failure('usage', `no service is enabled in ${site.manifestFile}`)
-    return enabled
-  }
   const named = [...new Set(input.args)]
   for (const name of named) serviceOf(site, name)
+  if (named.length > 0 && isSet(input, 'all')) throw new Failure('usage', '--all and names of services exclude each other')
   if (named.length > 0) return named
-  return chooseMany(
-    'Back up',
-    enabled.map((name) => ({ name, value: name, checked: true })),
-    'the names of services, or --all',
-  )
+  if (enabled.length === 0) throw new Failure('usage', `no service is enabled in ${site.manifestFile}`)
+  if (isSet(input, 'all')) return enabled
+  const choices = enabled.map((name) => ({ name, value: name }))
+  return chooseMany('Back up', choices, 'the names of services, or --all')
 }
 
 function unitOf(name: string): string {
@@ -69,9 +64,11 @@ async function followUnit(site: Site, name: string, watcher: Watcher, signal: Ab
   const unit = unitOf(name)
   const begun = performance.now()
   let ended = false
-  const ending = startAndWait(unit, signal).finally(() => {
-    ended = true
-  })
+  const ending = startAndWait(unit, signal)
+    .catch(() => false)
+    .finally(() => {
+      ended = true
+    })
   let seen = 0
   let result: Result | null = null
   const read = async () => {
@@ -89,7 +86,7 @@ async function followUnit(site: Site, name: string, watcher: Watcher, signal: Ab
     await read()
     await Promise.race([sleep(200), ending])
   }
-  const good = await ending.catch(() => false)
+  const good = await ending
   await read()
   if (result !== null) return result
   const none = { name, snapshotId: null, seconds: (performance.now() - begun) / 1000, downtimeSeconds: null, bytes: null }

@@ -1,61 +1,99 @@
-// The questions that several commands ask: which service, which snapshot.
+// What several commands look up and ask: a service, with its snapshots, and one of them.
+import { Failure } from '../errors.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
-import { newestFirst, pick, type Subject, snapshotsOf, type Wanted } from '../snapshots/select.ts'
+import { newestFirst, pick, type Subject, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readRecord } from '../state/records.ts'
-import { formatBytes, formatCount, formatTime } from '../ui/format.ts'
-import { choose } from '../ui/prompt.ts'
-import { pad } from '../ui/table.ts'
+import { dayAndClock, formatBytes, formatCount, formatTime } from '../ui/format.ts'
+import { type Choice, choose } from '../ui/prompt.ts'
+import { type Column, tableLines } from '../ui/table.ts'
+import { columns } from '../ui/terminal.ts'
 
-export async function chooseService(site: Site, message: string): Promise<string> {
-  const names = Object.keys(site.manifest.services)
-  return choose(
-    message,
-    names.map((name) => ({ name, value: name })),
-    "the service's name",
-  )
+/** A service and its snapshots, newest first, unadopted and failed ones too. */
+export interface Entry {
+  subject: Subject
+  snapshots: Snapshot[]
 }
 
-/** What is known of a service here, to tell its snapshots. `host`: another one's. */
-export async function subjectOf(site: Site, name: string, host = site.manifest.host): Promise<Subject> {
+/** Entries of some services; one call of restic for each repository. `host`: another one's. */
+export async function lookUp(site: Site, names: string[], host: string | undefined, signal: AbortSignal): Promise<Entry[]> {
+  const subjects = await Promise.all(names.map((name) => subjectOf(site, name, host)))
+  const repositories = [...new Set(names.map((name) => serviceOf(site, name).repository))]
+  const asked = await Promise.all(repositories.map(async (name) => [name, await site.restic(name).snapshots({ signal })] as const))
+  const all = new Map(asked)
+  return subjects.map((subject) => ({
+    subject,
+    snapshots: newestFirst(snapshotsOf(all.get(serviceOf(site, subject.name).repository) ?? [], subject)),
+  }))
+}
+
+/** What is known of a service here, to tell its snapshots. */
+async function subjectOf(site: Site, name: string, host = site.manifest.host): Promise<Subject> {
   const record = await readRecord(site.state, name).catch(() => null)
   const origin = host === site.manifest.host ? (record?.origin ?? null) : null
   return { name, service: serviceOf(site, name), host, origin, install: await installIdIfThere(site.state) }
 }
 
-/** A service's snapshots, newest first, unadopted and failed ones too. */
-export async function allSnapshots(site: Site, subject: Subject, signal: AbortSignal): Promise<Snapshot[]> {
-  const restic = site.restic(serviceOf(site, subject.name).repository)
-  return newestFirst(snapshotsOf(await restic.snapshots({ signal }), subject))
-}
-
-async function chooseSnapshot(snapshots: Snapshot[], subject: Subject, now: Date): Promise<Snapshot> {
-  if (snapshots.length === 0) return pick(snapshots, subject, { latest: true })
+export async function chooseEntry(site: Site, message: string, entries: Entry[]): Promise<Entry> {
+  if (entries.length === 0) throw new Failure('usage', `no service is declared in ${site.manifestFile}`)
+  const rows = entries.map(({ subject, snapshots: [newest, ...older] }) => [
+    subject.name,
+    newest ? `${older.length + 1} ${older.length === 0 ? 'snapshot' : 'snapshots'}` : 'no snapshots',
+    ...(newest ? [...dayAndClock(newest.time, site.now()), formatBytes(newest.bytes)] : []),
+  ])
+  const lines = tableLines([{ title: '', shrink: true }, right, { title: '' }, { title: '' }, right], rows, columns() - 3)
   return choose(
-    `Snapshots of ${subject.name}`,
-    snapshots.map((snapshot) => ({ name: snapshotLine(snapshot, now), value: snapshot })),
-    '--snapshot or --at',
+    message,
+    choicesOf(entries, lines, ({ subject }) => subject.name),
+    "the service's name",
   )
 }
 
-/** The snapshot that the flags mean; on a terminal without them, the one that is chosen. */
-export async function snapshotFrom(site: Site, subject: Subject, wanted: Wanted | null, signal: AbortSignal): Promise<Snapshot> {
-  const snapshots = await allSnapshots(site, subject, signal)
-  return wanted === null ? chooseSnapshot(snapshots, subject, site.now()) : pick(snapshots, subject, wanted)
+export async function chooseSnapshot({ subject, snapshots }: Entry, now: Date): Promise<Snapshot> {
+  if (snapshots.length === 0) return pick(snapshots, subject, { latest: true })
+  return choose(`Snapshots of ${subject.name}`, snapshotChoices(snapshots, now), '--snapshot or --at')
 }
 
-/** "today 04:12   1.2 GB  20,412 files  +3.1 MB  8f21c0de  manual" */
-export function snapshotLine(snapshot: Snapshot, now: Date): string {
-  const { time, bytes, files, addedBytes, shortId } = snapshot
-  const marks = snapshot.tags.filter((tag) => !/^(service|install):/.test(tag))
-  const cells = [
-    pad(formatTime(time, now), 16),
-    pad(formatBytes(bytes), 8, true),
-    pad(files === null ? '' : `${formatCount(files)} files`, 14, true),
-    pad(addedBytes === null ? '' : `+${formatBytes(addedBytes)}`, 9, true),
-    shortId,
-    marks.join(' '),
+export function snapshotChoices(snapshots: Snapshot[], now: Date): Choice<Snapshot>[] {
+  return choicesOf(snapshots, snapshotLines(snapshots, now), ({ shortId, time }) => `${shortId}, ${formatTime(time, now)}`)
+}
+
+function choicesOf<T>(values: T[], lines: string[], short: (value: T) => string): Choice<T>[] {
+  return values.map((value, i) => ({ name: lines[i] ?? '', value, short: short(value) }))
+}
+
+const right: Column = { title: '', align: 'right' }
+
+/** Name, how many, the newest, the oldest, the newest's size. */
+export function entryLines(entries: Entry[], now: Date): string[] {
+  const rows = entries.map(({ subject, snapshots: [newest, ...older] }) => [
+    subject.name,
+    String(newest ? older.length + 1 : 0),
+    ...(newest ? dayAndClock(newest.time, now) : ['–', '']),
+    newest ? formatTime((older.at(-1) ?? newest).time, now) : '–',
+    formatBytes(newest?.bytes ?? null),
+  ])
+  const head: Column[] = [
+    { title: 'SERVICE', shrink: true },
+    { title: 'SNAPSHOTS', align: 'right' },
+    { title: 'NEWEST' },
+    { title: '' },
+    { title: 'OLDEST' },
+    { title: 'SIZE', align: 'right' },
   ]
-  return cells.join('  ').trimEnd()
+  return tableLines(head, rows, columns())
+}
+
+/** "today  04:12  1.2 GB  20,412 files  +3.1 MB  8f21c0de  manual" */
+export function snapshotLines(snapshots: Snapshot[], now: Date): string[] {
+  const rows = snapshots.map(({ time, bytes, files, addedBytes, shortId, tags }) => [
+    ...dayAndClock(time, now),
+    formatBytes(bytes),
+    files === null ? '' : `${formatCount(files)} files`,
+    addedBytes === null ? '' : `+${formatBytes(addedBytes)}`,
+    shortId,
+    tags.filter((tag) => !/^(service|install):/.test(tag)).join(' '),
+  ])
+  return tableLines([{ title: '' }, { title: '' }, right, right, right, { title: '' }, { title: '', shrink: true }], rows, columns() - 3)
 }

@@ -1,4 +1,7 @@
 // What a command is: one entry in the table (index.ts), from which argument parsing, --help, man page and completions are made.
+import { resolve } from 'node:path'
+import type { Path } from '../core.ts'
+import { Failure } from '../errors.ts'
 import type { Site } from '../site.ts'
 
 export interface Option {
@@ -19,6 +22,8 @@ export interface CommandSpec {
   options: Option[]
   /** Not for people: left out of --help and of the manual. */
   hidden?: boolean
+  /** Long work: with --json its last line is a report, whatever happened. */
+  reports?: boolean
   load(): Promise<{ run(input: Input): Promise<number> }>
 }
 
@@ -41,4 +46,13 @@ export function isSet({ flags }: Input, name: string): boolean {
 export function listFlag({ flags }: Input, name: string): string[] {
   const value = flags[name]
   return Array.isArray(value) ? value : []
+}
+
+/** The paths given with --path, as a snapshot holds them. @throws Failure `usage` */
+export function pathFlags({ flags }: Input): Path[] {
+  const given = [flags.path ?? []].flat().map(String)
+  const relative = given.find((path) => !path.startsWith('/'))
+  if (relative !== undefined)
+    throw new Failure('usage', `--path takes an absolute path, as "atelier-backup list" shows it, not ${JSON.stringify(relative)}`)
+  return given.map((path) => resolve(path))
 }

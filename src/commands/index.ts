@@ -40,6 +40,7 @@ export const commands: CommandSpec[] = [
       { flags: '--all', description: 'every service that is enabled' },
       { flags: '--jobs <number>', description: 'services side by side (default: 2)' },
     ],
+    reports: true,
     load: () => import('./backup.ts'),
   },
   {
@@ -61,6 +62,7 @@ export const commands: CommandSpec[] = [
       dryRun,
       host,
     ],
+    reports: true,
     load: () => import('./restore.ts'),
   },
   {
@@ -78,6 +80,7 @@ export const commands: CommandSpec[] = [
       dryRun,
       host,
     ],
+    reports: true,
     load: () => import('./dr.ts'),
   },
   {
@@ -96,6 +99,7 @@ export const commands: CommandSpec[] = [
     arguments: '<service>',
     summary: "the timers' command: back up one service in this process",
     options: [{ flags: '--cleanup', description: 'only tidy up after a run that was killed' }],
+    reports: true,
     load: () => import('./run.ts'),
   },
   {

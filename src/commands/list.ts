@@ -2,32 +2,33 @@
 import { dirname } from 'node:path'
 import { Failure } from '../errors.ts'
 import { isWithin } from '../host/files.ts'
-import type { Node, Snapshot } from '../restic/types.ts'
+import type { Node, Restic, Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
-import { newestFirst, pick, snapshotsOf, wantedFrom } from '../snapshots/select.ts'
+import { pick, wantedFrom } from '../snapshots/select.ts'
 import { printable } from '../text.ts'
 import { formatBytes, formatTime } from '../ui/format.ts'
-import { choose } from '../ui/prompt.ts'
-import { pad, tableLines } from '../ui/table.ts'
-import { columns, isInteractive } from '../ui/terminal.ts'
-import { allSnapshots, chooseService, snapshotLine, subjectOf } from './choose.ts'
-import { type Input, textFlag } from './command.ts'
+import { choose, unlessLeft } from '../ui/prompt.ts'
+import { pad } from '../ui/table.ts'
+import { isInteractive, print } from '../ui/terminal.ts'
+import { chooseEntry, type Entry, entryLines, lookUp, snapshotChoices, snapshotLines } from './choose.ts'
+import { type Input, pathFlags, textFlag } from './command.ts'
+import { type Draft, restore } from './restore.ts'
 
 export async function run(input: Input): Promise<number> {
   const site = await input.site()
   const [given] = input.args
   const wanted = textFlag(input, 'snapshot')
-  const path = textFlag(input, 'path')
-  const browsing = isInteractive() && !input.json && wanted === undefined && path === undefined
-  if (given === undefined && !browsing) return overview(site, input)
-  const name = given ?? (await chooseService(site, 'Which service?'))
-  const subject = await subjectOf(site, name, textFlag(input, 'host'))
-  const snapshots = await allSnapshots(site, subject, input.signal)
-  if (wanted !== undefined || path !== undefined) return files(site, name, pick(snapshots, subject, wantedFrom({ snapshot: wanted })), path, input)
-  if (input.json) process.stdout.write(`${JSON.stringify(snapshots.map(jsonOf), null, 2)}\n`)
-  else if (snapshots.length === 0) process.stdout.write(`${name}: no snapshots on ${subject.host}\n`)
-  else if (browsing) return browse(site, name, snapshots, input)
-  else for (const snapshot of snapshots) process.stdout.write(`${printable(snapshotLine(snapshot, site.now()))}\n`)
+  const [path] = pathFlags(input)
+  const inside = wanted !== undefined || path !== undefined
+  if (given === undefined && inside) throw new Failure('usage', "--snapshot and --path need a service's name: atelier-backup list SERVICE")
+  const names = given === undefined ? Object.keys(site.manifest.services) : [given]
+  const entries = await lookUp(site, names, textFlag(input, 'host'), input.signal)
+  const [only] = entries
+  if (only && inside) return files(site, only, pick(only.snapshots, only.subject, wantedFrom({ snapshot: wanted })), path, input)
+  if (isInteractive()) return browse(site, entries, given === undefined, input)
+  if (input.json) print(JSON.stringify(given === undefined ? entries.map(overviewOf) : (only?.snapshots ?? []).map(jsonOf), null, 2))
+  else if (given === undefined) print(...entryLines(entries, site.now()))
+  else if (only) print(...(only.snapshots.length > 0 ? snapshotLines(only.snapshots, site.now()).map(printable) : [noSnapshots(only)]))
   return 0
 }
 
@@ -35,103 +36,128 @@ function jsonOf({ id, time, host, paths, tags, bytes, files }: Snapshot) {
   return { id, time, host, paths, tags, bytes, files }
 }
 
-/** Without a service: how many snapshots each has. One call for each repository. */
-async function overview(site: Site, input: Input): Promise<number> {
-  const repositories = [...new Set(Object.values(site.manifest.services).map(({ repository }) => repository))]
-  const asked = await Promise.all(repositories.map(async (name) => [name, await site.restic(name).snapshots({ signal: input.signal })] as const))
-  const all = new Map(asked)
-  const rows = await Promise.all(
-    Object.entries(site.manifest.services).map(async ([service, { repository }]) => {
-      const own = newestFirst(snapshotsOf(all.get(repository) ?? [], await subjectOf(site, service, textFlag(input, 'host'))))
-      return { service, snapshots: own.length, newest: own[0]?.time ?? null, oldest: own.at(-1)?.time ?? null, bytes: own[0]?.bytes ?? null }
-    }),
-  )
-  if (input.json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`)
-  else {
-    const now = site.now()
-    const cells = rows.map(({ service, snapshots, newest, oldest, bytes }) => [
-      service,
-      String(snapshots),
-      newest ? formatTime(newest, now) : '–',
-      oldest ? formatTime(oldest, now) : '–',
-      formatBytes(bytes),
-    ])
-    const head = [
-      { title: 'SERVICE', shrink: true },
-      { title: 'SNAPSHOTS', align: 'right' as const },
-      { title: 'NEWEST' },
-      { title: 'OLDEST' },
-      { title: 'SIZE', align: 'right' as const },
-    ]
-    process.stdout.write(`${tableLines(head, cells, columns()).join('\n')}\n`)
+function overviewOf({ subject, snapshots }: Entry) {
+  const [newest = null] = snapshots
+  return {
+    service: subject.name,
+    snapshots: snapshots.length,
+    newest: newest?.time ?? null,
+    oldest: snapshots.at(-1)?.time ?? null,
+    bytes: newest?.bytes ?? null,
   }
-  return 0
+}
+
+function noSnapshots({ subject: { name, host } }: Entry): string {
+  return `${name}: no snapshots of host ${host}; make one with: atelier-backup backup ${name}`
 }
 
 /** The entries of a snapshot below a path, as they come: a million of them need no memory. */
-async function files(site: Site, name: string, snapshot: Snapshot, path: string | undefined, input: Input): Promise<number> {
-  const restic = site.restic(serviceOf(site, name).repository)
+async function files(site: Site, { subject }: Entry, snapshot: Snapshot, path: string | undefined, input: Input): Promise<number> {
   let first = true
-  for await (const node of restic.ls(snapshot.id, path, { signal: input.signal })) {
-    if (path !== undefined && !isWithin(node.path, path.replace(/(.)\/+$/, '$1'))) continue
+  for await (const node of restic(site, subject.name).ls(snapshot.id, path, { signal: input.signal })) {
+    if (path !== undefined && !isWithin(node.path, path)) continue
+    // Whoever read it has left: `| head`.
+    if (!process.stdout.writable) return 0
     const { type, bytes, mtime } = node
     if (input.json) process.stdout.write(`${first ? '[' : ','}\n${JSON.stringify({ path: node.path, type, bytes, mtime })}`)
-    else process.stdout.write(`${fileLine(node, site.now())}\n`)
+    else print(fileLine(node, node.path, site.now()))
     first = false
   }
   if (input.json) process.stdout.write(first ? '[]\n' : '\n]\n')
   if (!first || path === undefined) return 0
-  throw new Failure('unknown-path', `${name}: ${path} isn't in snapshot ${snapshot.shortId}`)
+  throw new Failure(
+    'unknown-path',
+    `${subject.name}: ${path} isn't in snapshot ${snapshot.shortId}; see: atelier-backup list ${subject.name} --snapshot ${snapshot.shortId}`,
+  )
 }
 
-function fileLine({ path, type, bytes, mtime }: Node, now: Date): string {
+function fileLine({ type, bytes, mtime }: Node, name: string, now: Date): string {
   const size = type === 'file' ? formatBytes(bytes) : type
-  return `${pad(size, 8, true)}  ${pad(formatTime(mtime, now), 22)}  ${printable(path)}`
+  return `${pad(size, 8, true)}  ${pad(formatTime(mtime, now), 16)}  ${printable(name)}`
+}
+
+function restic(site: Site, name: string) {
+  return site.restic(serviceOf(site, name).repository)
+}
+
+/** Services → snapshots → what to do with one; each can be left for the one before. */
+async function browse(site: Site, entries: Entry[], several: boolean, input: Input): Promise<number> {
+  for (;;) {
+    const entry = several ? await unlessLeft(chooseEntry(site, 'Which service?', entries)) : entries[0]
+    if (!entry) return 0
+    if (entry.snapshots.length === 0) print(noSnapshots(entry))
+    else {
+      const exit = await browseSnapshots(site, entry, input)
+      if (exit !== null) return exit
+    }
+    if (!several) return 0
+  }
 }
 
 type Next = 'files' | 'restore' | 'back'
 
-async function browse(site: Site, name: string, snapshots: Snapshot[], input: Input): Promise<number> {
+/** The exit code of a restore that was begun from here, or null. */
+async function browseSnapshots(site: Site, entry: Entry, input: Input): Promise<number | null> {
+  const { name } = entry.subject
   for (;;) {
-    const lines = snapshots.map((snapshot) => ({ name: snapshotLine(snapshot, site.now()), value: snapshot as Snapshot | null }))
-    const snapshot = await choose(`Snapshots of ${name}`, [...lines, { name: 'Leave', value: null }], '--snapshot')
-    if (snapshot === null) return 0
-    const actions = [
-      { name: 'Walk its files', value: 'files' as Next },
-      { name: 'Restore …', value: 'restore' as Next },
-      { name: 'Back', value: 'back' as Next },
-    ]
-    const next = await choose(`${snapshot.shortId}, ${formatTime(snapshot.time, site.now())}`, actions, '--snapshot')
-    if (next === 'files') await walk(site, name, snapshot, input)
-    if (next === 'restore') {
-      const restore = await import('./restore.ts')
-      return restore.run({ ...input, args: [name], flags: { ...input.flags, snapshot: snapshot.id } })
+    const choices = [...snapshotChoices(entry.snapshots, site.now()), { name: 'Leave', value: null }]
+    const snapshot = await unlessLeft(choose<Snapshot | null>(`Snapshots of ${name}`, choices, '--snapshot'))
+    if (snapshot === null) return null
+    for (let next: Next | null = null; next !== 'back'; ) {
+      const actions: { name: string; value: Next }[] = [
+        { name: 'Walk its files', value: 'files' },
+        { name: 'Restore …', value: 'restore' },
+        { name: 'Back', value: 'back' },
+      ]
+      const title = `${snapshot.shortId}, ${formatTime(snapshot.time, site.now())}`
+      next = (await unlessLeft(choose(title, actions, '--snapshot', { tidy: true }))) ?? 'back'
+      const wish = { entries: [entry], wanted: { id: snapshot.id }, paths: null, inPlace: null }
+      const exit =
+        next === 'files' ? await walk(site, entry, snapshot, wish, input) : next === 'restore' ? await unlessLeft(restore(site, wish, input)) : null
+      if (exit !== null) return exit
     }
   }
 }
 
-async function walk(site: Site, name: string, snapshot: Snapshot, input: Input): Promise<void> {
-  const restic = site.restic(serviceOf(site, name).repository)
-  const children = new Map<string, Node[]>()
-  for await (const node of restic.ls(snapshot.id, undefined, { signal: input.signal })) {
-    const parent = dirname(node.path)
-    if (node.path === '/') continue
-    const siblings = children.get(parent)
-    if (siblings) siblings.push(node)
-    else children.set(parent, [node])
-  }
-  let folder = '/'
+type Step = Node | 'up' | 'restore' | 'back'
+
+/** Through the folders of a snapshot. Esc goes up, and at the top back. The exit code of a restore that was begun from here, or null. */
+async function walk(site: Site, { subject }: Entry, snapshot: Snapshot, wish: Draft, input: Input): Promise<number | null> {
+  const children = await treeOf(restic(site, subject.name), snapshot, input)
+  let top = '/'
   // Begin where the service's data begins, not at a chain of single folders.
-  for (let only = children.get(folder); only?.length === 1 && only[0]?.type === 'dir'; only = children.get(folder)) folder = only[0].path
-  for (;;) {
-    const entries = (children.get(folder) ?? []).map((node) => ({
-      name: fileLine({ ...node, path: node.path.slice(folder === '/' ? 1 : folder.length + 1) }, site.now()),
-      value: node as Node | 'up' | 'leave',
+  for (let only = children.get(top); only?.length === 1 && only[0]?.type === 'dir'; only = children.get(top)) top = only[0].path
+  for (let folder = top; ; ) {
+    const inside = (children.get(folder) ?? []).map((node) => ({
+      name: fileLine(node, node.path.slice(folder === '/' ? 1 : folder.length + 1) + (node.type === 'dir' ? '/' : ''), site.now()),
+      value: node as Step,
     }))
-    const up = folder === '/' ? [] : [{ name: '..', value: 'up' as const }]
-    const chosen = await choose(printable(folder), [...up, ...entries, { name: 'Leave', value: 'leave' as const }], '--path')
-    if (chosen === 'leave') return
-    if (chosen === 'up') folder = dirname(folder)
-    else if (chosen.type === 'dir') folder = chosen.path
+    const ways = [
+      ...(folder === '/' ? [] : [{ name: '..', value: 'up' as Step }]),
+      ...inside,
+      { name: 'Restore this folder …', value: 'restore' as Step },
+      { name: 'Back', value: 'back' as Step },
+    ]
+    const leaving = folder === top ? 'back' : 'up'
+    const step = (await unlessLeft(choose<Step>(printable(folder), ways, '--path', { tidy: true }))) ?? leaving
+    if (step === 'back') return null
+    if (step === 'up') folder = dirname(folder)
+    else if (step !== 'restore' && step.type === 'dir') folder = step.path
+    else {
+      const exit = await unlessLeft(restore(site, { ...wish, paths: step !== 'restore' ? [step.path] : folder === '/' ? [] : [folder] }, input))
+      if (exit !== null) return exit
+    }
   }
+}
+
+/** The entries of each folder. One call of restic: to ask again for every folder would take a second each. */
+async function treeOf(restic: Restic, snapshot: Snapshot, { signal }: Input): Promise<Map<string, Node[]>> {
+  const children = new Map<string, Node[]>()
+  for await (const node of restic.ls(snapshot.id, undefined, { signal })) {
+    if (node.path === '/') continue
+    const siblings = children.get(dirname(node.path))
+    if (siblings) siblings.push(node)
+    else children.set(dirname(node.path), [node])
+  }
+  return children
 }

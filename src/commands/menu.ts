@@ -1,41 +1,60 @@
-// Alone on a terminal: what would you like to do? Unfinished restores come first.
-import { openSite, type Site } from '../site.ts'
+// Alone on a terminal: what would you like to do? Unfinished restores come first, and what was done leads back here.
+import { asFailure } from '../errors.ts'
+import type { Site } from '../site.ts'
 import { readJournal } from '../state/journal.ts'
-import { choose } from '../ui/prompt.ts'
+import { oneLine, printable } from '../text.ts'
+import { choose, unlessLeft } from '../ui/prompt.ts'
 import type { Input } from './command.ts'
 import { commands } from './index.ts'
 
 interface Entry {
   command: string
-  args: string[]
-  flags: Input['flags']
+  args?: string[]
+  flags?: Input['flags']
 }
 
-export async function menu(signal: AbortSignal): Promise<number> {
-  const site = await openSite({})
+/** Returns the exit code of what was done last. */
+export async function run(input: Input): Promise<number> {
+  const site = await input.site()
+  let exit = 0
+  for (;;) {
+    const chosen = await unlessLeft(choose(site.manifest.host, await entries(site), 'a command'))
+    if (!chosen) return exit
+    exit = (await carryOut(chosen, { ...input, site: async () => site })) ?? exit
+    if (input.signal.aborted) return exit
+    process.stdout.write('\n')
+  }
+}
+
+async function entries(site: Site): Promise<{ name: string; value: Entry | null }[]> {
   const unfinished = await unfinishedRestores(site)
-  const plain = (name: string, command: string) => ({ name, value: { command, args: [], flags: {} } as Entry | null })
-  const chosen = await choose(
-    site.manifest.host,
-    [
-      ...unfinished.flatMap((name) => [
-        { name: `Finish the restore of ${name}`, value: { command: 'restore', args: [name], flags: { resume: true } } as Entry | null },
-        { name: `Take back the restore of ${name}`, value: { command: 'restore', args: [name], flags: { rollback: true } } as Entry | null },
-      ]),
-      plain('Status', 'status'),
-      plain('List snapshots and their files', 'list'),
-      plain('Back up now', 'backup'),
-      plain('Restore', 'restore'),
-      plain('Disaster recovery', 'dr'),
-      plain('Doctor: is everything in order?', 'doctor'),
-      { name: 'Leave', value: null },
-    ],
-    'a command',
-  )
-  if (chosen === null) return 0
-  const spec = commands.find(({ name }) => name === chosen.command)
-  const input: Input = { args: chosen.args, flags: chosen.flags, json: false, signal, site: async () => site }
-  return spec ? (await spec.load()).run(input) : 0
+  return [
+    ...unfinished.flatMap((name) => [
+      { name: `Finish the restore of ${name}`, value: { command: 'restore', args: [name], flags: { resume: true } } },
+      { name: `Take back the restore of ${name}`, value: { command: 'restore', args: [name], flags: { rollback: true } } },
+    ]),
+    { name: 'Status', value: { command: 'status' } },
+    { name: 'List snapshots and their files', value: { command: 'list' } },
+    { name: 'Back up now', value: { command: 'backup' } },
+    { name: 'Restore', value: { command: 'restore' } },
+    { name: 'Disaster recovery', value: { command: 'dr' } },
+    { name: 'Doctor: is everything in order?', value: { command: 'doctor' } },
+    { name: 'Leave', value: null },
+  ]
+}
+
+/** A failure is told, and the menu comes again; Ctrl-C leaves it. Null: it was left. */
+async function carryOut({ command, args = [], flags = {} }: Entry, input: Input): Promise<number | null> {
+  const spec = commands.find(({ name }) => name === command)
+  try {
+    return (await (await spec?.load())?.run({ ...input, args, flags: { ...input.flags, ...flags } })) ?? 0
+  } catch (error) {
+    const failure = asFailure(error)
+    if (failure.code === 'interrupted') throw failure
+    if (failure.code === 'left') return null
+    process.stderr.write(`${printable(oneLine(failure.message))}\n`)
+    return failure.exit
+  }
 }
 
 async function unfinishedRestores(site: Site): Promise<string[]> {

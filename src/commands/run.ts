@@ -6,7 +6,7 @@ import { makeState } from '../state/install.ts'
 import { lockService } from '../state/lock.ts'
 import { printable } from '../text.ts'
 import { type Input, isSet } from './command.ts'
-import { withReport } from './work.ts'
+import { reportOne } from './work.ts'
 
 export async function run(input: Input): Promise<number> {
   const site = await input.site()
@@ -24,9 +24,5 @@ export async function run(input: Input): Promise<number> {
     lock?.release()
     return 0
   }
-  return withReport([name], { json: input.json }, async (watcher) => {
-    const result = await runBackup(site, name, { signal: input.signal, ...watcher })
-    watcher.result(result)
-    return [result]
-  })
+  return reportOne(name, { json: input.json }, (watcher) => runBackup(site, name, { signal: input.signal, ...watcher }))
 }

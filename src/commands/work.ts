@@ -1,9 +1,10 @@
 // Long work as every command shows it: events as NDJSON, or progress for a person; a report last, whatever happened.
 import { type Event, joinExits, type Outcome, outcomes, type Result } from '../core.ts'
-import { asFailure } from '../errors.ts'
 import { printable } from '../text.ts'
 import { formatBytes, formatSeconds } from '../ui/format.ts'
 import { type ProgressView, progressView } from '../ui/progress.ts'
+import { pad } from '../ui/table.ts'
+import { print } from '../ui/terminal.ts'
 
 export interface Watcher {
   emit(event: Event): void
@@ -11,35 +12,44 @@ export interface Watcher {
   result(result: Result): void
 }
 
+export interface ReportOptions {
+  json: boolean
+  /** What a finished service's line says; default: as of a backup. */
+  describe?: (result: Result) => string
+  /** What comes last, for a person; default: the messages of what went wrong, on standard error. */
+  summary?: (results: Result[]) => string[]
+}
+
 /**
  * Runs work on services and reports it. Returns the exit code: the services' codes joined.
- * With `json`, every event is a line of standard output, and the last is the report, also when the work throws.
+ * With `json`, every event is a line of standard output, and the last is the report; if the work throws, cli.ts prints it.
  */
 export async function withReport(
   names: string[],
-  options: { json: boolean; describe?: (result: Result) => string },
+  { json, describe = describeBackup, summary }: ReportOptions,
   work: (watcher: Watcher) => Promise<Result[]>,
 ): Promise<number> {
-  const describe = options.describe ?? describeBackup
-  let view: ProgressView | null = null
-  const watcher: Watcher = options.json
-    ? { emit: printEvent, output: (line) => void process.stderr.write(`${line}\n`), result: () => {} }
-    : { emit: (event) => view?.event(event), output: (line) => view?.log(line), result: (result) => view?.result(result) }
-  if (!options.json) view = progressView(names, describe)
-  try {
-    const results = await work(watcher)
-    view?.end()
-    const exit = joinExits(results.map((result) => result.exit))
-    if (options.json) printReport(results, exit)
-    else
-      for (const { exit, message, name } of results)
-        if (exit !== 0 && message !== null) process.stderr.write(`${printable(message.startsWith(name) ? message : `${name}: ${message}`)}\n`)
-    return exit
-  } catch (error) {
-    view?.end()
-    if (options.json) printReport([], asFailure(error).exit)
-    throw error
-  }
+  const view: ProgressView | null = json ? null : progressView(names, describe)
+  const watcher: Watcher = view
+    ? { emit: view.event, output: view.log, result: view.result }
+    : { emit: printEvent, output: (line) => void process.stderr.write(`${printable(line)}\n`), result: () => {} }
+  const results = await work(watcher).finally(() => view?.end())
+  const exit = joinExits(results.map((result) => result.exit))
+  if (json) printReport(results, exit)
+  else if (summary) print(...summary(results))
+  else
+    for (const { exit, message, name } of results)
+      if (exit !== 0 && message !== null) process.stderr.write(`${printable(message.startsWith(name) ? message : `${name}: ${message}`)}\n`)
+  return exit
+}
+
+/** The same for one service. */
+export function reportOne(name: string, options: ReportOptions, work: (watcher: Watcher) => Promise<Result>): Promise<number> {
+  return withReport([name], options, async (watcher) => {
+    const result = await work(watcher)
+    watcher.result(result)
+    return [result]
+  })
 }
 
 function printEvent(event: Event): void {
@@ -47,18 +57,23 @@ function printEvent(event: Event): void {
   if (event.type !== 'report') process.stdout.write(`${JSON.stringify(event)}\n`)
 }
 
-function printReport(services: Result[], exit: number): void {
+/** The last line of long work. Without services: it ended before any was begun. */
+export function printReport(services: Result[], exit: number): void {
   const worst = services.map(({ outcome }) => outcome).sort((a, b) => outcomes.indexOf(b) - outcomes.indexOf(a))[0]
   const outcome: Outcome = worst ?? (exit === 0 ? 'ok' : exit === 130 ? 'interrupted' : 'failed')
   const event: Event = { time: new Date().toISOString(), service: null, type: 'report', outcome, exit, services }
   process.stdout.write(`${JSON.stringify(event)}\n`)
 }
 
-/** "412 MB  1.9 s  8f21c0de", or how it ended. */
-export function describeBackup({ outcome, bytes, seconds, snapshotId }: Result): string {
-  const id = snapshotId?.slice(0, 8) ?? ''
+/** "412 MB    1.9 s  8f21c0de", or how it ended. */
+function describeBackup({ outcome, bytes, seconds, snapshotId }: Result): string {
   if (outcome !== 'ok' && outcome !== 'partial') return outcome
-  return [outcome === 'partial' ? 'partial' : null, formatBytes(bytes), formatSeconds(seconds), id].filter(Boolean).join('   ')
+  return [figures(bytes, seconds), snapshotId?.slice(0, 8), outcome === 'partial' ? 'partial' : null].filter(Boolean).join('  ')
+}
+
+/** Right-aligned, so that lines below each other compare. */
+export function figures(bytes: number | null, seconds: number): string {
+  return `${pad(formatBytes(bytes), 7, true)}  ${pad(formatSeconds(seconds), 8, true)}`
 }
 
 /** Runs `work` for each item, `width` at a time, and keeps the order of the results. */

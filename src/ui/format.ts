@@ -45,13 +45,18 @@ export function formatAge(time: Iso, now: Date): string {
 
 /** "today 04:12", "yesterday 03:51", "Fri 20 Nov 02:44", with the year if it isn't this one. Local time. */
 export function formatTime(time: Iso, now: Date): string {
+  return dayAndClock(time, now).join(' ')
+}
+
+/** The same in two columns. */
+export function dayAndClock(time: Iso, now: Date): [string, string] {
   const date = new Date(time)
   const clock = date.toTimeString().slice(0, 5)
   const days = Math.round((startOfDay(now) - startOfDay(date)) / 86_400_000)
-  if (days === 0) return `today ${clock}`
-  if (days === 1) return `yesterday ${clock}`
+  if (days === 0) return ['today', clock]
+  if (days === 1) return ['yesterday', clock]
   const year = date.getFullYear() === now.getFullYear() ? '' : ` ${date.getFullYear()}`
-  return `${weekdays[date.getDay()]} ${date.getDate()} ${months[date.getMonth()]}${year} ${clock}`
+  return [`${weekdays[date.getDay()]} ${date.getDate()} ${months[date.getMonth()]}${year}`, clock]
 }
 const weekdays = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat']
 const months = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec']

@@ -2,8 +2,8 @@
 import type { Event, Result } from '../core.ts'
 import { printable } from '../text.ts'
 import { formatBytes, formatSeconds } from './format.ts'
-import { cut, pad } from './table.ts'
-import { columns, hasUnicode, type Sign, sign } from './terminal.ts'
+import { cut, displayWidth, pad } from './table.ts'
+import { canRedraw, hasUnicode, print, type Sign, sign, typeset } from './terminal.ts'
 
 interface Row {
   state: 'waiting' | 'working' | Result
@@ -33,36 +33,39 @@ export interface ProgressView {
 export function progressView(names: string[], describe: (result: Result) => string, stream = process.stderr): ProgressView {
   const rows = new Map(names.map((name): [string, Row] => [name, { state: 'waiting', step: '', progress: null, begun: performance.now() }]))
   const width = Math.min(30, Math.max(0, ...names.map((name) => name.length)))
-  const live = stream.isTTY === true
-  let drawn = 0
+  const headed = (name: string, mark: string, text: string) => `  ${pad(cut(name, width), width)}  ${mark}  ${text}`
+  const live = canRedraw(stream)
+  const size = () => ({ columns: stream.columns || 80, rows: stream.rows || 24 })
+  let drawn: string[] = []
   let frame = 0
-  const finished = (name: string, result: Result) => `  ${pad(name, width)}  ${sign(signOf[result.outcome])}  ${printable(describe(result))}`
-  const lineOf = (name: string, { state, step, progress, begun }: Row): string => {
-    if (state === 'waiting') return `  ${pad(name, width)}  ${sign('waiting')}  waiting`
+  const finished = (name: string, result: Result) => headed(name, sign(signOf[result.outcome]), printable(describe(result)))
+  const lineOf = ([name, { state, step, progress, begun }]: [string, Row]): string => {
+    if (state === 'waiting') return headed(name, sign('waiting'), 'waiting')
     if (state !== 'working') return finished(name, state)
-    const spinner = hasUnicode() ? '⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏'.charAt(frame % 10) : '-\\|/'.charAt(frame % 4)
-    return `  ${pad(name, width)}  ${spinner}  ${progress ? progressWords(progress, (performance.now() - begun) / 1000) : step}`
+    const spinner = hasUnicode() ? '⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏'.charAt(frame % 10) : `${'-\\|/'.charAt(frame % 4)} `
+    return headed(name, spinner, progress ? progressWords(progress, (performance.now() - begun) / 1000) : step)
   }
   const clear = () => {
-    if (drawn > 0) stream.write(`\x1b[${drawn}A\x1b[0J`)
-    drawn = 0
+    // A terminal that became narrower has wrapped what stood there.
+    const rows = drawn.reduce((sum, line) => sum + Math.max(1, Math.ceil(displayWidth(line) / size().columns)), 0)
+    if (rows > 0) stream.write(`\x1b[${rows}A\x1b[0J`)
+    drawn = []
   }
-  const draw = () => {
+  const draw = (room = Math.max(3, size().rows - 2)) => {
     if (!live) return
     frame += 1
     // More services than lines: those at work and those that failed are what a person looks for.
-    const room = Math.max(3, (stream.rows ?? 24) - 2)
-    const all = [...rows]
     const weight = ([, { state }]: [string, Row]) =>
       state === 'working' ? 0 : state !== 'waiting' && state.exit !== 0 ? 1 : state === 'waiting' ? 2 : 3
-    const shown = all.length <= room ? all : [...all].sort((a, b) => weight(a) - weight(b)).slice(0, room - 1)
-    const more = all.length > shown.length ? [`  … and ${all.length - shown.length} more`] : []
-    const text = [...shown.map(([name, row]) => cut(lineOf(name, row), columns() - 1)), ...more]
+    const all = [...rows]
+    const shown = all.length <= room ? all : all.sort((a, b) => weight(a) - weight(b)).slice(0, room - 1)
+    const more = shown.length < rows.size ? [`  … and ${rows.size - shown.length} more`] : []
+    const lines = [...shown.map(lineOf), ...more].map((line) => typeset(cut(line, size().columns - 1)))
     clear()
-    stream.write(`${text.join('\n')}\n`)
-    drawn = text.length
+    stream.write(`${lines.join('\n')}\n`)
+    drawn = lines
   }
-  const timer = live ? setInterval(draw, 120) : undefined
+  const timer = live ? setInterval(() => draw(), 120) : undefined
   timer?.unref()
   draw()
   return {
@@ -79,16 +82,16 @@ export function progressView(names: string[], describe: (result: Result) => stri
       const row = rows.get(result.name)
       if (row) row.state = result
       // Without a terminal the results are the output.
-      if (!live) process.stdout.write(`${finished(result.name, result)}\n`)
+      if (!live) print(finished(result.name, result))
     },
     log(line) {
       clear()
-      stream.write(`${printable(line)}\n`)
+      stream.write(`${printable(line.replaceAll('\t', '    '))}\n`)
       draw()
     },
     end() {
       clearInterval(timer)
-      draw()
+      draw(Number.POSITIVE_INFINITY)
     },
   }
 }

@@ -29,28 +29,21 @@ export function pad(text: string, width: number, right = false): string {
   return right ? blanks + text : text + blanks
 }
 
-/** Cut to a width; text with styles in it is left whole. */
+/** Cut to a width; styles take no room, and are kept: they end what began before the cut. */
 export function cut(text: string, width: number): string {
-  if (displayWidth(text) <= width || text !== stripVTControlCharacters(text)) return text
-  let kept = ''
-  for (const character of text) {
-    if (displayWidth(kept + character) > width - 1) break
-    kept += character
-  }
-  return `${kept}…`
+  if (displayWidth(text) <= width) return text
+  let left = width - 1
+  return text.replaceAll(/(\x1b\[[0-9;]*m)|./gsu, (part: string, style: string | undefined) => {
+    if (style !== undefined || left < 0) return style ?? ''
+    left -= displayWidth(part)
+    return left < 0 ? '…' : part
+  })
 }
 
 /** Columns a text takes: East Asian wide characters and emoji take two, combining marks none. */
 export function displayWidth(text: string): number {
   let width = 0
-  for (const character of stripVTControlCharacters(text)) {
-    if (/\p{Mark}/u.test(character)) continue
-    width +=
-      /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Extended_Pictographic}/u.test(character) &&
-      character > '\u00ff' &&
-      !/[✓✗✔✖]/.test(character)
-        ? 2
-        : 1
-  }
+  for (const character of stripVTControlCharacters(text)) width += /\p{Mark}/u.test(character) ? 0 : wide.test(character) ? 2 : 1
   return width
 }
+const wide = /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}/u

@@ -1,15 +1,36 @@
-// What this terminal can do, and text that can't harm it.
+// What this terminal can do, and what is printed on it.
 import { styleText } from 'node:util'
 
-/** Whether a person sits there: both the question and the answer need a terminal. */
-export function isInteractive(): boolean {
-  return process.stdin.isTTY === true && process.stdout.isTTY === true
+let unattended = false
+/** From now on nothing is asked, terminal or not: a machine reads the output (--json). */
+export function askNothing(): void {
+  unattended = true
 }
+
+/** Whether a person sits there: the question and the answer need a terminal, and the question one that can be drawn on. */
+export function isInteractive(): boolean {
+  return !unattended && process.stdin.isTTY === true && canRedraw(process.stdout)
+}
+
+export function canRedraw(stream: NodeJS.WriteStream): boolean {
+  return stream.isTTY === true && process.env.TERM !== 'dumb'
+}
+
+/** Lines for a person, on standard output. */
+export function print(...lines: string[]): void {
+  process.stdout.write(`${typeset(lines.join('\n'))}\n`)
+}
+
+/** Our own typography as the locale takes it, character for character. Names and paths stay as they are. */
+export function typeset(text: string): string {
+  return hasUnicode() ? text : text.replaceAll(/[…–·→]/g, (character) => plain[character] ?? '?')
+}
+const plain: Record<string, string> = { '…': '~', '–': '-', '·': '-', '→': '>' }
 
 let colours: boolean | null = null
 /** NO_COLOR (no-color.org; --no-color sets it) and the terminal decide. */
 function hasColours(): boolean {
-  colours ??= process.stdout.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb'
+  colours ??= canRedraw(process.stdout) && !process.env.NO_COLOR
   return colours
 }
 
@@ -39,5 +60,5 @@ export function sign(kind: Sign): string {
 }
 
 export function columns(): number {
-  return Math.max(40, process.stdout.columns ?? Number(process.env.COLUMNS ?? 80))
+  return Math.max(40, process.stdout.columns || Number(process.env.COLUMNS) || 80)
 }

@@ -1,0 +1,46 @@
+// The plan of a restore in place, as a person reads it before typing the service's name.
+import type { Plan, RestoreStep } from '../core.ts'
+import type { RestoreFacts } from '../restore/look.ts'
+import { type Site, serviceOf } from '../site.ts'
+import { printable } from '../text.ts'
+import { formatAge, formatBytes, formatCount, formatTime } from '../ui/format.ts'
+import { styled } from '../ui/terminal.ts'
+
+export function planView(site: Site, { plan, facts }: { plan: Plan<RestoreStep>; facts: RestoreFacts }): string[] {
+  const now = site.now()
+  const { snapshot, roots, units, running, databases, excluded, free } = facts
+  const { healthCheck } = serviceOf(site, plan.service)
+  const bytes = roots.reduce((sum, root) => sum + root.bytes, 0)
+  const host = snapshot.host === site.manifest.host ? '' : ` · of ${snapshot.host}`
+  const from = `${snapshot.shortId} · ${formatTime(snapshot.time, now)} (${formatAge(snapshot.time, now)})${host} · ${formatBytes(bytes)}`
+  const checks = [...databases.map((database) => `${database} integrity`), ...(healthCheck === null ? [] : [healthCheck])]
+  const lines: [string, string][] = [
+    ...roots.map(({ path, bytes, files, live }): [string, string] => [
+      live ? 'replaces' : 'brings',
+      `${path}   ${live ? `${formatBytes(live.bytes)} → ` : ''}${formatBytes(bytes)}, ${formatCount(files)} entries`,
+    ]),
+    [
+      'room',
+      `needs ${formatBytes(bytes)}; ${Object.entries(free)
+        .map(([mount, left]) => `${formatBytes(left)} free on ${mount}`)
+        .join(', ')}`,
+    ],
+    ...units.map((unit): [string, string] => [
+      'stops',
+      `${unit}   ${running.includes(unit) ? 'running now; started again at the end' : 'not running'}`,
+    ]),
+    ...checks.map((check): [string, string] => ['checks', check]),
+    ['keeps', `the old data for ${site.manifest.restore.keepOldDays} days, then until a newer complete backup`],
+    ...excluded.slice(0, 5).map(({ path, bytes }): [string, string] => ['carries', `${path}   ${formatBytes(bytes)}, which backups exclude`]),
+    ...(excluded.length > 5 ? [['carries', `and ${excluded.length - 5} more`] as [string, string]] : []),
+    ...plan.notes.map((note): [string, string] => ['note', note]),
+    ['undo', `atelier-backup restore ${plan.service} --rollback`],
+  ]
+  return [
+    styled('bold', `Restore ${plan.service} in place from ${from}`),
+    '',
+    ...lines.map(([word, text]) => `  ${word.padEnd(8)}  ${printable(text)}`),
+    '',
+    "What was written since then isn't in it.",
+  ]
+}

@@ -1,0 +1,56 @@
+// Without the rights: once more through sudo where a person sits, else one line.
+import { access, constants } from 'node:fs/promises'
+import { join } from 'node:path'
+import { asFailure, Failure } from '../errors.ts'
+import { run } from '../host/shell.ts'
+import type { Site } from '../site.ts'
+import { printable } from '../text.ts'
+import { isInteractive } from '../ui/terminal.ts'
+
+/** Before anything is begun: may we use the state folder, and read the secrets? @throws Failure `needs-root` */
+export async function requireRights({ state, manifest }: Site): Promise<void> {
+  const repositories = [...new Set(Object.values(manifest.services).map(({ repository }) => repository))]
+  const secrets = repositories.flatMap((name) => {
+    const { repository = null, repositoryFile = null, passwordFile = null, environmentFile = null } = manifest.repositories[name] ?? {}
+    return [repository === null ? repositoryFile : null, passwordFile, environmentFile].filter((file) => file !== null)
+  })
+  await requireAccess(state, constants.R_OK | constants.W_OK | constants.X_OK)
+  for (const file of secrets) await requireAccess(file, constants.R_OK)
+}
+
+async function requireAccess(path: string, mode: number): Promise<void> {
+  await access(path, mode).catch((error: NodeJS.ErrnoException) => {
+    if (lackOfRights.includes(error.code ?? '')) throw new Failure('needs-root', `no right to use ${path}: run this as root, for example with sudo`)
+    // What isn't there is told by who needs it.
+  })
+}
+const lackOfRights = ['EACCES', 'EPERM']
+
+/**
+ * The same command as root, at this terminal, after a failure for want of rights. Its exit code; null: it failed for something else, or there
+ * is no terminal or no sudo. sudo drops our environment: what that says is said again in flags.
+ */
+export async function asRoot(error: unknown, argv: string[]): Promise<number | null> {
+  const { code, cause, message } = asFailure(error)
+  const lacking = code === 'needs-root' || lackOfRights.includes((cause as NodeJS.ErrnoException | undefined)?.code ?? '')
+  if (!lacking || process.getuid?.() === 0 || !isInteractive() || !(await isOnPath('sudo'))) return null
+  process.stderr.write(`${printable(message.split(': ')[0] ?? '')}: once more with sudo\n`)
+  const { ATELIER_BACKUP_MANIFEST: manifest, STATE_DIRECTORY: state, NO_COLOR: plain } = process.env
+  const said = [...(manifest ? ['--manifest', manifest] : []), ...(state ? ['--state-dir', state] : []), ...(plain ? ['--no-color'] : [])]
+  const env = Object.fromEntries(Object.entries(process.env).map(([name, value = '']) => [name, value]))
+  const again = ['sudo', '--', process.execPath, ...process.argv.slice(1, 2), ...said, ...argv]
+  return (await run(again, { terminal: true, cwd: process.cwd(), env })).exit
+}
+
+async function isOnPath(program: string): Promise<boolean> {
+  const folders = (process.env.PATH ?? '').split(':').filter(Boolean)
+  const found = await Promise.all(
+    folders.map((folder) =>
+      access(join(folder, program), constants.X_OK).then(
+        () => true,
+        () => false,
+      ),
+    ),
+  )
+  return found.some(Boolean)
+}
