@@ -1,0 +1,53 @@
+// restic as tests need it: with every call written down, of another version, or killed and stopped where it holds its lock.
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { start } from './cli.ts'
+import type { World } from './world.ts'
+
+/** PATH with a `restic` that is this script. */
+export function fakeRestic(w: World, script: string): Record<string, string> {
+  const bin = w.path('fake-bin')
+  mkdirSync(bin, { recursive: true })
+  writeFileSync(join(bin, 'restic'), `#!/bin/sh\n${script}\n`, { mode: 0o755 })
+  return { PATH: `${bin}:${process.env.PATH}` }
+}
+
+/** A restic that notes the words of each call and then is the real one. `calls` gives those since it was last asked; asking for its version is none. */
+export function watchedRestic(w: World): { env: Record<string, string>; calls(): string[] } {
+  const log = w.path('calls')
+  const env = fakeRestic(w, `echo "$*" >>'${log}'\nPATH='${process.env.PATH}' exec restic "$@"`)
+  return {
+    env,
+    calls() {
+      const lines = existsSync(log) ? readFileSync(log, 'utf8').trimEnd().split('\n') : []
+      writeFileSync(log, '')
+      return lines.filter((line) => line !== '' && line !== 'version')
+    },
+  }
+}
+
+/** A prune that holds the exclusive lock: killed before it could take it away, or stopped there and alive. Needs strace. */
+export async function leaveLock(w: World, how: 'KILL' | 'STOP'): Promise<{ pid: number; end(): void }> {
+  const { repository, passwordFile } = w.repository
+  const env = { RESTIC_REPOSITORY: repository, RESTIC_PASSWORD_FILE: passwordFile, RESTIC_CACHE_DIR: w.path('cache') }
+  const inject = ['-e', 'trace=unlink,unlinkat', '-e', `inject=unlink,unlinkat:signal=${how}:when=1`]
+  const { ended } = start(['strace', '-f', '-qq', '-o', w.path('trace'), ...inject, 'restic', 'prune'], { env })
+  const stopped = () => /stopped by SIGSTOP|SIGSTOP/.test(readFileSync(w.path('trace'), 'utf8'))
+  if (how === 'KILL') await ended
+  else while (!existsSync(w.path('trace')) || !stopped()) await sleep(20)
+  const [id = ''] = readdirSync(join(repository, 'locks'))
+  const { pid } = (await w.restic(['cat', 'lock', id, '--no-lock', '--json'])).json() as { pid: number }
+  return {
+    pid,
+    end() {
+      if (existsSync(`/proc/${pid}`) && readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith('restic\0')) process.kill(pid, 'SIGKILL')
+    },
+  }
+}
+
+/** The programs on PATH without restic. */
+export function withoutRestic(): Record<string, string> {
+  const folders = (process.env.PATH ?? '').split(':').filter((folder) => !existsSync(join(folder, 'restic')))
+  return { PATH: [dirname(process.execPath), ...folders].join(':') }
+}
