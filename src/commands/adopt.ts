@@ -5,23 +5,25 @@ import { type Site, serviceOf } from '../site.ts'
 import { makeState } from '../state/install.ts'
 import { lockService } from '../state/lock.ts'
 import { pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
-import { chooseMany, typeToConfirm } from '../ui/prompt.ts'
-import { isInteractive } from '../ui/terminal.ts'
+import { chooseMany, requireTerminal, typeToConfirm } from '../ui/prompt.ts'
+import { isInteractive, print, printJson } from '../ui/terminal.ts'
 import { type Input, isSet, textFlag } from './command.ts'
 
 export async function run(input: Input): Promise<number> {
   const site = await input.site()
-  await makeState(site.state)
   const repository = textFlag(input, 'repository')
   const names = repository === undefined || input.args.length > 0 || isSet(input, 'all') ? await wanted(site, input) : []
   const what = [...names, ...(repository === undefined ? [] : [`the repository ${repository}`])].join(', ')
   if (!isSet(input, 'yes')) {
+    requireTerminal('--yes')
     process.stderr.write(`From now on the data of this install is the truth for: ${what}.\nOlder snapshots stay, and age by the retention.\n`)
-    if (!(await typeToConfirm('Type "adopt" to go on:', 'adopt', '--yes'))) throw new Failure('interrupted', 'nothing was adopted')
+    if (!(await typeToConfirm('Type "adopt" to go on:', 'adopt', '--yes'))) throw new Failure('declined', 'nothing was adopted', { exit: 130 })
   }
+  await makeState(site.state)
   if (repository !== undefined) await adoptRepository(site, repository, input)
   for (const name of names) await adopt(site, name)
-  process.stdout.write(input.json ? `${JSON.stringify({ adopted: names, repository: repository ?? null })}\n` : `Adopted: ${what}\n`)
+  if (input.json) printJson({ adopted: names, repository: repository ?? null })
+  else print(`Adopted: ${what}`)
   return 0
 }
 
@@ -37,6 +39,7 @@ async function wanted(site: Site, input: Input): Promise<string[]> {
     'Adopt',
     open.flat().map((name) => ({ name, value: name })),
     'the names of services, or --all',
+    false,
   )
 }
 

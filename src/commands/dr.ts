@@ -6,7 +6,7 @@ import { type Site, serviceOf } from '../site.ts'
 import { parseTime } from '../snapshots/select.ts'
 import { newRunId } from '../state/running.ts'
 import { typeToConfirm } from '../ui/prompt.ts'
-import { print } from '../ui/terminal.ts'
+import { print, printJson } from '../ui/terminal.ts'
 import { jobsFlag } from './backup.ts'
 import { type Input, isSet, listFlag, textFlag } from './command.ts'
 import { planView, reportView } from './dr-view.ts'
@@ -19,7 +19,7 @@ export async function run(input: Input): Promise<number> {
   const recovery = isSet(input, 'resume') ? await interruptedRecovery(site, input.signal) : await look(site, input)
   const dryRun = isSet(input, 'dryRun')
   if (!input.json) print(...planView(site, recovery))
-  else if (dryRun) print(JSON.stringify(recovery))
+  else if (dryRun) printJson(recovery)
   if (dryRun) return 0
   // Where nothing would be touched, nothing is asked.
   const sure = isSet(input, 'yes') || recovery.choices.every(({ snapshot }) => snapshot === null)

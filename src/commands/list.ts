@@ -9,7 +9,7 @@ import { printable } from '../text.ts'
 import { formatBytes, formatTime } from '../ui/format.ts'
 import { choose, unlessLeft } from '../ui/prompt.ts'
 import { pad } from '../ui/table.ts'
-import { isInteractive, print } from '../ui/terminal.ts'
+import { isInteractive, print, printJson } from '../ui/terminal.ts'
 import { chooseEntry, type Entry, entryLines, lookUp, snapshotChoices, snapshotLines } from './choose.ts'
 import { type Input, pathFlags, textFlag } from './command.ts'
 import { type Draft, restore } from './restore.ts'
@@ -26,7 +26,7 @@ export async function run(input: Input): Promise<number> {
   const [only] = entries
   if (only && inside) return files(site, only, pick(only.snapshots, only.subject, wantedFrom({ snapshot: wanted })), path, input)
   if (isInteractive()) return browse(site, entries, given === undefined, input)
-  if (input.json) print(JSON.stringify(given === undefined ? entries.map(overviewOf) : (only?.snapshots ?? []).map(jsonOf), null, 2))
+  if (input.json) printJson(given === undefined ? entries.map(overviewOf) : (only?.snapshots ?? []).map(jsonOf), true)
   else if (given === undefined) print(...entryLines(entries, site.now()))
   else if (only) print(...(only.snapshots.length > 0 ? snapshotLines(only.snapshots, site.now()).map(printable) : [noSnapshots(only)]))
   return 0

@@ -5,7 +5,7 @@ import type { Site } from '../site.ts'
 import { printable } from '../text.ts'
 import { formatTime } from '../ui/format.ts'
 import { tableLines } from '../ui/table.ts'
-import { columns, sign } from '../ui/terminal.ts'
+import { columns, print, printJson, sign } from '../ui/terminal.ts'
 import { discardExpired, pruneRepository, type Retained } from '../upkeep/prune.ts'
 import { type Input, isSet, textFlag } from './command.ts'
 
@@ -19,9 +19,8 @@ export async function run(input: Input): Promise<number> {
   for (const name of repositories) {
     try {
       const retained = await pruneRepository(site, name, { dryRun, signal: input.signal })
-      process.stdout.write(
-        input.json ? `${JSON.stringify(jsonOf(name, dryRun, retained))}\n` : `${view(name, dryRun, retained, site.now()).join('\n')}\n`,
-      )
+      if (input.json) printJson(jsonOf(name, dryRun, retained))
+      else print(...view(name, dryRun, retained, site.now()))
     } catch (error) {
       exits.push(complain(error))
     }
@@ -69,7 +68,7 @@ function view(repository: string, dryRun: boolean, retained: Retained[], now: Da
       name,
       snapshot.shortId,
       formatTime(snapshot.time, now),
-      `kept: ${reasons.join(', ')}`,
+      `kept: ${reasons.map((reason) => reason.replace(' snapshot', '')).join(', ')}`,
     ])
     const remove = (forgotten?.remove ?? []).map(({ shortId, time }) => [
       name,

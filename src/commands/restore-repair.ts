@@ -8,7 +8,7 @@ import { readRecord } from '../state/records.ts'
 import { printable } from '../text.ts'
 import { formatSeconds, formatTime } from '../ui/format.ts'
 import { choose, requireTerminal, typeToConfirm } from '../ui/prompt.ts'
-import { print } from '../ui/terminal.ts'
+import { print, printJson } from '../ui/terminal.ts'
 import { type Input, isSet } from './command.ts'
 import { figures, reportOne, type Watcher } from './work.ts'
 
@@ -63,6 +63,7 @@ async function discard(site: Site, name: string, input: Input): Promise<number> 
   }
   const gone = await discardOld(site, name, () => true)
   const words = `${name}: ${gone.length === 0 ? 'no old data is kept' : `deleted ${gone.map(printable).join(', ')}`}`
-  print(input.json ? JSON.stringify({ service: name, discarded: gone }) : words)
+  if (input.json) printJson({ service: name, discarded: gone })
+  else print(words)
   return 0
 }

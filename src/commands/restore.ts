@@ -11,7 +11,7 @@ import { pick, type Wanted, wantedFrom } from '../snapshots/select.ts'
 import { printable } from '../text.ts'
 import { formatBytes, formatTime } from '../ui/format.ts'
 import { choose, chooseMany, inTurn, requireTerminal, typeToConfirm } from '../ui/prompt.ts'
-import { isInteractive, print } from '../ui/terminal.ts'
+import { isInteractive, print, printJson } from '../ui/terminal.ts'
 import { chooseEntry, chooseSnapshot, type Entry, lookUp } from './choose.ts'
 import { type Input, isSet, pathFlags, textFlag } from './command.ts'
 import { chooseName, describeRestore, repairs } from './restore-repair.ts'
@@ -126,7 +126,8 @@ async function prepareInspect(site: Site, name: string, snapshot: Snapshot, path
   if (isSet(input, 'dryRun')) {
     const { id, time, bytes, shortId } = snapshot
     const words = `Would restore ${name} of ${formatTime(time, site.now())} (${shortId}, ${formatBytes(bytes)}) below ${target}`
-    print(input.json ? JSON.stringify({ service: name, snapshot: id, time, paths: wanted, bytes, target }) : words)
+    if (input.json) printJson({ service: name, snapshot: id, time, paths: wanted, bytes, target })
+    else print(words)
     return async () => 0
   }
   const restic = site.restic(serviceOf(site, name).repository)
@@ -143,7 +144,7 @@ async function prepareInPlace(site: Site, name: string, snapshot: Snapshot, path
   const planned = await planInPlace(site, name, snapshot, paths, input.signal)
   const dryRun = isSet(input, 'dryRun')
   if (!input.json) print(...planView(site, planned))
-  else if (dryRun) print(JSON.stringify(planned))
+  else if (dryRun) printJson(planned)
   if (dryRun) return async () => 0
   if (!isSet(input, 'yes') && !(await typeToConfirm(`Type ${name} to restore it:`, name, '--yes (after a look at --dry-run)')))
     throw new Failure('declined', `${name}: that isn't its name: nothing was touched`, { exit: 130 })

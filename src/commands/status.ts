@@ -5,13 +5,14 @@ import { queryStatus, type ServiceStatus, type Status } from '../status/query.ts
 import { printable } from '../text.ts'
 import { formatAge, formatBytes } from '../ui/format.ts'
 import { tableLines } from '../ui/table.ts'
-import { columns, hasUnicode, type Sign, sign, styled } from '../ui/terminal.ts'
+import { columns, hasUnicode, print, printJson, type Sign, sign, styled } from '../ui/terminal.ts'
 import { type Input, isSet } from './command.ts'
 
 export async function run(input: Input): Promise<number> {
   const site = await input.site()
   const status = await queryStatus(site, { services: input.args, local: isSet(input, 'local'), signal: input.signal })
-  process.stdout.write(input.json ? `${JSON.stringify(status, null, 2)}\n` : `${view(status, site.now()).join('\n')}\n`)
+  if (input.json) printJson(status, true)
+  else print(...view(status, site.now()))
   return joinExits([...status.services.map(({ exit }) => exit), ...status.repositories.map(({ exit }) => exit)])
 }
 

@@ -2,7 +2,8 @@
 import { Failure } from '../errors.ts'
 import { printable } from '../text.ts'
 import { formatAge } from '../ui/format.ts'
-import { typeToConfirm } from '../ui/prompt.ts'
+import { requireTerminal, typeToConfirm } from '../ui/prompt.ts'
+import { print, printJson } from '../ui/terminal.ts'
 import { type Input, isSet, textFlag } from './command.ts'
 
 export async function run(input: Input): Promise<number> {
@@ -14,10 +15,12 @@ export async function run(input: Input): Promise<number> {
   const all = isSet(input, 'all')
   if (!input.json)
     for (const { host, pid, time, exclusive } of locks)
-      process.stdout.write(`${exclusive ? 'exclusive' : 'shared'} lock of ${printable(host)}, pid ${pid}, ${formatAge(time, site.now())}\n`)
+      print(`${exclusive ? 'exclusive' : 'shared'} lock of ${printable(host)}, pid ${pid}, ${formatAge(time, site.now())}`)
   if (all && locks.length > 0 && !isSet(input, 'yes')) {
+    requireTerminal('--yes')
     process.stderr.write('A lock that is alive protects work in progress: removed, prune may delete what a backup needs.\n')
-    if (!(await typeToConfirm('Type "unlock" to remove all of them:', 'unlock', '--yes'))) throw new Failure('interrupted', 'no lock was removed')
+    if (!(await typeToConfirm('Type "unlock" to remove all of them:', 'unlock', '--yes')))
+      throw new Failure('declined', 'no lock was removed', { exit: 130 })
   }
   const removed = locks.length === 0 ? 0 : await restic.unlock({ ...call, all })
   const left = locks.length - removed
@@ -25,6 +28,7 @@ export async function run(input: Input): Promise<number> {
     locks.length === 0
       ? `${name} isn't locked`
       : `${removed} of ${locks.length} locks removed${left > 0 ? `; ${left} may be alive: wait, or remove them with --all` : ''}`
-  process.stdout.write(input.json ? `${JSON.stringify({ repository: name, locks, removed })}\n` : `${text}\n`)
+  if (input.json) printJson({ repository: name, locks, removed })
+  else print(text)
   return 0
 }

@@ -4,7 +4,7 @@ import { printable } from '../text.ts'
 import { formatBytes, formatSeconds } from '../ui/format.ts'
 import { type ProgressView, progressView } from '../ui/progress.ts'
 import { pad } from '../ui/table.ts'
-import { print } from '../ui/terminal.ts'
+import { print, printJson } from '../ui/terminal.ts'
 
 export interface Watcher {
   emit(event: Event): void
@@ -54,7 +54,7 @@ export function reportOne(name: string, options: ReportOptions, work: (watcher: 
 
 function printEvent(event: Event): void {
   // Each service's own report is part of the last line.
-  if (event.type !== 'report') process.stdout.write(`${JSON.stringify(event)}\n`)
+  if (event.type !== 'report') printJson(event)
 }
 
 /** The last line of long work. Without services: it ended before any was begun. */
@@ -62,7 +62,7 @@ export function printReport(services: Result[], exit: number): void {
   const worst = services.map(({ outcome }) => outcome).sort((a, b) => outcomes.indexOf(b) - outcomes.indexOf(a))[0]
   const outcome: Outcome = worst ?? (exit === 0 ? 'ok' : exit === 130 ? 'interrupted' : 'failed')
   const event: Event = { time: new Date().toISOString(), service: null, type: 'report', outcome, exit, services }
-  process.stdout.write(`${JSON.stringify(event)}\n`)
+  printJson(event)
 }
 
 /** "412 MB    1.9 s  8f21c0de", or how it ended. */

@@ -1,6 +1,7 @@
 // Which snapshot is meant: of a service, newest, at a time, by id. Pure.
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
+import { nearest } from '../manifest/nearest.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Snapshot } from '../restic/types.ts'
 
@@ -95,7 +96,10 @@ export function pick(snapshots: Snapshot[], subject: Subject, wanted: Wanted): S
           .map(({ id }) => id.slice(0, 12))
           .join(', ')} …): give more of the id`,
       )
-    throw new Failure('unknown-snapshot', `${name}: no snapshot ${wanted.id} on ${host}; see: atelier-backup list ${name}`)
+    const prefixes = snapshots.map(({ id }) => id.slice(0, wanted.id.length))
+    const near = snapshots[prefixes.indexOf(nearest(wanted.id.toLowerCase(), prefixes) ?? '')]
+    const hint = near ? `; did you mean ${near.shortId}?` : `; see: atelier-backup list ${name}`
+    throw new Failure('unknown-snapshot', `${name}: no snapshot ${wanted.id} on ${host}${hint}`)
   }
   const candidates = newestFirst(countable(snapshots, subject))
   if (candidates.length === 0) {

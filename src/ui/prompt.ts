@@ -29,11 +29,11 @@ export async function choose<T>(message: string, choices: Choice<T>[], flag: str
   return ask(tidy, (context) => search({ message, source, pageSize: 14, theme: theme(['type', 'to search']) }, context))
 }
 
-/** Several of several, at first all. */
-export async function chooseMany<T>(message: string, choices: Choice<T>[], flag: string): Promise<T[]> {
+/** Several of several, at first all, or none. */
+export async function chooseMany<T>(message: string, choices: Choice<T>[], flag: string, checked = true): Promise<T[]> {
   requireTerminal(flag)
   const { checkbox } = await import('./questions.ts')
-  const shown = fitting(choices, message).map((choice) => ({ ...choice, checked: true }))
+  const shown = fitting(choices, message).map((choice) => ({ ...choice, checked }))
   return ask(false, (context) => checkbox({ message, choices: shown, required: true, pageSize: 14, loop: false, theme: theme() }, context))
 }
 

@@ -21,6 +21,11 @@ export function print(...lines: string[]): void {
   process.stdout.write(`${typeset(lines.join('\n'))}\n`)
 }
 
+/** One value for a machine, on standard output, on one line unless it is to be read by people too. */
+export function printJson(value: unknown, readable = false): void {
+  process.stdout.write(`${JSON.stringify(value, null, readable ? 2 : undefined)}\n`)
+}
+
 /** Our own typography as the locale takes it, character for character. Names and paths stay as they are. */
 export function typeset(text: string): string {
   return hasUnicode() ? text : text.replaceAll(/[…–·→]/g, (character) => plain[character] ?? '?')
