@@ -8,6 +8,8 @@ import { execStartOf, startAndWait } from '../host/systemd.ts'
 import { defaultManifest } from '../places.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { placeOf } from '../state/install.ts'
+import { readRunning } from '../state/running.ts'
+import { formatTime } from '../ui/format.ts'
 import { chooseMany } from '../ui/prompt.ts'
 import { type Input, isSet, textFlag } from './command.ts'
 import { sideBySide, type Watcher, withReport } from './work.ts'
@@ -60,7 +62,10 @@ async function isRunByUnit(site: Site, name: string): Promise<boolean> {
 /** Starts the unit and follows its events. Ctrl-C ends the following, not the unit. */
 async function followUnit(site: Site, name: string, watcher: Watcher, signal: AbortSignal): Promise<Result> {
   const file = `${placeOf(site.state, 'running', name)}.ndjson`
-  const before = await readFile(file, 'utf8').catch(() => '')
+  const running = await readRunning(site.state, name)
+  if (running) watcher.output(`${name}: a ${running.kind} runs since ${formatTime(running.started, site.now())} (pid ${running.pid}): this is it`)
+  // Events of the run before, unless that still runs.
+  const before = running ? '' : await readFile(file, 'utf8').catch(() => '')
   const unit = unitOf(name)
   const begun = performance.now()
   let ended = false

@@ -6,7 +6,7 @@ import type { Node, Restic, Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { pick, wantedFrom } from '../snapshots/select.ts'
 import { printable } from '../text.ts'
-import { formatBytes, formatTime } from '../ui/format.ts'
+import { formatBytes, formatCount, formatTime } from '../ui/format.ts'
 import { choose, unlessLeft } from '../ui/prompt.ts'
 import { pad } from '../ui/table.ts'
 import { isInteractive, print, printJson } from '../ui/terminal.ts'
@@ -94,7 +94,7 @@ async function browse(site: Site, entries: Entry[], several: boolean, input: Inp
   }
 }
 
-type Next = 'files' | 'restore' | 'back'
+type Next = 'files' | 'changes' | 'restore' | 'back'
 
 /** The exit code of a restore that was begun from here, or null. */
 async function browseSnapshots(site: Site, entry: Entry, input: Input): Promise<number | null> {
@@ -103,20 +103,36 @@ async function browseSnapshots(site: Site, entry: Entry, input: Input): Promise<
     const choices = [...snapshotChoices(entry.snapshots, site.now()), { name: 'Leave', value: null }]
     const snapshot = await unlessLeft(choose<Snapshot | null>(`Snapshots of ${name}`, choices, '--snapshot'))
     if (snapshot === null) return null
+    const older = entry.snapshots[entry.snapshots.indexOf(snapshot) + 1]
     for (let next: Next | null = null; next !== 'back'; ) {
       const actions: { name: string; value: Next }[] = [
         { name: 'Walk its files', value: 'files' },
+        ...(older ? [{ name: 'What changed since the one before', value: 'changes' as Next }] : []),
         { name: 'Restore …', value: 'restore' },
         { name: 'Back', value: 'back' },
       ]
       const title = `${snapshot.shortId}, ${formatTime(snapshot.time, site.now())}`
       next = (await unlessLeft(choose(title, actions, '--snapshot', { tidy: true }))) ?? 'back'
       const wish = { entries: [entry], wanted: { id: snapshot.id }, paths: null, inPlace: null }
+      if (next === 'changes' && older) await showChanges(restic(site, name), older, snapshot, input)
       const exit =
         next === 'files' ? await walk(site, entry, snapshot, wish, input) : next === 'restore' ? await unlessLeft(restore(site, wish, input)) : null
       if (exit !== null) return exit
     }
   }
+}
+
+/** Enough to see what kind of change it was. */
+const changesShown = 200
+
+async function showChanges(restic: Restic, older: Snapshot, newer: Snapshot, { signal }: Input): Promise<void> {
+  let count = 0
+  for await (const { path, modifier } of restic.diff(older.id, newer.id, { signal })) {
+    count += 1
+    if (count <= changesShown) print(`  ${modifier}  ${printable(path)}`)
+  }
+  if (count > changesShown) print(`  and ${formatCount(count - changesShown)} more: atelier-backup restic -- diff ${older.shortId} ${newer.shortId}`)
+  print(`${formatCount(count)} changes since ${older.shortId}: + new, - gone, M other content, T other type`)
 }
 
 type Step = Node | 'up' | 'restore' | 'back'

@@ -68,7 +68,7 @@ function view(repository: string, dryRun: boolean, retained: Retained[], now: Da
       name,
       snapshot.shortId,
       formatTime(snapshot.time, now),
-      `kept: ${reasons.map((reason) => reason.replace(' snapshot', '')).join(', ')}`,
+      `kept: ${reasons.join(', ')}`,
     ])
     const remove = (forgotten?.remove ?? []).map(({ shortId, time }) => [
       name,

@@ -69,6 +69,21 @@ export function openRestic({ name, repository, cacheDir, program = 'restic' }: C
     return finished.stdout
   }
 
+  /** What a call prints, as it comes. */
+  async function* stream(args: string[], options: CallOptions): AsyncGenerator<Message | null> {
+    const output = lines([program, ...args], await prepared(options).catch(aborted(asked)))
+    try {
+      for (;;) {
+        const { value, done } = await output.next().catch(aborted(asked))
+        if (done && value.exit !== 0) throw failureOf(value, asked, { reason: options.signal?.reason })
+        if (done) return
+        yield parseLine(value)
+      }
+    } finally {
+      await output.return({ exit: 0, stdout: '', stderr: '', interrupted: false, timedOut: false })
+    }
+  }
+
   return {
     name,
     async location() {
@@ -89,20 +104,16 @@ export function openRestic({ name, repository, cacheDir, program = 'restic' }: C
     },
 
     async *ls(snapshot, under, options = {}) {
-      const where = under === undefined ? [] : [under]
-      const argv = [program, 'ls', '--no-lock', '--json', ...(under === undefined ? [] : ['--recursive']), '--', snapshot, ...where]
-      const stream = lines(argv, await prepared(options).catch(aborted(asked)))
-      try {
-        for (;;) {
-          const { value, done } = await stream.next().catch(aborted(asked))
-          if (done && value.exit !== 0) throw failureOf(value, asked, { reason: options.signal?.reason })
-          if (done) return
-          const node = nodeOf(parseLine(value))
-          if (node) yield node
-        }
-      } finally {
-        await stream.return({ exit: 0, stdout: '', stderr: '', interrupted: false, timedOut: false })
+      const where = under === undefined ? ['--', snapshot] : ['--recursive', '--', snapshot, under]
+      for await (const message of stream(['ls', '--no-lock', '--json', ...where], options)) {
+        const node = nodeOf(message)
+        if (node) yield node
       }
+    },
+
+    async *diff(older, newer, options = {}) {
+      for await (const message of stream(['diff', '--no-lock', '--json', '--', older, newer], options))
+        if (isMessage(message, 'change')) yield { path: message.path ?? '', modifier: message.modifier ?? '' }
     },
 
     async readlink(snapshot, path, options = {}) {

@@ -23,6 +23,8 @@ export interface Message {
   total_bytes_processed?: number
   data_added_packed?: number
   num_errors?: number
+  path?: string
+  modifier?: string
   [field: string]: unknown
 }
 

@@ -131,6 +131,8 @@ export interface Restic {
   snapshots(options?: CallOptions): Promise<Snapshot[]>
   /** The tree of a snapshot, streamed in restic's order, without a lock; below `under` if given (literal path, itself included). */
   ls(snapshot: string, under?: Path, options?: CallOptions): AsyncGenerator<Node>
+  /** What changed from one snapshot to another, in the order of paths, without a lock. Modifiers: + - M (content) T (type); folders end in "/". */
+  diff(older: string, newer: string, options?: CallOptions): AsyncGenerator<{ path: Path; modifier: string }>
   /** Where a symbolic link of a snapshot leads; null if there is none of that name. One call. */
   readlink(snapshot: string, path: Path, options?: CallOptions): Promise<string | null>
   backup(request: BackupRequest): Promise<BackupSummary>
