@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { parseEnvironmentFile, resticEnvironment } from '../../src/restic/environment.ts'
 
 // Each row is what systemd ≥ 254 makes of the text. Source: systemd.exec(5) and test-env-file.c in systemd's src/test.
-describe('an EnvironmentFile is read as systemd reads it', () => {
+describe('[secret.4] an EnvironmentFile is read as systemd reads it', () => {
   it.each<[what: string, text: string, expected: Record<string, string>]>([
     ['plain', 'A=b\nC=d\n', { A: 'b', C: 'd' }],
     ['no newline at the end', 'A=b', { A: 'b' }],
