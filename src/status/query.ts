@@ -2,7 +2,7 @@
 import { requirePinned } from '../backup/repository.ts'
 import type { Iso, Path } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
-import { hasSystemd, timerStates } from '../host/systemd.ts'
+import { hasSystemd, nextElapses } from '../host/systemd.ts'
 import { scheduleOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Snapshot } from '../restic/types.ts'
@@ -55,7 +55,7 @@ export async function queryStatus(site: Site, options: { services: string[]; loc
   const repositories = [...new Set(declared.map(([, { repository }]) => repository))]
   const install = await installIdIfThere(site.state)
   const [timers, records, asked] = await Promise.all([
-    hasSystemd() ? timerStates(names.map(timerOf)) : new Map<string, null>(),
+    hasSystemd() ? nextElapses(names.map(timerOf)) : new Map<string, null>(),
     Promise.all(names.map((name) => readRecord(site.state, name).catch(asFailure))),
     Promise.all(repositories.map(async (name) => [name, options.local ? null : await askRepository(site, name, options.signal)] as const)),
   ])
@@ -64,7 +64,7 @@ export async function queryStatus(site: Site, options: { services: string[]; loc
     declared.map(async ([name, service], i) => {
       const answer = answers.get(service.repository) ?? null
       const record = records[i] as RunRecord | Failure
-      return serviceStatus(site, name, service, record, answer, install, timers.get(timerOf(name))?.nextElapse ?? null)
+      return serviceStatus(site, name, service, record, answer, install, timers.get(timerOf(name)) ?? null)
     }),
   )
   return {
