@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises'
 import type { Event, EventBody, Outcome, Path, Result } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { execute } from '../execute.ts'
-import { runHook } from '../host/hooks.ts'
+import { endHook, runHook } from '../host/hooks.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { installId, makeState, placeOf } from '../state/install.ts'
 import { requireNoJournal } from '../state/journal.ts'
@@ -144,6 +144,7 @@ export async function cleanUp(site: Site, name: string, output: (line: string) =
   const left = await readLeftBehind(site.state, name)
   await rm(stagingOf(site, name), { recursive: true, force: true })
   if (left?.kind !== 'backup') return false
+  await endHook(name)
   const { postBackup, hookTimeoutSec: timeoutSeconds } = serviceOf(site, name)
   const environment = { ATELIER_OUTCOME: 'failed', ATELIER_SNAPSHOT: '' }
   const hook = { service: name, name: 'postBackup', timeoutSeconds, signal: new AbortController().signal, environment, output }

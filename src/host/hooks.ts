@@ -1,6 +1,7 @@
 // A service's own commands: hooks and health checks, without our secrets, in a process group of their own, with a time limit.
 import { Failure } from '../errors.ts'
 import { plainEnvironment, run } from './shell.ts'
+import { isSandboxed, outside, stopOutside } from './systemd.ts'
 
 export interface HookOptions {
   service: string
@@ -17,11 +18,17 @@ export interface HookOptions {
 /** A shell that is told to end (by us, or because we died) leaves its own children behind: this one takes its whole group along. */
 const guard = `trap 'trap "" TERM; kill -TERM 0; wait' TERM; bash -c "$1" & wait "$!"`
 
-/** @throws Failure `hook-failed` or `hook-timeout`; `interrupted` */
+/**
+ * In the world of the host: out of our unit, whose sandbox is made for us, a hook runs in a unit of its own.
+ * @throws Failure `hook-failed` or `hook-timeout`; `interrupted`
+ */
 export async function runHook(script: string, options: HookOptions): Promise<void> {
   const { service, name, output } = options
-  const { exit, timedOut, interrupted } = await run(['bash', '-c', guard, 'bash', script], {
-    env: { ...plainEnvironment(), ATELIER_SERVICE: service, ...options.environment },
+  const env = { ...plainEnvironment(), ATELIER_SERVICE: service, ...options.environment }
+  const sandboxed = await isSandboxed()
+  const argv = sandboxed ? [...outside(unitOf(service), env), 'bash', '-c', script] : ['bash', '-c', guard, 'bash', script]
+  const { exit, timedOut, interrupted } = await run(argv, {
+    env,
     group: true,
     graceSeconds: 10,
     timeoutSeconds: options.timeoutSeconds,
@@ -29,8 +36,18 @@ export async function runHook(script: string, options: HookOptions): Promise<voi
     onLine: output,
     onErrorLine: output,
   })
+  if (sandboxed && (interrupted || timedOut)) await endHook(service)
   if (interrupted) throw new Failure('interrupted', `${service}: ${name} was interrupted`)
   if (timedOut)
     throw new Failure('hook-timeout', `${service}: ${name} took longer than ${options.timeoutSeconds} s and was ended; hookTimeoutSec sets the limit`)
   if (exit !== 0) throw new Failure('hook-failed', `${service}: ${name} failed with exit code ${exit}`)
+}
+
+/** Ends what a hook outside of our unit still does: it isn't our child, and would outlive us. */
+export async function endHook(service: string): Promise<void> {
+  await stopOutside(unitOf(service))
+}
+
+function unitOf(service: string): string {
+  return `atelier-backup-hook-${service}.service`
 }

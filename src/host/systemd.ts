@@ -1,6 +1,6 @@
 // systemd, as far as backups and restores need it.
 import { existsSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+import { readFile, readlink } from 'node:fs/promises'
 import type { Iso, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { run } from './shell.ts'
@@ -8,6 +8,26 @@ import { run } from './shell.ts'
 /** Whether systemd runs this host: sd_booted(3). */
 export function hasSystemd(): boolean {
   return existsSync('/run/systemd/system')
+}
+
+/** Whether systemd gave this process a file system view of its own: a unit's `ProtectSystem=` and the like. */
+export async function isSandboxed(): Promise<boolean> {
+  if (!hasSystemd()) return false
+  const view = (pid: string) => readlink(`/proc/${pid}/ns/mnt`).catch(() => null)
+  const [ours, hosts] = await Promise.all([view('self'), view('1')])
+  return hosts !== null && ours !== hosts
+}
+
+/** What to put before a command so that it runs in a unit of its own, with our streams and its exit code as ours. It doesn't end with us: `stopOutside`. */
+export function outside(unit: Unit, env: Record<string, string>): string[] {
+  const environment = Object.entries(env).map(([name, value]) => `--setenv=${name}=${value}`)
+  const options = ['--quiet', '--wait', '--pipe', '--collect', '--expand-environment=no', '--property=TimeoutStopSec=10', `--unit=${unit}`]
+  return ['systemd-run', ...options, ...environment, '--']
+}
+
+/** Ends a unit of `outside`, if there is one, with all its processes. */
+export async function stopOutside(unit: Unit): Promise<void> {
+  if (hasSystemd()) await run(['systemctl', 'stop', '--', unit])
 }
 
 export interface UnitState {
@@ -90,38 +110,14 @@ async function hasProcesses(controlGroup: string): Promise<boolean> {
   return false
 }
 
-/** Timers and what they are about to do. `lastResult` is the service's Result= (success, exit-code, timeout …). */
-export interface TimerState {
-  nextElapse: Iso | null
-  lastTrigger: Iso | null
-}
-
-/** The state of timers, in one call, by name; null for those that systemd doesn't know. */
-export async function timerStates(timers: Unit[]): Promise<Map<Unit, TimerState | null>> {
+/** When timers elapse next, in one call, by name; null for those that never do and those that systemd doesn't know. */
+export async function nextElapses(timers: Unit[]): Promise<Map<Unit, Iso | null>> {
   if (timers.length === 0) return new Map()
-  const { exit, stdout } = await run([
-    'systemctl',
-    'show',
-    '--timestamp=unix',
-    '--property=LoadState,NextElapseUSecRealtime,LastTriggerUSec',
-    '--',
-    ...timers,
-  ])
+  // Not `show`: it gives this time as text in the local zone, whatever --timestamp says (systemd 257).
+  const { exit, stdout } = await run(['systemctl', 'list-timers', '--all', '--output=json', '--', ...timers])
   if (exit !== 0) return new Map()
-  const states = stdout.trim().split('\n\n').map(properties)
-  return new Map(
-    timers.map((timer, i) => {
-      const of = states[i] ?? {}
-      if (of.LoadState !== 'loaded') return [timer, null]
-      return [timer, { nextElapse: unixTime(of.NextElapseUSecRealtime), lastTrigger: unixTime(of.LastTriggerUSec) }]
-    }),
-  )
-}
-
-/** "@1700000000" (--timestamp=unix, systemd ≥ 247) as ISO 8601; null for "n/a", "infinity" and nothing. */
-function unixTime(text: string | undefined): Iso | null {
-  const seconds = /^@([0-9]+)/.exec(text ?? '')?.[1]
-  return seconds === undefined || seconds === '0' ? null : new Date(Number(seconds) * 1000).toISOString()
+  const listed = JSON.parse(stdout) as { unit: Unit; next: number | null }[]
+  return new Map(listed.map(({ unit, next }) => [unit, next ? new Date(next / 1000).toISOString() : null]))
 }
 
 /** Starts a unit and waits for its end. Returns whether it succeeded. An aborted wait leaves the unit running. */
