@@ -43,7 +43,7 @@ export async function typeToConfirm(message: string, word: string, flag: string)
   const { input } = await import('./questions.ts')
   return (
     (
-      await ask(false, (context) => input({ message: `${message.replace(/:$/, '')} (Esc: back):`, theme: { prefix: theme().prefix } }, context))
+      await ask(false, (context) => input({ message, theme: { prefix: theme().prefix } }, context))
     ).trim() === word
   )
 }
