@@ -29,11 +29,15 @@ export type RestoreStep =
   | { do: 'swap'; moves: Move[] }
   | { do: 'health' }
 
-/** One exchange by rename, a database's sidecars with it. `staged` null: the live entry only goes away. All in one mount. */
+/**
+ * One exchange by rename, a database's sidecars with it. `staged` null: the live entry only goes away, and folders above it that are
+ * empty then, below `parent`. All in one mount.
+ */
 export interface Move {
   live: Path
   staged: Path | null
   old: Path
+  parent?: Path
 }
 
 export type Step = BackupStep | RestoreStep

@@ -9,7 +9,7 @@ import { newRunId } from '../state/running.ts'
 import { lookRestore, type RestoreFacts } from './look.ts'
 import { rollBackRestore } from './old.ts'
 import { planRestore } from './plan.ts'
-import { carryOut, clearStage, goForward, type InPlaceOptions, transact } from './transaction.ts'
+import { carryOut, goForward, type InPlaceOptions, tidy, transact } from './transaction.ts'
 
 export interface PlannedRestore {
   plan: Plan<RestoreStep>
@@ -30,7 +30,7 @@ export async function restoreInPlace(site: Site, { plan, facts }: PlannedRestore
   const { snapshot, wanted, running } = facts
   return transact(site, plan.service, options, async (transaction) => {
     const left = await interrupted(site, plan.service)
-    if (left) await clearStage(left)
+    if (left) await tidy(site, left, false)
     return carryOut(transaction, plan, {
       version: 1,
       run: plan.run,

@@ -51,7 +51,7 @@ export interface PutBackFacts extends Pick<RestoreFacts, 'run' | 'name' | 'units
 export function planPutBack(service: Pick<Service, 'healthCheck'>, { run, name, olds, units, running }: PutBackFacts): Plan<RestoreStep> {
   const moves = olds.flatMap(({ folder, paths, absent }) => [
     ...paths.map((live): Move => ({ live, staged: join(folder, live), old: join(oldFolder(dirname(folder), run), live) })),
-    ...absent.map((live): Move => ({ live, staged: null, old: join(oldFolder(dirname(folder), run), live) })),
+    ...absent.map(({ path, parent }): Move => ({ live: path, staged: null, old: join(oldFolder(dirname(folder), run), path), parent })),
   ])
   const steps: RestoreStep[] = [
     ...stop(units),

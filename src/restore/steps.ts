@@ -98,7 +98,7 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
       },
       undo: async () => {
         job.isMixed = true
-        await swapBackward(job.journal.moves)
+        await takeBack(job.state, job.journal)
         job.isMixed = false
       },
     },
@@ -117,6 +117,13 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
       apply: async (_, { signal }) => checkHealth(job, signal),
     },
   }
+}
+
+/** Puts the old data back. What was staged is of no use any more then: to go on means to begin anew. */
+export async function takeBack(state: Path, journal: RestoreJournal): Promise<void> {
+  await swapBackward(journal.moves)
+  journal.phase = 'staging'
+  await writeJournal(state, journal)
 }
 
 export async function checkHealth({ name, service, output }: Pick<RestoreJob, 'name' | 'service' | 'output'>, signal: AbortSignal): Promise<void> {

@@ -15,7 +15,7 @@ export async function identifyMoves(moves: Move[]): Promise<JournalMove[]> {
       liveId: await identityOf(move.live),
       stagedId: await identityOf(move.staged),
       database: (await isDatabase(move.live)) || (await isDatabase(move.staged)),
-      parent: await nearestFolder(dirname(move.live)),
+      parent: move.parent ?? (await nearestFolder(dirname(move.live))),
     })),
   )
 }
@@ -23,8 +23,9 @@ export async function identifyMoves(moves: Move[]): Promise<JournalMove[]> {
 /** Brings every move to its end: staged is live, live is old. */
 export async function swapForward(moves: JournalMove[]): Promise<void> {
   for (const move of moves) {
-    const { staged, old, stagedId, liveId } = move
+    const { live, parent, staged, old, stagedId, liveId } = move
     await bring(moves, move, { place: staged, id: stagedId }, { place: old, id: liveId })
+    if (staged === null) await removeEmpty(dirname(live), parent)
   }
 }
 
@@ -62,7 +63,7 @@ interface Side {
 }
 
 /** Makes `wanted` live, and puts the other side in its place. What is neither appeared since: it is kept aside. */
-async function bring(moves: JournalMove[], { live, old, database }: JournalMove, wanted: Side, other: Side): Promise<void> {
+async function bring(moves: JournalMove[], { live, old, parent, database }: JournalMove, wanted: Side, other: Side): Promise<void> {
   // A sidecar that was declared itself has its own move.
   const places = new Set(moves.flatMap((move) => [move.live, move.staged, move.old]))
   const sidecars = async (path: Path) => (database ? (await sidecarsOf(path)).filter((sidecar) => !places.has(sidecar)) : [])
@@ -73,11 +74,15 @@ async function bring(moves: JournalMove[], { live, old, database }: JournalMove,
     return
   }
   const isOther = now === null || now === other.id
-  if (now !== wanted.id && !(isOther && other.place === null))
-    await take(live, isOther ? (other.place ?? old) : await freeName(`${old}.appeared`), sidecars)
+  const away = isOther ? other.place : await freeName(`${old}.appeared`)
+  if (now !== wanted.id && away !== null) {
+    await makeParents(away, live, await nearestFolder(dirname(away)))
+    await take(live, away, sidecars)
+  }
   if (wanted.place === null) return
   if ((await identityOf(wanted.place)) !== wanted.id)
     throw new Failure('data-missing', `what belongs at ${live} isn't at ${wanted.place} any more: nothing else was put there`)
+  if (wanted.id !== null) await makeParents(live, wanted.place, parent)
   await take(wanted.place, live, sidecars)
 }
 
@@ -91,7 +96,6 @@ async function take(from: Path, to: Path, sidecars: (path: Path) => Promise<Path
   const isThere = (await lstatIfThere(from)) !== null
   if (!isThere && along.length === 0) return
   const twinOf = (sidecar: Path) => to + sidecar.slice(from.length)
-  await makeParents(to, from)
   if (isThere) {
     for (const stale of await sidecars(to)) await rm(stale)
     for (const sidecar of along) await link(sidecar, twinOf(sidecar))
@@ -106,15 +110,15 @@ async function take(from: Path, to: Path, sidecars: (path: Path) => Promise<Path
   await syncFolder(dirname(from))
 }
 
-/** Makes the folders that are missing above `path`, each with owner and mode of the one above `model`. */
-async function makeParents(path: Path, model: Path): Promise<void> {
+/** Makes the folders above `path`, below `stop`, each with owner and mode of the one above `model`. */
+async function makeParents(path: Path, model: Path, stop: Path): Promise<void> {
   const folder = dirname(path)
-  if (await lstatIfThere(folder)) return
-  await makeParents(folder, dirname(model))
-  await mkdir(folder, { mode: 0o700 })
-  const { uid, gid, mode } = await lstat(dirname(model))
-  await chown(folder, uid, gid)
-  await chmod(folder, mode & 0o7777)
+  if (folder === stop || !isWithin(folder, stop)) return
+  await makeParents(folder, dirname(model), stop)
+  if (!(await lstatIfThere(folder))) await mkdir(folder, { mode: 0o700 })
+  const like = await lstatIfThere(dirname(model))
+  await chown(folder, like?.uid ?? 0, like?.gid ?? 0)
+  await chmod(folder, (like?.mode ?? 0o755) & 0o7777)
   await syncFolder(dirname(folder))
 }
 

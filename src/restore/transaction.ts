@@ -1,7 +1,7 @@
 // What every restore in place has in common: from the lock to the record, and the journal from its first line to its end.
 import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import type { Event, EventBody, Outcome, Path, Plan, RestoreStep, Result } from '../core.ts'
+import type { Event, EventBody, Outcome, Plan, RestoreStep, Result } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { execute } from '../execute.ts'
 import { isWithin, lstatIfThere } from '../host/files.ts'
@@ -15,8 +15,8 @@ import type { OldData } from '../state/record.gen.ts'
 import { updateRecord } from '../state/records.ts'
 import { announce, announceEnd, newRunId } from '../state/running.ts'
 import { oldFolder } from './plan.ts'
-import { checkHealth, type RestoreJob, removeFolder, restoreHandlers } from './steps.ts'
-import { removeEmpty, swapBackward, swapForward } from './swap.ts'
+import { checkHealth, type RestoreJob, removeFolder, restoreHandlers, takeBack } from './steps.ts'
+import { removeEmpty, swapForward } from './swap.ts'
 
 export interface InPlaceOptions {
   signal: AbortSignal
@@ -131,10 +131,10 @@ export async function goForward({ site, name, options }: Transaction, journal: R
 
 /** Takes an unfinished restore back, wherever it was interrupted. */
 export async function goBack(site: Site, journal: RestoreJournal): Promise<void> {
-  const { service, units, moves, phase } = journal
+  const { service, units, phase } = journal
   if (phase === 'swapping') {
     await stopUnits(service, unitsOf(service, serviceOf(site, service)))
-    await swapBackward(moves)
+    await takeBack(site.state, journal)
   }
   try {
     await startUnits(service, units)
@@ -143,34 +143,34 @@ export async function goBack(site: Site, journal: RestoreJournal): Promise<void>
   }
 }
 
-/** Removes what a restore staged. Old data stays. */
-export async function clearStage({ folders }: RestoreJournal): Promise<void> {
-  for (const folder of folders) {
-    await removeFolder(join(folder, 'new'))
-    await removeEmpty(folder, dirname(folder))
-  }
+/** The end of a restore, `done` or taken back; the journal closes last. */
+async function settle(site: Site, journal: RestoreJournal, done: boolean): Promise<void> {
+  await tidy(site, journal, done)
+  await removeJournal(site.state, journal.service)
 }
 
-/**
- * The end of a restore, `done` or taken back: what it staged goes, what it replaced is remembered, the journal closes last.
- * Begun anew after a crash it does the same again.
- */
-async function settle(site: Site, journal: RestoreJournal, done: boolean): Promise<void> {
+/** What a restore has staged goes, what it replaced is remembered. Begun anew after a crash it does the same again. */
+export async function tidy(site: Site, journal: RestoreJournal, done: boolean): Promise<void> {
   const { service, run, putsBack, folders, moves, started } = journal
   const ours = moves.flatMap(({ staged, old }) => [staged, old]).filter((place) => place !== null)
   for (const folder of folders) for (const place of ours) await removeEmpty(dirname(place), folder)
   const isReplaced = done && moves.some(({ liveId }) => liveId !== null)
   if (isReplaced) for (const folder of folders) await mkdir(oldFolder(folder, run), { recursive: true, mode: 0o700 })
-  const lives = (folder: Path, were: boolean) =>
-    moves.filter(({ old, liveId }) => done && isWithin(old, folder) && (liveId !== null) === were).map(({ live }) => live)
   const kept: OldData[] = []
   for (const id of done && putsBack !== null ? [run, putsBack] : [run]) {
     for (const folder of folders.map((stage) => oldFolder(stage, id))) {
       // Without old data, too, there may be what appeared between a crash and its end.
-      if (await lstatIfThere(folder)) kept.push({ run: id, since: started, folder, paths: lives(folder, true), absent: lives(folder, false) })
+      if (!(await lstatIfThere(folder))) continue
+      const here = done ? moves.filter(({ old }) => isWithin(old, folder)) : []
+      const paths = here.flatMap(({ live, liveId }) => (liveId === null ? [] : [live]))
+      const absent = here.flatMap(({ live, liveId, parent }) => (liveId === null ? [{ path: live, parent }] : []))
+      kept.push({ run: id, since: started, folder, paths, absent })
     }
   }
-  await clearStage(journal)
+  for (const folder of folders) {
+    await removeFolder(join(folder, 'new'))
+    await removeEmpty(folder, dirname(folder))
+  }
   await updateRecord(site.state, service, (record) => {
     const { origin, old } = record
     const takenBack = done ? old.find((data) => data.run === putsBack)?.since : started
@@ -178,7 +178,6 @@ async function settle(site: Site, journal: RestoreJournal, done: boolean): Promi
     if (done && journal.recovers) record.origin ??= { how: 'recovered', since: started }
     record.old = [...old.filter((data) => data.run !== run && !(done && data.run === putsBack)), ...kept]
   })
-  await removeJournal(site.state, service)
 }
 
 function explain(failure: Failure, isRolledBack: boolean): Failure {

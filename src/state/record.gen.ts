@@ -22,12 +22,17 @@ const run = z.strictObject({
   warnings: z.array(warning),
 })
 
+const absent = z.strictObject({
+  path: z.string(),
+  parent: z.string(),
+})
+
 const old = z.strictObject({
   run: z.string(),
   since: z.string(),
   folder: z.string(),
   paths: z.array(z.string()),
-  absent: z.array(z.string()),
+  absent: z.array(absent),
 })
 
 export const runRecordSchema = z.strictObject({
@@ -190,5 +195,18 @@ export interface OldData {
   /**
    * Live paths at which nothing stood before.
    */
-  absent: string[]
+  absent: Absent[]
+}
+/**
+ * A path that wasn't there.
+ */
+export interface Absent {
+  /**
+   * The path.
+   */
+  path: string
+  /**
+   * The nearest folder above it that was there.
+   */
+  parent: string
 }
