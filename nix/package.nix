@@ -3,6 +3,7 @@
   lib,
   stdenvNoCC,
   bash,
+  btrfs-progs,
   cacert,
   coreutils,
   esbuild,
@@ -63,7 +64,7 @@ stdenvNoCC.mkDerivation {
     mv dist $out/lib/atelier-backup
     makeWrapper ${lib.getExe nodejs} $out/bin/atelier-backup \
       --add-flags $out/lib/atelier-backup/atelier-backup.mjs \
-      --prefix PATH : ${lib.makeBinPath [ bash coreutils findutils openssh rclone restic sqlite systemd util-linux ]}
+      --prefix PATH : ${lib.makeBinPath [ bash btrfs-progs coreutils findutils openssh rclone restic sqlite systemd util-linux ]}
     installManPage scripts/docs/atelier-backup.1
     installShellCompletion --cmd atelier-backup \
       --bash scripts/docs/completions/atelier-backup.bash \

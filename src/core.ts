@@ -12,8 +12,15 @@ export type Outcome = (typeof outcomes)[number]
 
 export type BackupStep =
   | { do: 'hook'; when: 'pre' | 'post' }
-  | { do: 'copySqlite'; from: Path; to: Path }
-  | { do: 'snapshot'; paths: Path[]; over: Record<Path, Path>; exclude: string[]; tags: string[] }
+  | { do: 'stop' | 'start'; units: Unit[] }
+  /** Each database, and the server's roles, as files in `folder`. */
+  | { do: 'dumpPostgres'; databases: string[]; folder: Path }
+  /** Hold `of` still at `at`, or take that away again. */
+  | { do: 'view' | 'unview'; how: 'btrfs' | 'reflink'; of: Path; at: Path }
+  /** `database` as declared; `from` where it is read: there, or in a view. */
+  | { do: 'copySqlite'; database: Path; from: Path; to: Path }
+  /** `views`: what stands in for live paths. `dumps`: a folder saved beside the service's paths. */
+  | { do: 'snapshot'; paths: Path[]; views: Record<Path, Path>; databases: Path[]; dumps: Path | null; exclude: string[]; tags: string[] }
   | { do: 'unstage'; folder: Path }
 
 export type RestoreStep =

@@ -3,6 +3,7 @@ import { oneLine } from './text.ts'
 
 /** Exit code of each error code; a code that isn't named here is new and exits 1. Source: "Exit codes" in atelier-backup(1). */
 const exits = {
+  skipped: 0,
   failed: 1,
   usage: 2,
   'no-terminal': 2,

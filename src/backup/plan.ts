@@ -1,56 +1,62 @@
 // The plan of one service's backup. Pure.
 import { join } from 'node:path'
-import type { BackupStep, Path, Plan } from '../core.ts'
-import { Failure } from '../errors.ts'
+import type { BackupStep, Plan } from '../core.ts'
 import type { Service } from '../manifest/types.gen.ts'
-import { reservedPattern, tags } from '../snapshots/select.ts'
+import { dumpsFolder, reservedPattern, tags } from '../snapshots/select.ts'
+import type { Run } from '../state/record.gen.ts'
+import { type BackupFacts, inView } from './look.ts'
 
-export interface BackupFacts {
-  run: string
-  name: string
-  install: string
-  /**
-   * The repository holds this service's snapshots from elsewhere, and nobody said which data is the truth.
-   * Null: the repository couldn't be asked, so nothing is saved, and only what runs always is left.
-   */
-  unadopted: boolean | null
-  /** Folder for the copies of databases (0700). */
-  staging: Path
+/** How a plan holds the data still while it is read: what the record says. */
+export function heldStill({ steps }: Plan<BackupStep>): Run['view'] {
+  const view = steps.find((step) => step.do === 'view')
+  if (view?.do === 'view') return view.how
+  return steps.some((step) => step.do === 'stop') ? 'stopped' : 'live'
 }
 
+/**
+ * With `stopForBackup` the units stop, the data is held still, and they start again before the upload; where the filesystem can't hold it
+ * still they stay stopped until the end. Dumps are taken while they are stopped, so that they agree with the files.
+ */
 export function planBackup(service: Service, facts: BackupFacts): Plan<BackupStep> {
-  const { run, name, install, staging } = facts
-  const copies = service.sqlite.map((from, i): BackupStep & { do: 'copySqlite' } => ({ do: 'copySqlite', from, to: join(staging, `${i}.db`) }))
-  const snapshot: BackupStep = {
-    do: 'snapshot',
-    // None is left out for standing below another: a link on its way may lead elsewhere.
-    paths: [...new Set([...service.paths, ...service.sqlite])],
-    over: Object.fromEntries(copies.map(({ from, to }) => [from, to])),
-    exclude: [...service.exclude, reservedPattern],
-    tags: [tags.service(name), tags.install(install), ...service.tags, ...(facts.unadopted ? [tags.unadopted] : [])],
-  }
+  const { run, name, install, staging, units, running, databases } = facts
+  const views = facts.views ?? []
+  const dumps = service.postgres.length > 0 ? join(staging, dumpsFolder) : null
+  const copies = service.sqlite.map((database, i): BackupStep => {
+    const real = databases[database] ?? database
+    return { do: 'copySqlite', database, from: inView(views, real) ?? real, to: join(staging, `${i}.db`) }
+  })
+  const start: BackupStep[] = running.length > 0 ? [{ do: 'start', units: running }] : []
+  const steps: BackupStep[] = [
+    ...(service.preBackup === null ? [] : [{ do: 'hook', when: 'pre' } as const]),
+    ...(units.length > 0 ? [{ do: 'stop', units } as const] : []),
+    ...(dumps === null ? [] : [{ do: 'dumpPostgres', databases: service.postgres, folder: dumps } as const]),
+    ...views.map((view) => ({ do: 'view', ...view }) as const),
+    ...(views.length > 0 ? start : []),
+    ...copies,
+    {
+      do: 'snapshot',
+      // None is left out for standing below another: a link on its way may lead elsewhere.
+      paths: [...new Set([...service.paths, ...service.sqlite])],
+      views: Object.fromEntries(views.map(({ of, at }) => [of, at])),
+      databases: service.sqlite,
+      dumps,
+      exclude: [...service.exclude, reservedPattern],
+      tags: [tags.service(name), tags.install(install), ...service.tags, ...(facts.unadopted ? [tags.unadopted] : [])],
+    },
+  ]
   return {
     run,
     service: name,
-    steps: facts.unadopted === null ? [] : [...(service.preBackup === null ? [] : [{ do: 'hook', when: 'pre' } as const]), ...copies, snapshot],
+    steps: facts.unadopted === null ? [] : steps,
     always: [
-      ...(copies.length > 0 ? [{ do: 'unstage', folder: staging } as const] : []),
+      ...start,
+      ...views.map((view) => ({ do: 'unview', ...view }) as const),
+      ...(copies.length > 0 || dumps !== null ? [{ do: 'unstage', folder: staging } as const] : []),
       ...(service.postBackup === null ? [] : [{ do: 'hook', when: 'post' } as const]),
     ],
-    notes: facts.unadopted ? [`the repository holds snapshots of ${name} from elsewhere: this one is tagged ${tags.unadopted}`] : [],
+    notes: [
+      ...(facts.unadopted ? [`the repository holds snapshots of ${name} from elsewhere: this one is tagged ${tags.unadopted}`] : []),
+      ...(running.length > 0 && views.length === 0 ? [`${name} stays stopped for the whole upload: its filesystem can't hold the data still`] : []),
+    ],
   }
-}
-
-/** @throws Failure `not-supported` for what is declared and can't be carried out: nothing declared is silently ignored. */
-export function requireSupported(name: string, service: Service): void {
-  if (service.postgres.length > 0)
-    throw new Failure(
-      'not-supported',
-      `${name}: postgres (${service.postgres.join(', ')}) can't be backed up by this version yet; dump it in preBackup into a declared path, and remove it from postgres`,
-    )
-  if (service.stopForBackup)
-    throw new Failure(
-      'not-supported',
-      `${name}: stopForBackup isn't carried out by this version yet; stop and start the units in preBackup and postBackup, and remove it`,
-    )
 }

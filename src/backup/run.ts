@@ -1,17 +1,19 @@
 // One service's backup from lock to record: what a timer runs at 02:00 is what a person runs by hand.
 import { rm } from 'node:fs/promises'
-import type { Event, EventBody, Outcome, Path, Result } from '../core.ts'
+import { join } from 'node:path'
+import type { BackupStep, Event, EventBody, Outcome, Path, Plan, Result } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { execute } from '../execute.ts'
-import { endHook, runHook } from '../host/hooks.ts'
+import { endHook } from '../host/hooks.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { installId, makeState, placeOf } from '../state/install.ts'
 import { requireNoJournal } from '../state/journal.ts'
 import { lockService } from '../state/lock.ts'
 import type { Run } from '../state/record.gen.ts'
-import { emptyRecord, pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
-import { announce, announceEnd, newRunId, readLeftBehind } from '../state/running.ts'
-import { planBackup, requireSupported } from './plan.ts'
+import { emptyRecord, lastRun, pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
+import { announce, announceEnd, newRunId, readLeftBehind, recordPlan } from '../state/running.ts'
+import { lookBackup } from './look.ts'
+import { heldStill, planBackup } from './plan.ts'
 import { type Standing, settle } from './repository.ts'
 import { backupHandlers, type Job } from './steps.ts'
 
@@ -26,9 +28,11 @@ export interface BackupOptions {
 export async function runBackup(site: Site, name: string, options: BackupOptions): Promise<Result> {
   const started = site.now()
   const begun = performance.now()
-  const job: Pick<Job, 'summary' | 'missed'> & { warnings: Run['warnings']; failure: Failure | null } = {
+  const job: Pick<Job, 'summary' | 'missed' | 'stopped'> & { view: Run['view']; warnings: Run['warnings']; failure: Failure | null } = {
     summary: null,
     missed: [],
+    stopped: null,
+    view: 'live',
     warnings: [],
     failure: null,
   }
@@ -62,7 +66,6 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
     let standing: Standing | null = null
     try {
       write = await announce(site.state, name, { run, kind: 'backup', started: started.toISOString() })
-      requireSupported(name, service)
       const install = await installId(site.state)
       const restic = site.restic(service.repository)
       const record = await readRecord(site.state, name).catch(() => emptyRecord(name))
@@ -70,7 +73,12 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
         job.failure = asFailure(error)
         return null
       })
-      const plan = planBackup(service, { run, name, install, unadopted: standing?.unadopted ?? null, staging: stagingOf(site, name) })
+      const plan = planBackup(
+        service,
+        await lookBackup(service, { run, name, install, unadopted: standing?.unadopted ?? null, staging: stagingOf(site, name) }),
+      )
+      job.view = heldStill(plan)
+      await recordPlan(site.state, name, plan)
       emit({ type: 'plan', plan })
       const handlers = backupHandlers(
         Object.assign(job, {
@@ -79,6 +87,7 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
           host: site.manifest.host,
           state: site.state,
           restic,
+          postgresql: site.manifest.postgresql,
           standing,
           hold: [fd],
           outcome: (failure: Failure | null) => outcomeOf({ ...job, failure: job.failure ?? failure }),
@@ -92,6 +101,7 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
       const context = { now: site.now, signal: options.signal, emit }
       const ending = await execute(plan, handlers, context)
       job.failure ??= ending.failure
+      flagShrinking(job, lastRun(record, 'backup'), service.shrinkThreshold)
     } catch (error) {
       job.failure = asFailure(error)
     }
@@ -124,7 +134,8 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
         code,
         message,
         snapshotId: summary?.snapshotId ?? null,
-        downtimeSeconds: null,
+        downtimeSeconds: job.stopped?.seconds ?? null,
+        view: job.view,
         bytes: summary?.bytes ?? null,
         files: summary?.files ?? null,
         addedBytes: summary?.addedBytes ?? null,
@@ -137,21 +148,29 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
 }
 
 /**
- * Takes away what a run left behind that was killed: its staged copies. The run gets its line in the record, and its postBackup.
- * Returns whether there was one. The lock must be held.
+ * Takes away what a run left behind that was killed, by the plan it had recorded: units are started, views and copies go, postBackup runs.
+ * The run gets its line in the record. Returns whether there was one. The lock must be held.
  */
 export async function cleanUp(site: Site, name: string, output: (line: string) => void): Promise<boolean> {
   const left = await readLeftBehind(site.state, name)
   await rm(stagingOf(site, name), { recursive: true, force: true })
   if (left?.kind !== 'backup') return false
   await endHook(name)
-  const { postBackup, hookTimeoutSec: timeoutSeconds } = serviceOf(site, name)
-  const environment = { ATELIER_OUTCOME: 'failed', ATELIER_SNAPSHOT: '' }
-  const hook = { service: name, name: 'postBackup', timeoutSeconds, signal: new AbortController().signal, environment, output }
-  if (postBackup !== null) await runHook(postBackup, hook).catch((error: unknown) => output(asFailure(error).message))
+  const service = serviceOf(site, name)
+  const always = (left.plan?.always ?? []) as BackupStep[]
+  const plan: Plan<BackupStep> = { run: left.run, service: name, notes: [], steps: [], always }
+  const job: Job = {
+    ...{ name, service, host: site.manifest.host, state: site.state, restic: site.restic(service.repository), postgresql: site.manifest.postgresql },
+    ...{ standing: null, hold: [], summary: null, missed: [], stopped: null, output },
+    outcome: () => 'failed',
+    warn: (_, message) => output(message),
+  }
+  const emit = (event: EventBody) => event.type === 'warning' && output(event.message)
+  const { failure } = await execute(plan, backupHandlers(job), { now: site.now, signal: new AbortController().signal, emit })
+  if (failure) output(failure.message)
   await updateRecord(site.state, name, (record) => {
-    const none = { snapshotId: null, downtimeSeconds: null, bytes: null, files: null, addedBytes: null, warnings: [] }
-    const message = `${name}: the run was killed before its end; what it had staged is removed`
+    const none = { snapshotId: null, downtimeSeconds: null, view: 'live' as const, bytes: null, files: null, addedBytes: null, warnings: [] }
+    const message = `${name}: the run was killed before its end; what it had stopped is started, and what it had staged is gone`
     record.runs.push({ run: left.run, kind: 'backup', started: left.started, seconds: 0, outcome: 'failed', code: 'killed', message, ...none })
   })
   await announceEnd(site.state, name)
@@ -160,14 +179,29 @@ export async function cleanUp(site: Site, name: string, output: (line: string) =
 
 export { newRunId } from '../state/running.ts'
 
-function stagingOf(site: Site, name: string): Path {
-  return placeOf(site.state, 'staging', name)
+/** Data that has halved overnight is saved all the same, and somebody should look. The snapshot is complete: it isn't tagged. */
+function flagShrinking(
+  { summary, missed, warnings }: Pick<Ended, 'summary' | 'missed' | 'warnings'>,
+  before: Run | null,
+  threshold: number | null,
+): void {
+  if (!summary || threshold === null || before?.files == null || before.bytes === null) return
+  const least = 1 - threshold / 100
+  if (summary.files >= before.files * least && summary.bytes >= before.bytes * least) return
+  const message = `it shrank from ${before.files} files and ${before.bytes} bytes to ${summary.files} and ${summary.bytes}: is something missing? (shrinkThreshold: ${threshold} %)`
+  missed.push({ code: 'shrunk', message })
+  warnings.push({ code: 'shrunk', message })
 }
 
-type Ended = Pick<Job, 'summary' | 'missed'> & { failure: Failure | null; warnings: Run['warnings'] }
+function stagingOf(site: Site, name: string): Path {
+  const { stagingDir } = site.manifest
+  return stagingDir === null ? placeOf(site.state, 'staging', name) : join(stagingDir, 'atelier-backup', name)
+}
+
+type Ended = Pick<Job, 'summary' | 'missed' | 'stopped'> & { failure: Failure | null; warnings: Run['warnings'] }
 
 function outcomeOf({ failure, missed }: Ended): Outcome {
-  if (failure) return failure.code === 'interrupted' ? 'interrupted' : 'failed'
+  if (failure) return failure.code === 'interrupted' || failure.code === 'skipped' ? failure.code : 'failed'
   return missed.length > 0 ? 'partial' : 'ok'
 }
 
@@ -175,7 +209,11 @@ function resultOf(name: string, job: Ended, seconds: number): Result {
   const outcome = outcomeOf(job)
   const [first] = job.missed
   const more = job.missed.length > 1 ? ` (and ${job.missed.length - 1} more)` : ''
-  const failure = job.failure ?? (first ? new Failure(first.code, `${name}: saved in part: ${first.message}${more}`, { exit: 3 }) : null)
+  const failure =
+    job.failure ??
+    (first
+      ? new Failure(first.code, `${name}: ${first.code === 'shrunk' ? 'saved, but' : 'saved in part:'} ${first.message}${more}`, { exit: 3 })
+      : null)
   return {
     name,
     outcome,
@@ -184,7 +222,7 @@ function resultOf(name: string, job: Ended, seconds: number): Result {
     message: failure?.message ?? null,
     snapshotId: job.summary?.snapshotId ?? null,
     seconds,
-    downtimeSeconds: null,
+    downtimeSeconds: job.stopped?.seconds ?? null,
     bytes: job.summary?.bytes ?? null,
   }
 }

@@ -1,12 +1,15 @@
 // What each step of a backup does.
-import { mkdir, rm, stat } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { mkdir, rm, stat, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import type { BackupStep, Handlers, Path } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { isWithin, lstatIfThere, outermost, resolveLinks } from '../host/files.ts'
 import { runHook } from '../host/hooks.ts'
 import { canMountPrivately, privately } from '../host/mounts.ts'
+import { dumpDatabase, dumpGlobals, type PostgresServer, serverVersion } from '../host/postgres.ts'
 import { copyDatabase, otherName, sidecarSuffixes } from '../host/sqlite.ts'
+import { startUnits, stopUnits } from '../host/systemd.ts'
+import { makeView, removeView } from '../host/views.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import { escapePattern, excluded } from '../restic/patterns.ts'
 import type { BackupSummary, Restic } from '../restic/types.ts'
@@ -21,6 +24,7 @@ export interface Job {
   host: string
   state: Path
   restic: Restic
+  postgresql: PostgresServer
   /** Null: the repository couldn't be asked, and the plan saves nothing. */
   standing: Standing | null
   /** Descriptors that children keep open. */
@@ -29,6 +33,8 @@ export interface Job {
   summary: BackupSummary | null
   /** Why something isn't in the snapshot though it should be: makes it partial. */
   missed: Warning[]
+  /** When units were stopped (ms of a steady clock), and for how long: null as long as they are. */
+  stopped: { at: number; seconds: number | null } | null
   /** How the job stands when postBackup asks. */
   outcome(failure: Failure | null): string
   warn(code: string, message: string): void
@@ -38,7 +44,8 @@ export interface Job {
 interface Copy {
   live: Path
   copy: Path
-  identity: string
+  /** Of the live file as it was copied; null where it was copied from a view, which nobody replaces. */
+  identity: string | null
 }
 
 export function backupHandlers(job: Job): Handlers<BackupStep> {
@@ -52,29 +59,59 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
         await runHook(script ?? '', { service: job.name, name, timeoutSeconds, signal, environment, output: job.output })
       },
     },
+    stop: {
+      apply: async ({ units }) => {
+        job.stopped = { at: performance.now(), seconds: null }
+        await stopUnits(job.name, units)
+      },
+    },
+    start: {
+      apply: async ({ units }) => {
+        await startUnits(job.name, units)
+        if (job.stopped) job.stopped.seconds ??= (performance.now() - job.stopped.at) / 1000
+      },
+    },
+    dumpPostgres: {
+      apply: async ({ databases, folder }, { signal }) => {
+        await mkdir(folder, { recursive: true, mode: 0o700 })
+        const options = { signal, hold: job.hold }
+        try {
+          const version = await serverVersion(job.postgresql, signal)
+          await writeFile(join(folder, 'server-version'), `${version}\n`, { mode: 0o600 })
+          await dumpGlobals(job.postgresql, join(folder, 'globals.sql'), options)
+          for (const database of databases) await dumpDatabase(job.postgresql, database, join(folder, `${database}.dump`), options)
+        } catch (error) {
+          // A snapshot without the dumps would look whole: there is none then.
+          named(`${job.name}: no snapshot was made`)(error)
+        }
+      },
+    },
+    view: { apply: async (view, { signal }) => makeView(view, signal).catch(named(job.name)) },
+    unview: { apply: async (view) => removeView(view) },
     copySqlite: {
-      apply: async ({ from, to }, { signal }) => {
+      apply: async ({ database, from, to }, { signal }) => {
         const { real } = await resolveLinks(from)
         if (real === null) return // The snapshot step reports what is missing.
         await requireNamespaces(job.name)
-        const other = await otherName(real)
+        const live = (await resolveLinks(database)).real ?? real
+        const other = await otherName(live)
         if (other !== null) {
           miss(
             job,
             'sqlite-other-name',
-            `${from} isn't saved: ${other}, so rows could stand in a -wal under another name. Declare the database under that name, or undo the link`,
+            `${database} isn't saved: ${other}, so rows could stand in a -wal under another name. Declare the database under that name, or undo the link`,
           )
           return
         }
         await mkdir(dirname(to), { recursive: true, mode: 0o700 })
-        const identity = await identityOf(real)
+        const identity = real === live ? await identityOf(live) : null
         try {
           const { state, message } = await copyDatabase(real, to, { signal, hold: job.hold })
-          copies.push({ live: real, copy: to, identity })
-          if (state === 'unknown') job.warn('sqlite-unchecked', `${from} is saved, but can't be checked here: ${message}`)
+          copies.push({ live, copy: to, identity })
+          if (state === 'unknown') job.warn('sqlite-unchecked', `${database} is saved, but can't be checked here: ${message}`)
         } catch (error) {
           const failure = asFailure(error)
-          if (!failure.code.startsWith('sqlite-')) throw new Failure(failure.code, `${job.name}: ${failure.message}`, { cause: error })
+          if (!failure.code.startsWith('sqlite-')) named(job.name)(failure)
           await rm(to, { force: true })
           miss(job, failure.code, failure.message)
         }
@@ -83,7 +120,7 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
     snapshot: {
       apply: async (step, context) => {
         const { links, there } = await existing(job, step.paths)
-        const databases = (await Promise.all(Object.keys(step.over).map(resolveLinks))).flatMap(({ real }) => real ?? [])
+        const databases = (await Promise.all(step.databases.map(resolveLinks))).flatMap(({ real }) => real ?? [])
         const uncopied = databases.filter((database) => !copies.some(({ live }) => live === database))
         const savable = there.filter((path) => !uncopied.includes(path))
         if (savable.length === 0)
@@ -97,15 +134,21 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
             'excluded',
             `${job.name}: exclude leaves out ${hidden}, which paths or sqlite declare: narrow the pattern, or don't declare it`,
           )
-        const paths = outermost([...links, ...savable])
+        const paths = outermost([...links, ...savable, ...(step.dumps === null ? [] : [step.dumps])])
         const request = {
           signal: context.signal,
           hold: job.hold,
           paths,
-          exclude: [...step.exclude, ...databases.flatMap(sidecarPatterns), ...uncopied.map(escapePattern), ...ownFolders(job.state, paths)],
+          exclude: [
+            ...step.exclude,
+            ...databases.flatMap(sidecarPatterns),
+            ...uncopied.map(escapePattern),
+            ...ownFolders(job.state, paths, step.dumps),
+          ],
           tags: job.missed.length > 0 ? [...step.tags, tags.partial] : step.tags,
           host: job.host,
-          prefix: privately(Object.fromEntries(copies.map(({ live, copy }) => [live, copy]))),
+          // Views first: the copies of databases stand inside them.
+          prefix: privately({ ...step.views, ...Object.fromEntries(copies.map(({ live, copy }) => [live, copy])) }),
           onProgress: (progress: object) => context.emit({ type: 'progress', ...progress } as Parameters<typeof context.emit>[0]),
         }
         job.summary = await save(job.restic, job.standing as Standing, request)
@@ -114,6 +157,13 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
       },
     },
     unstage: { apply: async ({ folder }) => rm(folder, { recursive: true, force: true }) },
+  }
+}
+
+function named(service: string): (error: unknown) => never {
+  return (error) => {
+    const failure = asFailure(error)
+    throw new Failure(failure.code, `${service}: ${failure.message}`, { cause: error })
   }
 }
 
@@ -143,16 +193,17 @@ function sidecarPatterns(database: Path): string[] {
 }
 
 /** Our own state isn't part of a service's data, even where a service declares a folder around it. */
-function ownFolders(state: Path, paths: Path[]): string[] {
-  return paths.some((path) => isWithin(state, path))
-    ? ['staging', 'running', 'locks', 'cache'].map((place) => escapePattern(`${state}/${place}`))
-    : []
+function ownFolders(state: Path, paths: Path[], dumps: Path | null): string[] {
+  if (!paths.some((path) => path !== dumps && isWithin(state, path))) return []
+  // The dumps stand in the staging folder, and are saved.
+  const places = ['running', 'locks', 'cache', ...(dumps === null ? ['staging'] : [])]
+  return places.map((place) => escapePattern(`${state}/${place}`))
 }
 
 /** An application that renames a new file over its database detaches our copy from the path: what was saved then isn't the copy. */
 async function requireUnreplaced(job: Job, copies: Copy[]): Promise<void> {
   for (const { live, identity } of copies) {
-    if ((await lstatIfThere(live)) && (await identityOf(live)) === identity) continue
+    if (identity === null || ((await lstatIfThere(live)) && (await identityOf(live)) === identity)) continue
     const made = job.summary?.snapshotId ?? ''
     // It isn't what this run has saved.
     job.summary = null

@@ -15,12 +15,15 @@ export interface HookOptions {
   output(line: string): void
 }
 
+/** sysexits.h's EX_TEMPFAIL: a preBackup that exits so has found nothing to do. */
+const nothingToDo = 75
+
 /** A shell that is told to end (by us, or because we died) leaves its own children behind: this one takes its whole group along. */
 const guard = `trap 'trap "" TERM; kill -TERM 0; wait' TERM; bash -c "$1" & wait "$!"`
 
 /**
  * In the world of the host: out of our unit, whose sandbox is made for us, a hook runs in a unit of its own.
- * @throws Failure `hook-failed` or `hook-timeout`; `interrupted`
+ * @throws Failure `hook-failed` or `hook-timeout`; `interrupted`; `skipped` (exit 0) where preBackup says that there is nothing to do
  */
 export async function runHook(script: string, options: HookOptions): Promise<void> {
   const { service, name, output } = options
@@ -40,6 +43,7 @@ export async function runHook(script: string, options: HookOptions): Promise<voi
   if (interrupted) throw new Failure('interrupted', `${service}: ${name} was interrupted`)
   if (timedOut)
     throw new Failure('hook-timeout', `${service}: ${name} took longer than ${options.timeoutSeconds} s and was ended; hookTimeoutSec sets the limit`)
+  if (exit === nothingToDo && name === 'preBackup') throw new Failure('skipped', `${service}: preBackup says that there is nothing to do`)
   if (exit !== 0) throw new Failure('hook-failed', `${service}: ${name} failed with exit code ${exit}`)
 }
 

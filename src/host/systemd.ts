@@ -37,12 +37,20 @@ export interface UnitState {
   active: string
   controlGroup: string
   execStart: string
+  /** What would start it again, and what is stopped with it. Targets aside: they only group. */
+  hanging: Unit[]
 }
 
 /** The state of units, in one call, in the order asked for. */
 export async function unitStates(units: Unit[]): Promise<UnitState[]> {
   if (units.length === 0) return []
-  const { exit, stdout, stderr } = await run(['systemctl', 'show', '--property=Id,LoadState,ActiveState,ControlGroup,ExecStart', '--', ...units])
+  const { exit, stdout, stderr } = await run([
+    'systemctl',
+    'show',
+    '--property=Id,LoadState,ActiveState,ControlGroup,ExecStart,TriggeredBy,RequiredBy,BoundBy,ConsistsOf',
+    '--',
+    ...units,
+  ])
   if (exit !== 0) throw new Failure('systemd-failed', `systemctl show failed: ${stderr.trim()}`)
   return stdout
     .trim()
@@ -55,18 +63,52 @@ export async function unitStates(units: Unit[]): Promise<UnitState[]> {
         active: of.ActiveState ?? '',
         controlGroup: of.ControlGroup ?? '',
         execStart: of.ExecStart ?? '',
+        hanging: [of.TriggeredBy, of.RequiredBy, of.BoundBy, of.ConsistsOf].flatMap(
+          (names) => names?.split(' ').filter((name) => name && !name.endsWith('.target')) ?? [],
+        ),
       }
     })
 }
 
 /** @throws Failure `unknown-unit` */
-export function requireKnown(service: string, states: UnitState[]): void {
+function requireKnown(service: string, states: UnitState[]): void {
   const unknown = states.filter(({ load }) => load === 'not-found' || load === 'bad-setting' || load === 'error').map(({ unit }) => unit)
   if (unknown.length > 0)
     throw new Failure(
       'unknown-unit',
       `${service}: systemd doesn't know ${unknown.join(', ')}: name the units that use its data in "units" ([] if none does)`,
     )
+}
+
+/** What stands in the way of stopping units: they themselves, what would start them again (sockets, timers, paths) and what goes down with them. */
+export interface UnitsAtWork {
+  units: Unit[]
+  /** Those of them, and of what hangs on them, that run now: to be started again. */
+  running: Unit[]
+}
+
+/**
+ * Looks at units that are to be stopped. Touches nothing.
+ * @throws Failure `no-systemd`, `unknown-unit`
+ */
+export async function unitsAtWork(service: string, units: Unit[]): Promise<UnitsAtWork> {
+  if (units.length === 0) return { units, running: [] }
+  if (!hasSystemd())
+    throw new Failure(
+      'no-systemd',
+      `${service}: ${units.join(', ')} can't be stopped, since systemd doesn't run here: set units = [] if nothing uses the data`,
+    )
+  const declared = await unitStates(units)
+  requireKnown(service, declared)
+  const all = new Map(declared.map((state) => [state.unit, state]))
+  for (let wave = declared; wave.length > 0; ) {
+    const next = [...new Set(wave.flatMap(({ hanging }) => hanging))].filter((unit) => !all.has(unit))
+    // What doesn't run needs neither stopping nor starting, and nothing of it can be in the way.
+    wave = (await unitStates(next)).filter((state) => state.load === 'loaded' && isActive(state))
+    for (const state of wave) all.set(state.unit, state)
+  }
+  const involved = [...all.values()]
+  return { units: involved.map(({ unit }) => unit), running: involved.filter(isActive).map(({ unit }) => unit) }
 }
 
 export function isActive({ active }: UnitState): boolean {

@@ -47,6 +47,7 @@ const service = z.strictObject({
   preBackup: z._default(z.nullable(z.string().check(atMost(65536))), null),
   postBackup: z._default(z.nullable(z.string().check(atMost(65536))), null),
   hookTimeoutSec: z._default(z.int().check(z.minimum(1), z.maximum(604800)), 3600),
+  shrinkThreshold: z._default(z.nullable(z.int().check(z.minimum(1), z.maximum(99))), 50),
   restoreAfter: z._default(z.array(z.string().check(z.regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$/u))).check(z.maxLength(1000), different()), []),
   healthCheck: z._default(z.nullable(z.string().check(atMost(65536))), null),
   formerNames: z._default(z.array(z.string().check(z.regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$/u))).check(z.maxLength(100), different()), []),
@@ -76,6 +77,12 @@ const restore = z.strictObject({
   keepOldDays: z._default(z.int().check(z.minimum(7), z.maximum(3650)), 7),
 })
 
+const postgresql = z.strictObject({
+  user: z._default(z.string().check(z.regex(/^[a-z_][a-z0-9_-]{0,31}$/u)), "postgres"),
+  socketDir: z._default(z.string().check(z.regex(/^\/[^\n]*$/u)), "/run/postgresql"),
+  port: z._default(z.int().check(z.minimum(1), z.maximum(65535)), 5432),
+})
+
 export const manifestSchema = z.strictObject({
   version: z.literal(2),
   host: z.string().check(z.regex(/^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$/u)),
@@ -87,6 +94,8 @@ export const manifestSchema = z.strictObject({
   retention: z.prefault(retention, {}),
   prune: z.prefault(prune, {}),
   restore: z.prefault(restore, {}),
+  postgresql: z.prefault(postgresql, {}),
+  stagingDir: z._default(z.nullable(z.string().check(z.regex(/^\/[^\n]*$/u))), null),
 })
 
 export const manifestWords: Record<string, string> = {
@@ -130,6 +139,7 @@ export const manifestWords: Record<string, string> = {
   "services.*.preBackup": "text of at most 65536 characters such as \"notes-cli export /var/lib/notes/export\", or null",
   "services.*.postBackup": "text of at most 65536 characters such as \"rm -rf /var/lib/notes/export\", or null",
   "services.*.hookTimeoutSec": "a whole number from 1 to 604800",
+  "services.*.shrinkThreshold": "a whole number from 1 to 99, or null",
   "services.*.restoreAfter": "a list of at most 1000 different entries",
   "services.*.restoreAfter[]": "a service's name such as \"postgresql\"",
   "services.*.healthCheck": "text of at most 65536 characters such as \"curl -fsS http://localhost:8080/health\", or null",
@@ -157,5 +167,10 @@ export const manifestWords: Record<string, string> = {
   "prune.onCalendar": "a calendar event such as \"Sat 12:00\"",
   "prune.randomizedDelaySec": "a time span such as \"30min\"",
   "restore": "an object",
-  "restore.keepOldDays": "a whole number from 7 to 3650"
+  "restore.keepOldDays": "a whole number from 7 to 3650",
+  "postgresql": "an object",
+  "postgresql.user": "a user's name such as \"backup\"",
+  "postgresql.socketDir": "an absolute path such as \"/run/postgresql-16\"",
+  "postgresql.port": "a whole number from 1 to 65535",
+  "stagingDir": "an absolute path such as \"/srv/scratch\", or null"
 }

@@ -28,6 +28,11 @@ export interface Manifest {
   retention: Retention
   prune: Prune
   restore: Restore
+  postgresql: Postgresql
+  /**
+   * Folder for the copies of databases that a backup makes. They take as much room as the databases for as long as the backup runs. Null: below the state folder.
+   */
+  stagingDir: string | null
 }
 /**
  * A restic repository and the secrets that open it.
@@ -122,6 +127,10 @@ export interface Service {
    * Seconds after which `preBackup`, `postBackup` or `healthCheck` is ended and counts as failed.
    */
   hookTimeoutSec: number
+  /**
+   * Percentage by which the number of files or bytes may fall from one backup to the next; one that falls by more is saved, and flagged. Null: any.
+   */
+  shrinkThreshold: number | null
   /**
    * Services that disaster recovery brings back before this one.
    *
@@ -238,4 +247,21 @@ export interface Restore {
    * Days for which the replaced data is kept at least, and in any case until a newer complete backup exists.
    */
   keepOldDays: number
+}
+/**
+ * How to reach the PostgreSQL server whose databases services declare under `postgres`.
+ */
+export interface Postgresql {
+  /**
+   * System user and role that dumps the databases; it needs to be allowed to read all of them.
+   */
+  user: string
+  /**
+   * Folder of the server's socket.
+   */
+  socketDir: string
+  /**
+   * The server's port, which is part of the socket's name.
+   */
+  port: number
 }

@@ -6,12 +6,12 @@ import { Failure } from '../errors.ts'
 import { isWithin, lstatIfThere, outermost } from '../host/files.ts'
 import { mountOf, mountsWithin } from '../host/mounts.ts'
 import { run } from '../host/shell.ts'
-import { hasSystemd, isActive, requireKnown, unitStates } from '../host/systemd.ts'
+import { unitsAtWork } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import { excluded } from '../restic/patterns.ts'
 import type { CallOptions, Node, Restic, Snapshot } from '../restic/types.ts'
-import { reservedPattern } from '../snapshots/select.ts'
+import { dumpsFolder, reservedPattern } from '../snapshots/select.ts'
 import { nearestFolder } from './swap.ts'
 
 /** One path to be replaced: the snapshot's side and the live side (null: nothing is there). Bytes. */
@@ -58,10 +58,11 @@ export interface RestoreWish {
 
 /**
  * Looks before a restore in place.
- * @throws Failure `unknown-path`, `not-declared`, `special-files`, `mount-point`, `unknown-unit`, `no-systemd`
+ * @throws Failure `not-supported`, `unknown-path`, `not-declared`, `special-files`, `mount-point`, `unknown-unit`, `no-systemd`
  */
 export async function lookRestore(restic: Restic, wish: RestoreWish, call: CallOptions): Promise<RestoreFacts> {
   const { run, name, service, snapshot, wanted } = wish
+  requireNoDumps(wish)
   const tree = await readTree(restic, wish, call)
   requireDeclared(wish, tree)
   await requireHarmless(name, tree)
@@ -93,8 +94,20 @@ interface Tree {
   special: Node[]
 }
 
+/** What can't be brought back whole isn't brought back in part by silence. */
+function requireNoDumps({ name, service, snapshot, wanted }: RestoreWish): void {
+  const dumps = snapshot.paths.find((path) => basename(path) === dumpsFolder)
+  if (wanted.length > 0 || (service.postgres.length === 0 && dumps === undefined)) return
+  const how =
+    dumps === undefined ? 'this snapshot holds no dump of them' : `inspect the snapshot without --in-place and load ${dumps}/*.dump with pg_restore`
+  throw new Failure(
+    'not-supported',
+    `${name}: PostgreSQL databases can't be restored in place by this version yet: ${how}; its files alone come back with --path`,
+  )
+}
+
 async function readTree(restic: Restic, { name, service, snapshot, wanted }: RestoreWish, call: CallOptions): Promise<Tree> {
-  const paths = outermost(wanted.length > 0 ? wanted : snapshot.paths)
+  const paths = outermost(wanted.length > 0 ? wanted : snapshot.paths.filter((path) => basename(path) !== dumpsFolder))
   const tree: Tree = { roots: [], links: new Map(), regular: new Set(), special: [] }
   // A database's own path may be a link to another name, which then is a path of the snapshot.
   const databases = new Set([...service.sqlite, ...snapshot.paths].map((path) => basename(path)))
@@ -214,16 +227,8 @@ async function freeBytes(folder: Path): Promise<number> {
 
 /** The units that use the data, and those of them that run (or did, before an interrupted restore stopped them: `ran`). */
 export async function lookUnits(name: string, service: Service, ran: Unit[]): Promise<{ units: Unit[]; running: Unit[] }> {
-  const units = unitsOf(name, service)
-  if (units.length === 0) return { units, running: [] }
-  if (!hasSystemd())
-    throw new Failure(
-      'no-systemd',
-      `${name}: ${units.join(', ')} can't be stopped, since systemd doesn't run here: set units = [] if nothing uses the data, or inspect the snapshot without --in-place`,
-    )
-  const states = await unitStates(units)
-  requireKnown(name, states)
-  return { units, running: states.filter((state) => isActive(state) || ran.includes(state.unit)).map(({ unit }) => unit) }
+  const { units, running } = await unitsAtWork(name, unitsOf(name, service))
+  return { units: [...new Set([...units, ...ran])], running: [...new Set([...running, ...ran])] }
 }
 
 /** Live entries that the backup left out on purpose: caches, logs. They are carried over, or a restore would delete what nobody saved. */

@@ -14,6 +14,9 @@ export const tags = {
   failed: 'failed',
 } as const
 
+/** Name of the folder of a snapshot that holds dumps of databases: it is no path of the service. */
+export const dumpsFolder = 'atelier-dumps'
+
 /** Folders that restores make beside what they replace; never part of a backup. */
 export const reservedPattern = '.atelier-backup-*'
 

@@ -19,6 +19,7 @@ const run = z.strictObject({
   bytes: z.nullable(z.int().check(z.minimum(0), z.maximum(9007199254740991))),
   files: z.nullable(z.int().check(z.minimum(0), z.maximum(9007199254740991))),
   addedBytes: z.nullable(z.int().check(z.minimum(0), z.maximum(9007199254740991))),
+  view: z.enum(["live","btrfs","reflink","stopped"]),
   warnings: z.array(warning),
 })
 
@@ -154,6 +155,10 @@ export interface Run {
    * Bytes added to the repository.
    */
   addedBytes: number | null
+  /**
+   * How the data was held still while it was read. `live`: it was not; `btrfs`, `reflink`: by a snapshot or by copies of its filesystem, so that units were started before the upload; `stopped`: units were stopped for all of it.
+   */
+  view: 'live' | 'btrfs' | 'reflink' | 'stopped'
   /**
    * What a person should know.
    */

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { appendFileSync, writeFileSync } from 'node:fs'
 import { readFile, rm } from 'node:fs/promises'
-import type { Event, Iso } from '../core.ts'
+import type { Event, Iso, Plan } from '../core.ts'
 import { readIfThere, writeDurably } from '../host/files.ts'
 import { placeOf } from './install.ts'
 
@@ -14,6 +14,8 @@ export interface Running {
   /** Clock ticks since boot at which the process started, and the boot: a pid alone may be somebody else's by now. */
   startTime: string
   bootId: string
+  /** As soon as it is made: `--cleanup` carries out what should always have happened. */
+  plan?: Plan
 }
 
 /** Sorts by time, unique. */
@@ -34,6 +36,11 @@ export async function announce(state: string, service: string, about: Pick<Runni
       // Events are for those who watch: they needn't outlive a power cut, and a full disk doesn't end the work for them.
     }
   }
+}
+
+/** Before its first step: what must be undone if we don't come to our end. */
+export async function recordPlan(state: string, service: string, plan: Plan): Promise<void> {
+  await writeDurably(`${placeOf(state, 'running', service)}.json`, `${JSON.stringify({ ...(await readAnnounced(state, service)), plan })}\n`)
 }
 
 /** The run is over. Its events stay for those who still read them. */

@@ -54,7 +54,9 @@ export function judge(service: string, found: Findings): Judgement {
       message: `backups from elsewhere exist: bring them back (atelier-backup dr --only ${service}), or say that this host's data is the truth (atelier-backup adopt ${service})`,
     }
   if (newestTime === null) return { state: 'overdue', message: `its snapshots lie in the future (${newest?.time}): is the clock right? timedatectl` }
-  const late = overdueSince(new Date(newestTime), found.schedule, now)
+  // preBackup said that there was nothing to do: that is as good as a backup then.
+  const lastGood = lastRun?.outcome === 'skipped' && Date.parse(lastRun.started) > Date.parse(newestTime) ? lastRun.started : newestTime
+  const late = overdueSince(new Date(lastGood), found.schedule, now)
   if (late !== null)
     return {
       state: 'overdue',

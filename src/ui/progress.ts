@@ -98,6 +98,9 @@ export function progressView(names: string[], describe: (result: Result) => stri
 
 const stepWords: Record<(Event & { type: 'step' })['do'], string> = {
   hook: 'running its commands',
+  dumpPostgres: 'dumping databases',
+  view: 'holding the data still',
+  unview: 'tidying up',
   copySqlite: 'copying a database',
   snapshot: 'saving',
   unstage: 'tidying up',

@@ -41,11 +41,7 @@ export async function chooseMany<T>(message: string, choices: Choice<T>[], flag:
 export async function typeToConfirm(message: string, word: string, flag: string): Promise<boolean> {
   requireTerminal(flag)
   const { input } = await import('./questions.ts')
-  return (
-    (
-      await ask(false, (context) => input({ message, theme: { prefix: theme().prefix } }, context))
-    ).trim() === word
-  )
+  return (await ask(false, (context) => input({ message, theme: { prefix: theme().prefix } }, context))).trim() === word
 }
 
 /** Questions in a row, in which Esc goes back to the one before, and from the first one out. Each says whether there was something to ask. */

@@ -53,7 +53,8 @@ async function reasonToKeep(site: Site, name: string, service: Service, all: Sna
   const record = await readRecord(site.state, name).catch(() => null)
   if (record === null) return 'its record is damaged'
   if (await readJournal(site.state, name).then(Boolean, () => true)) return 'a restore is unfinished'
-  const newest = lastRun(record, 'backup')
+  // One with nothing to do says nothing of what is there.
+  const newest = lastRun({ ...record, runs: record.runs.filter(({ outcome }) => outcome !== 'skipped') }, 'backup')
   if (newest === null) return 'this install has not backed it up yet'
   if (newest.outcome !== 'ok') return `its newest backup ended as "${newest.outcome}"`
   if (record.origin === null) return 'it is unadopted: nobody said which data is the truth'

@@ -311,7 +311,7 @@ describe.skipIf(!isRoot)('a live database', () => {
       { env },
     )
     const { stdout, stderr } = await ended
-    expect(stderr).toContain('no space is left for the copy')
+    expect(stderr).toContain('the copies of its databases need')
     expect(stdout).toContain('exit 1')
     expect(stdout).not.toContain('.db\n')
     expect(stdout).toContain('"code":"disk-full"')

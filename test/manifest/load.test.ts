@@ -40,6 +40,7 @@ describe('[manifest.1] a manifest loads with every default filled', () => {
           preBackup: null,
           postBackup: null,
           hookTimeoutSec: 3600,
+          shrinkThreshold: 50,
           restoreAfter: [],
           healthCheck: null,
           formerNames: [],
@@ -51,6 +52,8 @@ describe('[manifest.1] a manifest loads with every default filled', () => {
       retention: { last: 3, daily: 7, weekly: 5, monthly: 12 },
       prune: { onCalendar: 'Sun 05:00', randomizedDelaySec: '1h' },
       restore: { keepOldDays: 7 },
+      postgresql: { user: 'postgres', socketDir: '/run/postgresql', port: 5432 },
+      stagingDir: null,
     })
   })
 

@@ -83,6 +83,7 @@ const seeds: Record<keyof typeof schemas, object> = {
         bytes: 5,
         files: 1,
         addedBytes: 0,
+        view: 'live',
         warnings: [{ code: 'c', message: 'm' }],
       },
     ],

@@ -12,7 +12,18 @@ describe.skipIf(!has('nix'))('the flake', () => {
   let env: Record<string, string>
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'flake-'))
-    for (const part of ['flake.nix', 'nix', 'schema', 'src', 'scripts/build.mjs', 'scripts/docs', 'package.json', 'package-lock.json', 'tsconfig.json', 'test/nix'])
+    for (const part of [
+      'flake.nix',
+      'nix',
+      'schema',
+      'src',
+      'scripts/build.mjs',
+      'scripts/docs',
+      'package.json',
+      'package-lock.json',
+      'tsconfig.json',
+      'test/nix',
+    ])
       await cp(part, join(folder, 'flake', part), { recursive: true })
     const places = { STORE: 'store', STATE: 'state', LOG: 'log', CONF: 'etc', DATA: 'share' }
     env = { HOME: folder, ...Object.fromEntries(Object.entries(places).map(([name, place]) => [`NIX_${name}_DIR`, join(folder, place)])) }

@@ -48,6 +48,7 @@ describe.skipIf(!has('nix-hash'))('the package', () => {
 test("every program that src/ starts is on the wrapper's PATH", async () => {
   const packages: Record<string, string[]> = {
     bash: ['bash', 'sh'],
+    'btrfs-progs': ['btrfs'],
     coreutils: ['cp', 'du', 'mv', 'rm', 'sync'],
     restic: ['restic'],
     sqlite: ['sqlite3'],

@@ -14,7 +14,7 @@
           } // { meta = given.meta or { mainProgram = given.name; }; };
         in
         lib.genAttrs [
-          "attr" "bash" "cacert" "check-jsonschema" "coreutils" "esbuild" "findutils" "installShellFiles" "makeWrapper" "nix" "nixfmt-tree" "nodejs" "openssh" "rclone" "restic"
+          "attr" "bash" "btrfs-progs" "cacert" "check-jsonschema" "coreutils" "esbuild" "findutils" "installShellFiles" "makeWrapper" "nix" "nixfmt-tree" "nodejs" "openssh" "rclone" "restic"
           "sqlite" "systemd" "util-linux" "versionCheckHook"
         ] (name: make { inherit name; })
         // {

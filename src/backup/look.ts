@@ -1,0 +1,67 @@
+// What a backup may know before it is planned. Nothing is touched.
+import { stat, statfs } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import type { Path, Unit } from '../core.ts'
+import { Failure } from '../errors.ts'
+import { isWithin, lstatIfThere, outermost, resolveLinks } from '../host/files.ts'
+import { unitsAtWork } from '../host/systemd.ts'
+import { lookView, type View } from '../host/views.ts'
+import { unitsOf } from '../manifest/resolve.ts'
+import type { Service } from '../manifest/types.gen.ts'
+
+export interface BackupFacts {
+  run: string
+  name: string
+  install: string
+  /**
+   * The repository holds this service's snapshots from elsewhere, and nobody said which data is the truth.
+   * Null: the repository couldn't be asked, so nothing is saved, and only what runs always is left.
+   */
+  unadopted: boolean | null
+  /** Folder for copies and dumps (0700). */
+  staging: Path
+  units: Unit[]
+  running: Unit[]
+  /** Real paths of the databases that are there, by how they are declared. */
+  databases: Record<Path, Path>
+  /** How each real path can be held still; null: not all of them can. */
+  views: View[] | null
+}
+
+/** @throws Failure `no-space`, `no-systemd`, `unknown-unit` */
+export async function lookBackup(
+  service: Service,
+  about: Pick<BackupFacts, 'run' | 'name' | 'install' | 'unadopted' | 'staging'>,
+): Promise<BackupFacts> {
+  const { name, run, staging } = about
+  const found = await Promise.all(service.sqlite.map(async (declared) => [declared, (await resolveLinks(declared)).real] as const))
+  const databases = Object.fromEntries(found.flatMap(([declared, real]) => (real === null ? [] : [[declared, real]])))
+  await requireRoom(name, staging, Object.values(databases))
+  if (!service.stopForBackup || about.unadopted === null) return { ...about, units: [], running: [], databases, views: null }
+  const roots = (await Promise.all([...service.paths, ...service.sqlite].map(resolveLinks))).flatMap(({ real }) => real ?? [])
+  const views = await Promise.all(outermost(roots).map((root) => lookView(root, `.atelier-backup-${name}-${run}`)))
+  const whole = views.filter((view) => view !== null)
+  return { ...about, ...(await unitsAtWork(name, unitsOf(name, service))), databases, views: whole.length === views.length ? whole : null }
+}
+
+/** The copies need room before the first of them is made. */
+async function requireRoom(name: string, staging: Path, databases: Path[]): Promise<void> {
+  const sizes = await Promise.all(
+    databases.map(async (database) => (await stat(database)).size + ((await lstatIfThere(`${database}-wal`))?.size ?? 0)),
+  )
+  const needed = sizes.reduce((sum, size) => sum + size, 0)
+  let folder = staging
+  while (!(await lstatIfThere(folder))) folder = dirname(folder)
+  const { bavail, bsize } = await statfs(folder)
+  if (needed > bavail * bsize)
+    throw new Failure(
+      'no-space',
+      `${name}: the copies of its databases need ${needed} bytes, and ${folder} has ${bavail * bsize} free: make room, or name another folder in stagingDir`,
+    )
+}
+
+/** The same entry as a view shows it, or null if none does. */
+export function inView(views: View[], path: Path): Path | null {
+  const view = views.find(({ of }) => isWithin(path, of))
+  return view ? view.at + path.slice(view.of.length) : null
+}
