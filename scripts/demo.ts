@@ -8,7 +8,7 @@ import type { Snapshot } from '../src/restic/types.ts'
 import type { Status } from '../src/status/query.ts'
 import { formatBytes, formatCount } from '../src/ui/format.ts'
 import { sign, styled } from '../src/ui/terminal.ts'
-import { type Entry, fingerprint } from '../test/lib/tree.ts'
+import type { Entry } from '../test/lib/tree.ts'
 import * as data from './services.ts'
 
 const { services } = data
@@ -83,7 +83,7 @@ async function story(): Promise<void> {
     const target = home.path('look/page')
     const before = data.treeOf(home, 'wiki')
     await cli(['restore', 'wiki', '--snapshot', first.ids.wiki, '--path', gone, '--target', target])
-    const [page] = fingerprint(target + gone)
+    const [page] = data.entriesOf(target + gone)
     const expected = first.trees.wiki.find(({ path }) => home.path(path) === gone)
     prove(page !== undefined && expected !== undefined && page.sha256 === expected.sha256 && page.mode === expected.mode, 'the page differs')
     report(data.differences(before, data.treeOf(home, 'wiki')), 'the live wiki')
@@ -93,10 +93,10 @@ async function story(): Promise<void> {
   await step('restore photos --in-place', async () => {
     await data.damage.photos(home)
     data.makeThumbnails(home)
-    const thumbnails = fingerprint(home.path('photos/thumbnails'))
+    const thumbnails = data.entriesOf(home.path('photos/thumbnails'))
     await cli(['restore', 'photos', '--in-place', '--yes'])
     same('photos', good)
-    report(data.differences(thumbnails, fingerprint(home.path('photos/thumbnails'))), 'the thumbnails, which backups exclude,')
+    report(data.differences(thumbnails, data.entriesOf(home.path('photos/thumbnails'))), 'the thumbnails, which backups exclude,')
     return 'two thirds were gone; thumbnails kept'
   })
   await data.damage.wiki(home)

@@ -6,6 +6,7 @@ import {
   chmodSync,
   chownSync,
   linkSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   renameSync,
@@ -233,11 +234,16 @@ export function treesOf(home: Home): Record<Service, Entry[]> {
 /** A service's entries, below another root if given, but for what backups exclude. */
 export function treeOf({ path }: Home, service: Service, root = ''): Entry[] {
   return roots[service].flatMap((name) =>
-    fingerprint(root + path(name))
+    entriesOf(root + path(name))
       .map((entry) => ({ ...entry, path: entry.path.replace('.', name) }))
       .filter((entry) => !entry.path.startsWith('photos/thumbnails'))
       .map((entry) => ({ ...entry, ...unfixed[entry.path] })),
   )
+}
+
+/** None if nothing is there. */
+export function entriesOf(path: string): Entry[] {
+  return lstatSync(path, { throwIfNoEntry: false }) ? fingerprint(path) : []
 }
 
 /** What need not be the same: a database's copy has a time and pages of its own; a link that leads where it should is left as it is. */
