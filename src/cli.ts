@@ -26,6 +26,8 @@ async function main(argv: string[]): Promise<number> {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') unwritten = error
   })
+  // Nor is a lost terminal.
+  process.stderr.on('error', () => {})
   let exit = 0
   const start: Start = async (run, input) => {
     exit = await run({ ...input, signal: interruption.signal })
