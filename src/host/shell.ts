@@ -112,7 +112,15 @@ async function finish(promise: ProcessPromise, program: string, options: Process
   }
   const end = () => {
     send('SIGTERM')
-    killer ??= setTimeout(() => send('SIGKILL'), (options.graceSeconds ?? 30) * 1000)
+    killer ??= setTimeout(
+      () => {
+        send('SIGKILL')
+        // A stranger that still holds its output (a daemon that left the group) isn't waited for.
+        promise.child?.stdout?.destroy()
+        promise.child?.stderr?.destroy()
+      },
+      (options.graceSeconds ?? 30) * 1000,
+    )
   }
   const onAbort = () => {
     interrupted = true
@@ -151,6 +159,8 @@ const signalNumbers: Record<string, number> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3
 
 function readLines(stream: NodeJS.ReadableStream, onLine: (line: string) => void): Promise<unknown> {
   const reader = createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY }).on('line', onLine)
+  // Destroyed, a stream doesn't end.
+  stream.once('close', () => reader.close())
   return once(reader, 'close')
 }
 
