@@ -7,6 +7,7 @@ import { missingMount } from '../host/mounts.ts'
 import type { BackupRequest, BackupSummary, CallOptions, Restic } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { fromElsewhere, snapshotsOf } from '../snapshots/select.ts'
+import { withRepositoryLock } from '../state/lock.ts'
 import type { RunRecord } from '../state/record.gen.ts'
 import { pinnedRepository } from '../state/records.ts'
 
@@ -68,8 +69,11 @@ export async function createIfAllowed(site: Site, name: string, error: unknown, 
   if (!isCode(error, 'no-repository') || !site.manifest.repositories[name]?.initialize) throw error
   const restic = site.restic(name)
   await requirePlace(await restic.location())
-  // Two services that start together: the one that comes second finds the repository there.
-  return restic.init(call).catch((failed: unknown) => restic.repositoryId(call).catch(() => Promise.reject(failed)))
+  // Of two services that start together the second finds the repository there. restic itself lets both initialise, and ruins it.
+  return withRepositoryLock(site.state, name, (fd) => {
+    const held = { ...call, hold: [...(call.hold ?? []), fd] }
+    return restic.repositoryId(held).catch((again: unknown) => (isCode(again, 'no-repository') ? restic.init(held) : Promise.reject(again)))
+  })
 }
 
 function isCode(error: unknown, code: string): boolean {

@@ -1,5 +1,5 @@
 // What each step of a restore in place does, and how it is taken back.
-import { mkdir } from 'node:fs/promises'
+import { mkdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Context, Handlers, Path, RestoreStep } from '../core.ts'
 import { Failure } from '../errors.ts'
@@ -76,6 +76,7 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
       apply: async ({ entries }, { signal }) => {
         for (const { from, to } of entries) {
           if ((await lstatIfThere(to)) || !(await lstatIfThere(from)) || !(await lstatIfThere(dirname(to)))) continue
+          const { mtimeNs } = await stat(dirname(to), { bigint: true })
           const { exit, stderr, interrupted } = await run(['cp', '--archive', '--reflink=auto', '--', from, to], { signal, hold: job.hold })
           if (interrupted) throw new Failure('interrupted', `${name}: interrupted while ${from} was carried over`)
           if (exit !== 0)
@@ -83,6 +84,8 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
               /No space left/.test(stderr) ? 'disk-full' : 'carry-failed',
               `${name}: ${from}, which backups exclude, can't be carried over: ${stderr.trim().split('\n')[0]}`,
             )
+          // The folder's own time is the snapshot's. Node's utimes would round it.
+          await run(['touch', `--date=@${mtimeNs / 1_000_000_000n}.${String(mtimeNs % 1_000_000_000n).padStart(9, '0')}`, '--', dirname(to)], {})
         }
       },
     },

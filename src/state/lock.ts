@@ -11,6 +11,18 @@ export interface Lock {
   release(): void
 }
 
+/** Does something to a repository that must not happen twice at once on this host: waits for whoever does it. */
+export async function withRepositoryLock<T>(state: string, repository: string, work: (fd: number) => Promise<T>): Promise<T> {
+  const fd = openSync(`${placeOf(state, 'repositories', repository)}.lock`, 'a', 0o600)
+  try {
+    const { exit, stderr } = await run(['flock', '--exclusive', '3'], { hold: [fd] })
+    if (exit !== 0) throw new Failure('lock-failed', `repository ${repository}: the lock can't be taken: ${stderr.trim()}`)
+    return await work(fd)
+  } finally {
+    closeSync(fd)
+  }
+}
+
 /**
  * Takes a service's lock without waiting. flock(2) belongs to the open file, not to the process: the short-lived `flock` locks
  * the file that we keep open.

@@ -89,6 +89,9 @@ async function checkRepository(site: Site, name: string, signal: AbortSignal): P
     return [identity, good('password', `the password opens ${name}`), checkLocks(site, name, await restic.locks(call))]
   } catch (error) {
     const { code, message } = asFailure(error)
+    const isToCome =
+      code === 'no-repository' && site.manifest.repositories[name]?.initialize && (await pinnedRepository(site.state, name).catch(() => '')) === null
+    if (isToCome) return [good('repository', `${name} (${location}) isn't there yet: the first backup creates it`)]
     if (code !== 'wrong-password') return [bad('repository', message, remedies[code] ?? 'check the location, the network and the credentials')]
     return [
       good('repository', `${name} (${location}) answers`),
