@@ -96,8 +96,8 @@ type Do<S extends Step> = (step: S, context: Context) => Promise<void>
 /** One handler for each kind of step: a missing one doesn't compile. */
 export type Handlers<S extends Step> = { [K in S['do']]: { apply: Do<S & { do: K }>; undo?: Do<S & { do: K }> } }
 
-/** The exit code of several services together: the first of these that occurs. */
-const worstFirst = [130, 1, 12, 10, 11, 3, 4, 0]
+/** The exit code of several services together: the first of these that occurs; another one hides behind none but these. */
+const worstFirst = [130, 1, 12, 10, 11, 3, 4]
 export function joinExits(exits: number[]): number {
   return worstFirst.find((exit) => exits.includes(exit)) ?? Math.max(0, ...exits)
 }

@@ -27,17 +27,17 @@ export function watchedRestic(w: World): { env: Record<string, string>; calls():
   }
 }
 
-/** A prune that holds the exclusive lock: killed before it could take it away, or stopped there and alive. Needs strace. */
-export async function leaveLock(w: World, how: 'KILL' | 'STOP'): Promise<{ pid: number; end(): void }> {
+/** A restic (by default a prune, whose lock is exclusive) that is killed before it takes its lock away, or stays there for a minute. Needs strace. */
+export async function leaveLock(w: World, how: 'killed' | 'alive', args = ['prune']): Promise<{ pid: number; end(): void }> {
   const { repository, passwordFile } = w.repository
   const env = { RESTIC_REPOSITORY: repository, RESTIC_PASSWORD_FILE: passwordFile, RESTIC_CACHE_DIR: w.path('cache') }
-  const inject = ['-e', 'trace=unlink,unlinkat', '-e', `inject=unlink,unlinkat:signal=${how}:when=1`]
-  const { ended } = start(['strace', '-f', '-qq', '-o', w.path('trace'), ...inject, 'restic', 'prune'], { env })
-  const stopped = () => /stopped by SIGSTOP|SIGSTOP/.test(readFileSync(w.path('trace'), 'utf8'))
-  if (how === 'KILL') await ended
-  else while (!existsSync(w.path('trace')) || !stopped()) await sleep(20)
-  const [id = ''] = readdirSync(join(repository, 'locks'))
-  const { pid } = (await w.restic(['cat', 'lock', id, '--no-lock', '--json'])).json() as { pid: number }
+  const inject = ['-e', 'trace=unlink,unlinkat', '-e', `inject=unlink,unlinkat:${how === 'killed' ? 'signal=KILL' : 'delay_enter=60s'}:when=1`]
+  const { ended } = start(['strace', '-f', '-qq', '-o', w.path('trace'), ...inject, 'restic', ...args], { env })
+  const locks = () => readdirSync(join(repository, 'locks')).filter((name) => /^[0-9a-f]{64}$/.test(name))
+  if (how === 'killed') await ended
+  else while (locks().length === 0) await sleep(20)
+  const [id = ''] = locks()
+  const { pid } = (await w.restic(['cat', 'lock', id, '--no-lock', '--json'], { env })).json() as { pid: number }
   return {
     pid,
     end() {
