@@ -57,6 +57,13 @@ describe('[manifest.1] a manifest loads with every default filled', () => {
     })
   })
 
+  test('a service’s retention, where it is left out, empty or stated in part', () => {
+    const none = { last: null, daily: null, weekly: null, monthly: null }
+    expect(read(withNotes({})).services.notes?.retention).toEqual(none)
+    expect(read(withNotes({ retention: {} })).services.notes?.retention).toEqual(none)
+    expect(read(withNotes({ retention: { daily: 0 } })).services.notes?.retention).toEqual({ ...none, daily: 0 })
+  })
+
   test('another repository leaves the usual one there', () => {
     const { repositories } = read(withNotes({ repository: 'usb' }, { repositories: { usb: { repository: '/mnt/usb', environmentFile: null } } }))
     expect(Object.keys(repositories)).toEqual(['main', 'usb'])
