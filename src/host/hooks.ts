@@ -28,8 +28,7 @@ const guard = `trap 'trap "" TERM; kill -TERM 0; wait' TERM; bash -c "$1" & wait
 export async function runHook(script: string, options: HookOptions): Promise<void> {
   const { service, name, output } = options
   const env = { ...plainEnvironment(), ATELIER_SERVICE: service, ...options.environment }
-  const sandboxed = await isSandboxed()
-  const argv = sandboxed ? [...outside(unitOf(service), env), 'bash', '-c', script] : ['bash', '-c', guard, 'bash', script]
+  const argv = (await isSandboxed()) ? [...outside(unitOf(service), env), 'bash', '-c', script] : ['bash', '-c', guard, 'bash', script]
   const { exit, timedOut, interrupted } = await run(argv, {
     env,
     group: true,
@@ -39,7 +38,6 @@ export async function runHook(script: string, options: HookOptions): Promise<voi
     onLine: output,
     onErrorLine: output,
   })
-  if (sandboxed && (interrupted || timedOut)) await endHook(service)
   if (interrupted) throw new Failure('interrupted', `${service}: ${name} was interrupted`)
   if (timedOut)
     throw new Failure('hook-timeout', `${service}: ${name} took longer than ${options.timeoutSeconds} s and was ended; hookTimeoutSec sets the limit`)
@@ -47,7 +45,7 @@ export async function runHook(script: string, options: HookOptions): Promise<voi
   if (exit !== 0) throw new Failure('hook-failed', `${service}: ${name} failed with exit code ${exit}`)
 }
 
-/** Ends what a hook outside of our unit still does: it isn't our child, and would outlive us. */
+/** Ends what a run that was killed left of a hook outside of its unit. */
 export async function endHook(service: string): Promise<void> {
   await stopOutside(unitOf(service))
 }

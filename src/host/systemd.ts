@@ -18,11 +18,15 @@ export async function isSandboxed(): Promise<boolean> {
   return hosts !== null && ours !== hosts
 }
 
-/** What to put before a command so that it runs in a unit of its own, with our streams and its exit code as ours. It doesn't end with us: `stopOutside`. */
+/**
+ * What to put before a command so that it runs in a unit of its own, with our streams and its exit code as ours. Told to end, it ends the unit;
+ * killed outright it can't: `stopOutside`.
+ */
 export function outside(unit: Unit, env: Record<string, string>): string[] {
+  const guard = `trap 'systemctl stop -- "$0"' TERM; "$@" & wait "$!"`
   const environment = Object.entries(env).map(([name, value]) => `--setenv=${name}=${value}`)
-  const options = ['--quiet', '--wait', '--pipe', '--collect', '--expand-environment=no', '--property=TimeoutStopSec=10', `--unit=${unit}`]
-  return ['systemd-run', ...options, ...environment, '--']
+  const options = ['--quiet', '--wait', '--pipe', '--collect', '--expand-environment=no', '--property=TimeoutStopSec=8', `--unit=${unit}`]
+  return ['bash', '-c', guard, unit, 'systemd-run', ...options, ...environment, '--']
 }
 
 /** Ends a unit of `outside`, if there is one, with all its processes. */
