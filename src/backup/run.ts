@@ -177,8 +177,6 @@ export async function cleanUp(site: Site, name: string, output: (line: string) =
   return true
 }
 
-export { newRunId } from '../state/running.ts'
-
 /** Data that has halved overnight is saved all the same, and somebody should look. The snapshot is complete: it isn't tagged. */
 function flagShrinking(
   { summary, missed, warnings }: Pick<Ended, 'summary' | 'missed' | 'warnings'>,

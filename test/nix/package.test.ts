@@ -49,7 +49,7 @@ test("every program that src/ starts is on the wrapper's PATH", async () => {
   const packages: Record<string, string[]> = {
     bash: ['bash', 'sh'],
     'btrfs-progs': ['btrfs'],
-    coreutils: ['cp', 'du', 'mv', 'rm', 'sync'],
+    coreutils: ['cp', 'du', 'mv', 'rm', 'sync', 'touch'],
     restic: ['restic'],
     sqlite: ['sqlite3'],
     systemd: ['journalctl', 'systemctl', 'systemd-run', 'timedatectl'],
