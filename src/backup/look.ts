@@ -15,7 +15,7 @@ export interface BackupFacts {
   install: string
   /**
    * The repository holds this service's snapshots from elsewhere, and nobody said which data is the truth.
-   * Null: the repository couldn't be asked, so nothing is saved, and only what runs always is left.
+   * Null: looking failed, so nothing is saved, and only what runs always is left.
    */
   unadopted: boolean | null
   /** Folder for copies and dumps (0700). */
@@ -28,16 +28,20 @@ export interface BackupFacts {
   views: View[] | null
 }
 
+type About = Pick<BackupFacts, 'run' | 'name' | 'install' | 'staging'>
+
+/** What is known where looking failed. */
+export function unlooked(about: About): BackupFacts {
+  return { ...about, unadopted: null, units: [], running: [], databases: {}, views: null }
+}
+
 /** @throws Failure `no-space`, `no-systemd`, `unknown-unit` */
-export async function lookBackup(
-  service: Service,
-  about: Pick<BackupFacts, 'run' | 'name' | 'install' | 'unadopted' | 'staging'>,
-): Promise<BackupFacts> {
+export async function lookBackup(service: Service, about: About & { unadopted: boolean }): Promise<BackupFacts> {
   const { name, run, staging } = about
   const found = await Promise.all(service.sqlite.map(async (declared) => [declared, (await resolveLinks(declared)).real] as const))
   const databases = Object.fromEntries(found.flatMap(([declared, real]) => (real === null ? [] : [[declared, real]])))
   await requireRoom(name, staging, Object.values(databases))
-  if (!service.stopForBackup || about.unadopted === null) return { ...about, units: [], running: [], databases, views: null }
+  if (!service.stopForBackup) return { ...about, units: [], running: [], databases, views: null }
   const roots = (await Promise.all([...service.paths, ...service.sqlite].map(resolveLinks))).flatMap(({ real }) => real ?? [])
   const views = await Promise.all(outermost(roots).map((root) => lookView(root, `.atelier-backup-${name}-${run}`)))
   const whole = views.filter((view) => view !== null)

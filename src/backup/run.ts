@@ -12,7 +12,7 @@ import { lockService } from '../state/lock.ts'
 import type { Run } from '../state/record.gen.ts'
 import { emptyRecord, lastRun, pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
 import { announce, announceEnd, newRunId, readLeftBehind, recordPlan } from '../state/running.ts'
-import { lookBackup } from './look.ts'
+import { lookBackup, unlooked } from './look.ts'
 import { heldStill, planBackup } from './plan.ts'
 import { type Standing, settle } from './repository.ts'
 import { backupHandlers, type Job } from './steps.ts'
@@ -69,14 +69,16 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
       const install = await installId(site.state)
       const restic = site.restic(service.repository)
       const record = await readRecord(site.state, name).catch(() => emptyRecord(name))
-      standing = await settle(site, name, record, install, { signal: options.signal, hold: [fd] }).catch((error: unknown) => {
+      const about = { run, name, install, staging: stagingOf(site, name) }
+      const look = async () => {
+        standing = await settle(site, name, record, install, { signal: options.signal, hold: [fd] })
+        return lookBackup(service, { ...about, unadopted: standing.unadopted })
+      }
+      const facts = await look().catch((error: unknown) => {
         job.failure = asFailure(error)
-        return null
+        return unlooked(about)
       })
-      const plan = planBackup(
-        service,
-        await lookBackup(service, { run, name, install, unadopted: standing?.unadopted ?? null, staging: stagingOf(site, name) }),
-      )
+      const plan = planBackup(service, facts)
       job.view = heldStill(plan)
       await recordPlan(site.state, name, plan)
       emit({ type: 'plan', plan })
@@ -157,7 +159,8 @@ export async function cleanUp(site: Site, name: string, output: (line: string) =
   if (left?.kind !== 'backup') return false
   await endHook(name)
   const service = serviceOf(site, name)
-  const always = (left.plan?.always ?? []) as BackupStep[]
+  const nothingKnown = unlooked({ run: left.run, name, install: '', staging: stagingOf(site, name) })
+  const { always } = (left.plan ?? planBackup(service, nothingKnown)) as Plan<BackupStep>
   const plan: Plan<BackupStep> = { run: left.run, service: name, notes: [], steps: [], always }
   const job: Job = {
     ...{ name, service, host: site.manifest.host, state: site.state, restic: site.restic(service.repository), postgresql: site.manifest.postgresql },

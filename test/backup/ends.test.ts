@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { cliFile, start } from '../lib/cli.ts'
-import { living, mountedAnywhere, sql, until, waitingRestic } from '../lib/live.ts'
+import { living, mountedAnywhere, sql, until, waitingRestic, withMounts } from '../lib/live.ts'
 import { isRoot } from '../lib/needs.ts'
 import { type World, world } from '../lib/world.ts'
 
@@ -148,12 +148,9 @@ test('a run --cleanup after a run that came to its end does nothing', async () =
 test.skipIf(!isRoot)('a repository without room fails the run, and says so; with room the next one is fine', async () => {
   declare({ sqlite: [] })
   const { repository } = w.repository
-  // Mounted in a namespace of its own: it goes with the process.
   const script = `mkdir ${repository}.small; mount -t tmpfs -o size=20m none ${repository}.small; cp -r ${repository}/* ${repository}.small; mount --bind ${repository}.small ${repository}
-    "$0" "$1" run notes; echo "exit $?"; mount -o remount,size=200m ${repository}.small; "$0" "$1" run notes; echo "exit $?"; ls ${repository}/locks`
-  const { stdout, stderr } = await start(['unshare', '--mount', '--propagation', 'private', 'bash', '-c', script, process.execPath, cliFile], {
-    env: w.env,
-  }).ended
+    $cli run notes; echo "exit $?"; mount -o remount,size=200m ${repository}.small; $cli run notes; echo "exit $?"; ls ${repository}/locks`
+  const { stdout, stderr } = await withMounts(w, script)
   expect(stderr).toMatch(/^notes: repository main .*no space left/m)
   expect(stdout.match(/^exit .*$/gm)).toEqual(['exit 1', 'exit 0'])
   expect(stdout).toMatch(/exit 0\n$/)

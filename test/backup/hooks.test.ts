@@ -97,14 +97,22 @@ test('[hook.3] a preBackup that takes too long fails the run and leaves nobody a
   expect(living(w)).toEqual([])
 })
 
-test('[manifest.3] what this version can’t carry out fails that service’s run and names the field', async () => {
-  for (const [field, value] of Object.entries({ postgres: ['notes'], stopForBackup: true })) {
-    declare({ [field]: value })
-    const before = (await snapshots()).length
-    const run = await w.cli(['run', 'notes'])
-    expect(run.exit).toBe(1)
-    expect(run.stderr).toMatch(new RegExp(`^notes: ${field} .*this version`, 'm'))
-    expect(await snapshots()).toHaveLength(before)
-    expect(lastRun()).toMatchObject({ outcome: 'failed', code: 'not-supported' })
-  }
-})
+test.skipIf(existsSync('/run/systemd/system'))(
+  '[manifest.3] what can’t be carried out here fails that service’s run, says why, and postBackup hears of it',
+  async () => {
+    const cases: [object, RegExp][] = [
+      [{ postgres: ['notes'] }, /^notes: no snapshot was made.*postgres/im],
+      [{ stopForBackup: true, units: ['notes.service'] }, /^notes: .*systemd/m],
+    ]
+    for (const [i, [fields, said]] of cases.entries()) {
+      declare({ ...fields, postBackup: tell() })
+      const before = (await snapshots()).length
+      const run = await w.cli(['run', 'notes'])
+      expect(run.exit).toBe(1)
+      expect(run.stderr).toMatch(said)
+      expect(await snapshots()).toHaveLength(before)
+      expect(lastRun()).toMatchObject({ outcome: 'failed', snapshotId: null })
+      expect(hear()).toBe('failed notes <>\n'.repeat(i + 1))
+    }
+  },
+)

@@ -14,8 +14,8 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { cliFile, start } from '../lib/cli.ts'
-import { mountedAnywhere, output, resticBefore, sql, until, waitingRestic, writer } from '../lib/live.ts'
+import { start } from '../lib/cli.ts'
+import { mountedAnywhere, output, resticBefore, sql, until, waitingRestic, withMounts, writer } from '../lib/live.ts'
 import { has, isRoot } from '../lib/needs.ts'
 import { type World, world } from '../lib/world.ts'
 
@@ -63,6 +63,22 @@ describe.skipIf(!isRoot)('a live database', () => {
       expect(sql(copy, 'PRAGMA integrity_check')).toBe('ok')
     },
   )
+
+  test('[sqlite.2] the copy of a database to which others commit 300 times a second comes to its end', async () => {
+    const database = w.write('fast/app.db', '')
+    sql(database, 'CREATE TABLE ballast(x); INSERT INTO ballast SELECT randomblob(100000) FROM generate_series(1, 500);')
+    const { committed, end } = await writer(database)
+    w.manifest({ services: { fast: { sqlite: [database] } } })
+    const [before, begun] = [committed(), performance.now()]
+    const { child, ended } = w.startCli(['run', 'fast'])
+    const giveUp = setTimeout(() => child.kill('SIGTERM'), 15_000)
+    const { exit } = await ended
+    clearTimeout(giveUp)
+    const perSecond = (committed() - before) / ((performance.now() - begun) / 1000)
+    await end()
+    expect(exit).toBe(0)
+    expect(perSecond).toBeGreaterThan(200)
+  })
 
   test('[sqlite.3] its -wal, -shm, -journal, -wal2 and -mj* aren’t in the snapshot; everything else is, however alike its name', async () => {
     const folder = w.path('alike/we [ird] *?$(id) \\ "x"')
@@ -287,46 +303,36 @@ describe.skipIf(!isRoot)('a live database', () => {
     expect(await snapshots(`${name}-alone`)).toEqual([])
   })
 
-  test('no room for the copy fails the run, and says so; nothing is left, and the next run is fine', async () => {
-    const database = w.write('room/app.db', '')
+  test.each([
+    ['from the beginning', '', 'no-space', 'name another folder in stagingDir'],
+    ['any more as it is made', 'fallocate --length 12M STATE/fill', 'disk-full', 'no space is left for the copy'],
+  ])('no room for the copy %s fails the run, and says so; nothing is left, and the next run is fine', async (_, preBackup, code, said) => {
+    const name = code
+    const database = w.write(`${name}/app.db`, '')
     sql(database, 'CREATE TABLE t(x); INSERT INTO t SELECT randomblob(100000) FROM generate_series(1, 60);')
-    w.manifest({ services: { room: { sqlite: [database] } } })
-    mkdirSync(w.path('small'))
-    // Mounted in a namespace of its own: it goes with the process.
-    const inSmall = (commands: string) => [
-      'unshare',
-      '--mount',
-      '--propagation',
-      'private',
-      'bash',
-      '-c',
-      `mount -t tmpfs -o size=2m,mode=0700 none ${w.path('small')}; ${commands}`,
-    ]
-    const env = { ...w.env, STATE_DIRECTORY: w.path('small') }
-    const { ended } = start(
-      inSmall(`"$0" "$1" run room; echo "exit $?"; find ${w.path('small/staging')} -type f; cat ${w.path('small/records/room.json')}`).concat(
-        process.execPath,
-        cliFile,
-      ),
-      { env },
+    w.manifest({ services: { [name]: { sqlite: [database], ...(preBackup ? { preBackup: preBackup.replace('STATE', w.path('small')) } : {}) } } })
+    mkdirSync(w.path('small'), { recursive: true })
+    const size = preBackup ? '16m' : '2m'
+    const { stdout, stderr } = await withMounts(
+      w,
+      `mount -t tmpfs -o size=${size},mode=0700 none ${w.path('small')}; $cli run ${name}; echo "exit $?"; find ${w.path('small/staging')} -type f; cat ${w.path('small/records', `${name}.json`)}`,
+      { STATE_DIRECTORY: w.path('small') },
     )
-    const { stdout, stderr } = await ended
-    expect(stderr).toContain('the copies of its databases need')
+    expect(stderr).toContain(said)
     expect(stdout).toContain('exit 1')
     expect(stdout).not.toContain('.db\n')
-    expect(stdout).toContain('"code":"disk-full"')
-    expect(await snapshots('room')).toEqual([])
-    expect(await w.cli(['run', 'room'])).toMatchObject({ exit: 0 })
+    expect(stdout).toContain(`"code":"${code}"`)
+    expect(await snapshots(name)).toEqual([])
+    w.manifest({ services: { [name]: { sqlite: [database] } } })
+    expect(await w.cli(['run', name])).toMatchObject({ exit: 0 })
   })
 
   test('state that is full to the last byte ends a run in words, not in a crash', async () => {
     w.write('full/data', 'x')
     w.manifest({ services: { full: { paths: [w.path('full')] } } })
     mkdirSync(w.path('tiny'))
-    const script = `mount -t tmpfs -o size=64k,mode=0700 none ${w.path('tiny')}; "$0" "$1" run full; dd if=/dev/zero of=${w.path('tiny/fill')} bs=1k 2>/dev/null; "$0" "$1" run full; echo "exit $?"; rm ${w.path('tiny/fill')}; "$0" "$1" run full; echo "exit $?"`
-    const { stdout, stderr } = await start(['unshare', '--mount', '--propagation', 'private', 'bash', '-c', script, process.execPath, cliFile], {
-      env: { ...w.env, STATE_DIRECTORY: w.path('tiny') },
-    }).ended
+    const script = `mount -t tmpfs -o size=64k,mode=0700 none ${w.path('tiny')}; $cli run full; dd if=/dev/zero of=${w.path('tiny/fill')} bs=1k 2>/dev/null; $cli run full; echo "exit $?"; rm ${w.path('tiny/fill')}; $cli run full; echo "exit $?"`
+    const { stdout, stderr } = await withMounts(w, script, { STATE_DIRECTORY: w.path('tiny') })
     expect(stderr).toMatch(/no space left/)
     expect(stderr).not.toMatch(/^\s+at /m)
     expect(stdout.match(/^exit .*$/gm)).toEqual(['exit 1', 'exit 0'])

@@ -2,6 +2,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { cliFile, type Ended, start } from './cli.ts'
 import type { World } from './world.ts'
 
 export interface Living {
@@ -74,6 +75,12 @@ export function waitingRestic(w: World): { env: { PATH: string }; waits(): Promi
 /** What a command prints; throws where it fails. */
 export function output([program = '', ...args]: string[], input = ''): string {
   return execFileSync(program, args, { input, encoding: 'utf8', stdio: ['pipe', 'pipe', 'ignore'] }).trim()
+}
+
+/** Runs shell commands where mounts are private and end with them; the CLI is `$cli` there, to be left unquoted. */
+export function withMounts(w: World, commands: string, env: Record<string, string> = {}): Promise<Ended> {
+  const cli = `${process.execPath} ${cliFile}`
+  return start(['unshare', '--mount', '--propagation', 'private', 'bash', '-c', commands], { env: { ...w.env, cli, ...env } }).ended
 }
 
 export function sql(database: string, statements: string): string {
