@@ -35,6 +35,8 @@ async function main(argv: string[]): Promise<number> {
   const program = makeProgram(start, argv)
   try {
     await program.parseAsync(argv, { from: 'user' }).catch((error) => withoutCommand(error, start, program.opts()))
+    // A failed write is told a moment later.
+    await new Promise(setImmediate)
     if (unwritten) throw unwritten
     return exit
   } catch (error) {
@@ -121,6 +123,6 @@ async function ended(error: unknown, argv: string[]): Promise<number> {
 function usage({ message }: CommanderError, spec: CommandSpec | undefined): Failure {
   return new Failure(
     'usage',
-    `${oneLine(message.replace(/^error: /, ''))}; see: ${['atelier-backup', spec?.name, '--help'].filter(Boolean).join(' ')}`,
+    `${message.replace(/^error: /, '').replaceAll('\n', ' ')}; see: ${['atelier-backup', spec?.name, '--help'].filter(Boolean).join(' ')}`,
   )
 }

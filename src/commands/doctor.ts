@@ -1,14 +1,24 @@
 // Is everything in order? The manifest's own mistakes come as a check too.
 import { asFailure } from '../errors.ts'
 import { printable } from '../text.ts'
-import { print, printJson, sign } from '../ui/terminal.ts'
+import { isInteractive, print, printJson, sign } from '../ui/terminal.ts'
 import { type Check, examine } from '../upkeep/doctor.ts'
 import type { Input } from './command.ts'
 
 export async function run(input: Input): Promise<number> {
   const checks = await input.site().then(
     (site) => examine(site, input.signal),
-    (error): Check[] => [{ name: 'manifest', ok: false, message: asFailure(error).message, remedy: 'mend the manifest (nixos-rebuild writes it)' }],
+    (error): Check[] => {
+      const { code, message } = asFailure(error)
+      const rights = code === 'needs-root' || code === 'manifest-unreadable'
+      // There a person can have them.
+      if (rights && isInteractive()) throw error
+      return [
+        rights
+          ? { name: 'rights', ok: false, message, remedy: 'run this as root' }
+          : { name: 'manifest', ok: false, message, remedy: 'mend the manifest (nixos-rebuild writes it)' },
+      ]
+    },
   )
   if (input.json) printJson({ checks }, true)
   else {

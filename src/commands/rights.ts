@@ -2,7 +2,6 @@
 import { access, constants } from 'node:fs/promises'
 import { join } from 'node:path'
 import { asFailure, Failure } from '../errors.ts'
-import { run } from '../host/shell.ts'
 import type { Site } from '../site.ts'
 import { printable } from '../text.ts'
 import { isInteractive } from '../ui/terminal.ts'
@@ -34,9 +33,14 @@ export async function asRoot(error: unknown, argv: string[]): Promise<number | n
   const { code, cause, message } = asFailure(error)
   const lacking = code === 'needs-root' || lackOfRights.includes((cause as NodeJS.ErrnoException | undefined)?.code ?? '')
   if (!lacking || process.getuid?.() === 0 || !isInteractive() || !(await isOnPath('sudo'))) return null
+  const { run } = await import('../host/shell.ts')
   process.stderr.write(`${printable(message.split(': ')[0] ?? '')}: once more with sudo\n`)
   const { ATELIER_BACKUP_MANIFEST: manifest, STATE_DIRECTORY: state, NO_COLOR: plain } = process.env
-  const said = [...(manifest ? ['--manifest', manifest] : []), ...(state ? ['--state-dir', state] : []), ...(plain ? ['--no-color'] : [])]
+  const said = [
+    ...(manifest ? ['--manifest', manifest] : []),
+    ...(state ? ['--state-dir', state] : []),
+    ...(plain && !argv.includes('--no-color') ? ['--no-color'] : []),
+  ]
   const env = Object.fromEntries(Object.entries(process.env).map(([name, value = '']) => [name, value]))
   const again = ['sudo', '--', process.execPath, ...process.argv.slice(1, 2), ...said, ...argv]
   return (await run(again, { terminal: true, cwd: process.cwd(), env })).exit

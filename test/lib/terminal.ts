@@ -47,8 +47,9 @@ export function terminal([program = '', ...args]: string[], { cols = 80, rows = 
   const pty = spawn(program, args, {
     cols,
     rows,
-    name: 'xterm-256color',
-    env: testEnvironment({ TERM: 'xterm-256color', ...env }),
+    // This becomes TERM.
+    name: env?.TERM ?? 'xterm-256color',
+    env: testEnvironment(env),
     ...(cwd ? { cwd } : {}),
   })
   // While somebody holds the other end Node doesn't take a program's end for the end of its output: the last lines would be lost.
