@@ -83,7 +83,7 @@ function explain(code: string | undefined, { words, exit, stderr, asked, parent 
     case 'no-repository':
       return `there is none; let the first backup create it (initialize = true), or type: atelier-backup restic --repository ${asked.name} -- init`
     case 'locked':
-      return `locked${lockedBy(stderr)}; wait, or, if nothing runs there, type: atelier-backup unlock`
+      return `locked${lockedBy(stderr)}; wait, or, if nothing runs there, type: atelier-backup unlock${asked.name === 'main' ? '' : ` --repository ${asked.name}`}`
     case 'wrong-password':
       return `the password in ${asked.passwordFile} doesn't open it: put the one there that it was created with`
     case 'repository-unreachable':

@@ -100,6 +100,10 @@ describe('[exit.2] several services', () => {
   })
 })
 
+test.skipIf(!has('strace'))('[repository.6] what to type names the repository', async () => {
+  expect((await w.cli(['run', 'locked'])).stderr).toContain('type: atelier-backup unlock --repository locked')
+})
+
 describe('[repository.5] restic before 0.17', () => {
   const versions: [string, string][] = [
     ['restic 0.16.4 compiled with go1.21.6 on linux/amd64', 'restic 0.16.4 is too old: install restic 0.17 or newer'],

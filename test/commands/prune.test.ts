@@ -54,6 +54,7 @@ describe('a repository of several services', () => {
   }
   let w: Awaited<ReturnType<typeof saved>>
   let before: Listed[]
+  let afterDry: Listed[]
   let after: Listed[]
   let dry: { text: string[]; json: { services: object[] } }
   let calls: { dry: string[]; real: string[] }
@@ -80,7 +81,7 @@ describe('a repository of several services', () => {
     expect([text.exit, json.exit]).toEqual([0, 0])
     dry = { text: text.stdout.trimEnd().split('\n'), json: json.json() }
     const first = watched.calls()
-    expect(await w.all()).toEqual(before)
+    afterDry = await w.all()
     const real = await w.cli(['prune'], { env: watched.env })
     expect(real.exit).toBe(0)
     end = real.stdout.trimEnd().split('\n').at(-1)
@@ -119,6 +120,7 @@ describe('a repository of several services', () => {
   })
 
   test('[retention.5] a dry run shows what would go and why, and changes nothing', () => {
+    expect(afterDry).toEqual(before)
     expect(calls.dry.filter((call) => !/--no-lock|^forget .*--dry-run$/.test(call))).toEqual([])
     const notes = dry.text.filter((line) => line.startsWith('notes ')).map((line) => line.replace(/^notes +[0-9a-f]{8} +/, ''))
     expect(notes).toEqual([

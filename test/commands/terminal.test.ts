@@ -1,0 +1,346 @@
+// A person at a terminal: menu, lists and wizards, walked by keystrokes.
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { until, waitingRestic } from '../lib/live.ts'
+import { keys, type Terminal } from '../lib/terminal.ts'
+import { fingerprint } from '../lib/tree.ts'
+import { type World, world } from '../lib/world.ts'
+
+let w: World
+beforeAll(async () => {
+  w = await world()
+  w.write('data/notes/a.txt', 'first')
+  w.write('data/notes/folder/deep.txt', 'deep')
+  w.write('data/notes/\x1b[31mred\u202e.txt', '')
+  w.write('data/photos/one.jpg', 'one')
+  w.write('data/albums/two.jpg', 'two')
+  w.manifest({
+    services: {
+      notes: { paths: [w.path('data/notes')], tags: ['\x1b]0;tag\x07'] },
+      photos: { paths: [w.path('data/photos'), w.path('data/albums')] },
+      empty: { paths: [w.path('data/empty')], enable: false },
+    },
+  })
+  await w.cli(['backup', '--all'])
+  w.write('data/notes/a.txt', 'second')
+  w.write('data/notes/new.txt', 'new')
+  await w.cli(['backup', 'notes'])
+})
+afterAll(() => w.cleanup())
+
+/** Presses keys, each when the screen shows what comes before it. */
+async function walk(t: Terminal, ...steps: [screen: string | RegExp, keys: string][]): Promise<void> {
+  for (const [screen, typed] of steps) {
+    await t.waitFor(screen)
+    t.type(typed)
+  }
+}
+
+const { enter, down, up, escape, space, ctrlC } = keys
+/** The line that the cursor stands on. */
+const at = (text: string) => new RegExp(`❯[^\\n]*${text}`)
+const live = () => fingerprint(w.path('data'))
+
+describe('the menu', () => {
+  test('leads to a backup and its progress, and comes again', async () => {
+    const t = w.terminal([])
+    await walk(t, [at('Status'), down], [at('List'), down], [at('Back up now'), enter])
+    await walk(t, ['? Back up', space], ['◯ notes', enter])
+    await t.waitFor(/photos {2}✓ +\d+ B +\d\.\d s {2}[0-9a-f]{8}/)
+    expect(t.screen()).not.toMatch(/notes {2}✓/)
+    // The menu again, right above the prompt; its last entry leaves it.
+    await walk(t, [/s {2}[0-9a-f]{8}\n\n\? testhost\n❯ Status/, up], [at('Status'), keys.escape])
+    expect(await t.exit).toBe(0)
+  })
+
+  test('shows status, tells a failure and stays; Leave gives the last exit code', async () => {
+    const t = w.terminal([])
+    await walk(t, [at('Status'), enter])
+    await walk(t, [/notes +ok[^]*\n\n\? testhost/, down])
+    await walk(t, [at('List'), down], [at('Back up'), down], [at('Restore'), enter])
+    await walk(t, ['Restore which service?', down], [at('photos'), down], [at('empty'), enter])
+    expect(await t.waitFor(/empty: no snapshots on testhost[^]*\? testhost/)).toContain('see: atelier-backup list empty')
+    t.type('l')
+    await walk(t, [at('List'), 'le'], [at('Leave'), enter])
+    expect(await t.exit).toBe(2)
+  })
+
+  test('puts unfinished restores first', async (t) => {
+    const other = await world(t)
+    other.manifest({ services: { notes: { paths: [other.path('data')] } } })
+    other.write('state/journals/notes.json', 'a crash left this')
+    const shown = other.terminal([])
+    expect(await shown.waitFor(at('Finish the restore of notes'))).toContain('  Take back the restore of notes\n  Status')
+    shown.type(ctrlC)
+    expect(await shown.exit).toBe(130)
+  })
+})
+
+describe('list', () => {
+  test('goes from service to snapshot to files, and every step back by Esc', async () => {
+    const before = live()
+    const t = w.terminal(['list'])
+    expect(await t.waitFor('Which service?')).toMatch(/❯ notes +\d snapshots {2}today {2}\d\d:\d\d +\d+ B\n {2}photos/)
+    await walk(t, [at('notes'), enter], ['Snapshots of notes', enter], [at('Walk its files'), enter])
+    // Where the data begins.
+    expect(await t.waitFor(`? ${w.path('data/notes')}`)).toMatch(/❯ \.\.\n[^]*6 B {2}today \d\d:\d\d +a\.txt\n +dir {2}today \d\d:\d\d +folder\//)
+    await walk(t, [at('\\.\\.'), down], [at('.'), down], [at('.'), down], [at('folder/'), enter])
+    await t.waitFor(new RegExp(`\\? ${w.path('data/notes/folder')}\\n❯ \\.\\.\\n +4 B.*deep\\.txt`))
+    await walk(
+      t,
+      ['deep.txt', escape],
+      ['folder/', escape],
+      [at('Walk its files'), escape],
+      ['Snapshots of notes', escape],
+      ['Which service?', escape],
+    )
+    expect(await t.exit).toBe(0)
+    expect(live()).toEqual(before)
+  })
+
+  test('a service that was never backed up is told, and the list comes again', async () => {
+    const t = w.terminal(['list'])
+    await walk(t, [at('notes'), down], [at('photos'), down], [at('empty'), enter])
+    await t.waitFor(/empty: no snapshots of host testhost; make one with: atelier-backup backup empty[^]*Which service\?/)
+    t.type(escape)
+    expect(await t.exit).toBe(0)
+  })
+
+  test('says what changed since the snapshot before', async () => {
+    const t = w.terminal(['list', 'notes'])
+    await walk(t, ['Snapshots of notes', enter], [at('Walk'), down], [at('What changed'), enter])
+    const screen = await t.waitFor('2 changes since')
+    expect(screen).toContain(`  M  ${w.path('data/notes/a.txt')}`)
+    expect(screen).toContain(`  +  ${w.path('data/notes/new.txt')}`)
+    // The oldest has none before it.
+    await walk(t, [at('Walk'), escape], ['Snapshots of notes', down], [at('today'), enter])
+    expect(await t.waitFor(at('Walk'))).not.toContain('What changed')
+    t.type(ctrlC)
+    expect(await t.exit).toBe(130)
+  })
+
+  test('a folder of a snapshot is restored from there, to look at', async () => {
+    const t = w.terminal(['list', 'notes'])
+    await walk(t, ['Snapshots of notes', enter], [at('Walk'), enter], [at('\\.\\.'), down], [at('.'), down], [at('.'), down], [at('folder/'), enter])
+    await walk(t, ['deep.txt', 'r'], [at('Restore this folder'), enter], [at('Inspect: into /tmp/restore-notes-'), enter])
+    expect(await t.exit).toBe(0)
+    const [, target = ''] = /(\/tmp\/restore-notes-[0-9a-f]{8})\//.exec(t.all()) ?? []
+    expect(readFileSync(target + w.path('data/notes/folder/deep.txt'), 'utf8')).toBe('deep')
+    expect(existsSync(target + w.path('data/notes/a.txt'))).toBe(false)
+    rmSync(target, { recursive: true })
+  })
+
+  test('more than a screenful is searched by typing', async (t) => {
+    const other = await world(t)
+    other.write('data/file', '')
+    const names = Array.from({ length: 30 }, (_, n) => `service-${n}`)
+    other.manifest({ services: Object.fromEntries(names.map((name) => [name, { paths: [other.path('data', name)] }])) })
+    const shown = other.terminal(['list'])
+    await walk(shown, ['type to search', 'service-27'], [/❯ service-27/, enter])
+    await shown.waitFor('service-27: no snapshots')
+    shown.type(ctrlC)
+    expect(await shown.exit).toBe(130)
+  })
+
+  test('names and tags never reach the terminal raw', async () => {
+    const t = w.terminal(['list', 'notes'])
+    expect(await t.waitFor('Snapshots of notes')).toContain('\\u{1b}]0;tag\\u{7}')
+    t.type(enter)
+    await walk(t, [at('Walk'), enter])
+    expect(await t.waitFor('a.txt')).toContain('\\u{1b}[31mred\\u{202e}.txt')
+    t.type(ctrlC)
+    expect(await t.exit).toBe(130)
+  })
+})
+
+describe('restore', () => {
+  let before: ReturnType<typeof live>
+  beforeEach(() => {
+    before = live()
+  })
+  const plan = /Restore photos in place from [0-9a-f]{8} · today \d\d:\d\d \(.*\) · 6 B\n\n {2}replaces /
+
+  test('asks service, snapshot, what and how; Esc goes back to each', async () => {
+    const t = w.terminal(['restore'])
+    await walk(
+      t,
+      [at('notes'), down],
+      [at('photos'), enter],
+      ['Snapshots of photos', enter],
+      ['◉', enter],
+      [at('Inspect'), down],
+      [at('In place'), enter],
+    )
+    expect(await t.waitFor('Type photos to restore it:')).toMatch(plan)
+    await walk(
+      t,
+      ['Type photos', escape],
+      [at('Inspect'), escape],
+      ['? What', escape],
+      ['? Snapshots of photos', escape],
+      ['Restore which service?', escape],
+    )
+    expect(await t.exit).toBe(130)
+    expect(t.all()).toContain('atelier-backup: nothing was done')
+    expect(live()).toEqual(before)
+  })
+
+  test('[restore.10] in place takes the typed name, and nothing else', async () => {
+    w.write('data/photos/one.jpg', 'damaged')
+    const damaged = live()
+    for (const word of ['', 'y', 'photo', 'PHOTOS', 'notes']) {
+      const t = w.terminal(['restore', 'photos', '--in-place', '--snapshot', 'latest'])
+      await walk(t, ['Type photos to restore it:', `${word}${enter}`])
+      expect(await t.exit).toBe(130)
+      expect(t.all()).toContain("photos: that isn't its name: nothing was touched")
+      expect(live()).toEqual(damaged)
+    }
+    const t = w.terminal(['restore', 'photos'])
+    await walk(t, ['Snapshots of photos', enter], ['◉', enter], [at('Inspect'), down], [at('In place'), enter], ['Type photos', `photos${enter}`])
+    expect(await t.exit).toBe(0)
+    expect(t.screen()).toMatch(/photos {2}✓ {2}restored +6 B +\d\.\d s/)
+    expect(readFileSync(w.path('data/photos/one.jpg'), 'utf8')).toBe('one')
+    // And back, by the line that the plan showed.
+    expect(await w.cli(['restore', 'photos', '--rollback'])).toMatchObject({ exit: 0 })
+    expect(readFileSync(w.path('data/photos/one.jpg'), 'utf8')).toBe('damaged')
+    w.write('data/photos/one.jpg', 'one')
+    await w.cli(['restore', 'photos', '--discard-old', '--yes'])
+  })
+
+  test('one of several paths, to look at', async () => {
+    const t = w.terminal(['restore', 'photos'])
+    await walk(t, ['Snapshots of photos', enter], ['◉', space], [/❯◯/, enter], [at('Inspect'), enter])
+    expect(await t.exit).toBe(0)
+    const [, target = ''] = /(\/tmp\/restore-photos-[0-9a-f]{8})\//.exec(t.all().replaceAll('\n', '')) ?? []
+    expect(readdirSync(target + w.path('data'))).toHaveLength(1)
+    rmSync(target, { recursive: true })
+    expect(live()).toEqual(before)
+  })
+
+  test('a flag that is given isn’t asked for', async () => {
+    const t = w.terminal(['restore', 'photos', '--path', w.path('data/albums'), '--in-place'])
+    await walk(t, ['Snapshots of photos', enter])
+    expect(await t.waitFor('Type photos')).toContain(w.path('data/albums'))
+    expect(t.screen()).not.toContain(w.path('data/photos '))
+    t.type(ctrlC)
+    expect(await t.exit).toBe(130)
+    const named = w.terminal(['restore', '--snapshot', 'latest', '--dry-run'])
+    await walk(named, ['Restore which service?', enter])
+    expect(await named.exit).toBe(0)
+    expect(named.all()).toContain('Would restore notes of today')
+    expect(live()).toEqual(before)
+  })
+
+  test('the old data that is kept is deleted for the typed name alone', async () => {
+    await w.cli(['restore', 'photos', '--in-place', '--yes'])
+    const kept = live()
+    const no = w.terminal(['restore', 'photos', '--discard-old'])
+    await walk(no, ['Type photos to delete', `yes${enter}`])
+    expect(await no.exit).toBe(130)
+    expect(live()).toEqual(kept)
+    const yes = w.terminal(['restore', '--discard-old'])
+    await walk(yes, ['Which service?', down], [at('photos'), enter], ['Type photos to delete', `photos${enter}`])
+    expect(await yes.exit).toBe(0)
+    expect(live().filter(({ path }) => path.includes('.atelier-backup-'))).toEqual([])
+  })
+})
+
+describe('dr', () => {
+  test('takes the typed host name, and nothing else', async (t) => {
+    const other = await world(t)
+    other.write('data/a', 'one')
+    other.manifest({ services: { notes: { paths: [other.path('data')] }, never: { paths: [other.path('never')] } } })
+    await other.cli(['backup', 'notes'])
+    rmSync(other.path('data'), { recursive: true })
+    rmSync(other.path('state'), { recursive: true })
+    const no = other.terminal(['dr'])
+    const screen = await no.waitFor('Type testhost')
+    expect(screen).toMatch(
+      /Recover 1 of 2 services on testhost[^]*notes +today \d\d:\d\d +3 B {2}[0-9a-f]{8}\n\n· never: no snapshots on testhost\n\nData that is there/,
+    )
+    no.type(`notes${enter}`)
+    expect(await no.exit).toBe(130)
+    expect(no.all()).toContain("that isn't this host's name: nothing was touched")
+    expect(existsSync(other.path('data'))).toBe(false)
+    const yes = other.terminal(['dr'])
+    await walk(yes, ['Type testhost', `testhost${enter}`])
+    expect(await yes.exit).toBe(1)
+    expect(readFileSync(other.path('data/a'), 'utf8')).toBe('one')
+    expect(yes.screen()).toMatch(
+      /notes {2}✓ {2}recovered[^]*Recovered 1 of 2 services[^]*✗ never: no snapshots on testhost\n\nGo on: +atelier-backup dr --resume\nReport:/,
+    )
+  })
+})
+
+describe('whatever the terminal', () => {
+  test.each([80, 60])('at %i columns nothing of a list, a plan or the progress is wider', async (cols) => {
+    const long = 'a-service-with-a-name-that-is-longer-than-most-but-still-allowed'.slice(0, 60)
+    const other = await world()
+    other.write('data/file', '')
+    other.manifest({
+      services: {
+        [long]: { paths: [other.path('data')], tags: ['a-tag-that-goes-on-and-on', 'and-another-tag-beside-it'] },
+        b: { paths: [other.path('b')] },
+      },
+    })
+    const narrow = (args: string[]) => other.terminal(args, { cols, env: { COLUMNS: String(cols) } })
+    // A line that is too wide would be wrapped: the next begins without its indent or its mark.
+    const t = narrow(['backup', long])
+    expect(await t.exit).toBe(0)
+    expect(t.all()).toMatch(/^ {2}a-service-with.*[0-9a-f]{8}$/)
+    const list = narrow(['list'])
+    expect(await list.waitFor('esc back')).toMatch(/^\? Which service\?\n❯ a-serv.*\n {2}b .*\n\n.*esc back$/)
+    list.type(enter)
+    expect(await list.waitFor('Leave')).toMatch(/Snapshots of[^]*\n❯ today.*…\n {2}Leave\n/)
+    list.type(ctrlC)
+    await list.exit
+    const status = narrow(['status'])
+    await status.exit
+    expect(status.all().split('\n').slice(2, 5)).toEqual([
+      expect.stringMatching(/^ {2}SERVICE +STATE/),
+      expect.stringMatching(/^✓ a-ser.* ok /),
+      expect.stringMatching(/^✗ b +never/),
+    ])
+    other.cleanup()
+  })
+
+  test.each([
+    ['no UTF-8', { LANG: 'C' }, '> Status'],
+    ['no colours', { NO_COLOR: '1' }, '❯ Status'],
+  ])('%s', async (_, env, cursor) => {
+    const t = w.terminal([], { env })
+    const screen = await t.waitFor(cursor)
+    if (env.LANG) expect(screen).toMatch(/^[\n\x20-\x7e]+$/)
+    await walk(t, [cursor, down], [/[>❯] List/, down], [/[>❯] Back up/, enter], ['? Back up', space], [/\[ \]|◯/, enter])
+    await t.waitFor(/photos {2}(ok|✓)/)
+    if (env.LANG) expect(t.screen()).toMatch(/^[\n\x20-\x7e]+$/)
+    t.type(ctrlC)
+    expect(await t.exit).toBe(130)
+  })
+
+  test('Ctrl-C ends a backup that runs: 130, no snapshot, no lock, and the prompt is whole again', async () => {
+    const before = (await w.cli(['list', 'notes', '--json'])).json().length
+    const restic = waitingRestic(w)
+    const t = w.terminal(['backup', 'notes'], { env: restic.env })
+    await restic.waits()
+    expect(t.screen()).toMatch(/notes {2}[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏] {2}saving/)
+    t.type(ctrlC)
+    expect(await t.exit).toBe(130)
+    expect(t.all()).toMatch(/notes {2}! {2}interrupted\nnotes: interrupted/)
+    expect((await w.cli(['list', 'notes', '--json'])).json()).toHaveLength(before)
+    expect((await w.restic(['list', 'locks'])).stdout).toBe('')
+    await until(() => !existsSync(w.path('state/running/notes.json')))
+  })
+
+  test('a terminal that becomes narrower keeps one line for each service', async () => {
+    const restic = waitingRestic(w)
+    const t = w.terminal(['backup', 'notes', 'photos'], { env: restic.env })
+    await restic.waits()
+    t.resize(40, 24)
+    await t.waitFor(/photos {2}[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]/)
+    await new Promise((resolve) => setTimeout(resolve, 400))
+    expect(t.all().match(/notes {2}/g)).toHaveLength(1)
+    t.type(ctrlC)
+    expect(await t.exit).toBe(130)
+  })
+})
