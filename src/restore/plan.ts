@@ -109,6 +109,6 @@ function notesOf({ absent, roots, snapshot }: RestoreFacts, carried: number): st
     ...(snapshot.tags.includes('partial') ? ['this snapshot is partial: something could not be read when it was made'] : []),
     ...absent.map((path) => `${path} isn't in this snapshot and stays as it is`),
     ...roots.filter(({ unchanged }) => unchanged).map(({ path }) => `${path} is the same link already`),
-    ...(carried > 0 ? [`${carried} entries that backups exclude are carried over`] : []),
+    ...(carried > 0 ? [`what backups exclude is carried over (${carried})`] : []),
   ]
 }

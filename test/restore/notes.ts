@@ -1,8 +1,7 @@
 // A service with everything that restores meet, in two versions: the one in its newest snapshot ("new" after a restore) and the live one ("old").
-import { execFileSync } from 'node:child_process'
-import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { cliFile, type Ended, start } from '../lib/cli.ts'
-import { sql } from '../lib/live.ts'
+import { output, sql } from '../lib/live.ts'
 import { type Entry, fingerprint, makeHostileTree } from '../lib/tree.ts'
 import { type World, world } from '../lib/world.ts'
 
@@ -20,7 +19,7 @@ export interface Notes extends World {
   /** Folder, file, database, and a path whose parent the live version lacks, too. */
   paths: { data: string; config: string; database: string; lost: string }
   snapshot: string
-  /** All as it was after the live version was made; the state folder, too. */
+  /** All as it was after the live version was made: state and repository, too. */
   reset(): void
   restore(...args: string[]): Promise<Ended>
   /** The changes that a restore makes to filesystems, in their order, and how it ended. */
@@ -55,9 +54,9 @@ export async function notes(service: object = {}): Promise<Notes> {
   w.write('live/etc/notes.conf', 'new = true\n')
   w.write('live/etc/neighbour', 'not declared')
   w.write('live/gone/far/lost/file', 'only in the snapshot')
-  execFileSync('chown', ['-R', '33:44', w.path('live/gone')])
-  execFileSync('chmod', ['0751', w.path('live/gone/far')])
-  rmSync(w.write('live/db/.keep', ''))
+  output(['chown', '-R', '33:44', w.path('live/gone')])
+  output(['chmod', '0751', w.path('live/gone/far')])
+  mkdirSync(w.path('live/db'))
   sql(paths.database, "PRAGMA journal_mode=wal; CREATE TABLE notes (text); INSERT INTO notes VALUES ('of the snapshot');")
   const { exit, stderr } = await w.cli(['run', 'notes'])
   if (exit !== 0) throw new Error(stderr)
@@ -71,9 +70,10 @@ export async function notes(service: object = {}): Promise<Notes> {
   uncheckpointed(w, paths.database)
   const copy = (from: string, to: string) => {
     rmSync(w.path(to), { recursive: true, force: true })
-    execFileSync('cp', ['-a', w.path(from), w.path(to)])
+    output(['cp', '-a', w.path(from), w.path(to)])
   }
-  for (const folder of ['live', 'state']) copy(folder, `saved-${folder}`)
+  const folders = ['live', 'state', 'secrets']
+  for (const folder of folders) copy(folder, `saved-${folder}`)
   const args = (rest: string[]) => ['restore', 'notes', ...rest]
   // One thread, since strace counts for each; children leave the trace when they become another program.
   const traced = (what: string, to: string, rest: string[]) =>
@@ -86,7 +86,7 @@ export async function notes(service: object = {}): Promise<Notes> {
     paths,
     snapshot,
     reset: () => {
-      for (const folder of ['live', 'state']) copy(`saved-${folder}`, folder)
+      for (const folder of folders) copy(`saved-${folder}`, folder)
     },
     restore: (...rest) => w.cli(args(rest)),
     async changesOf(...rest) {
@@ -116,9 +116,9 @@ export async function notes(service: object = {}): Promise<Notes> {
     journal: () => existsSync(w.path('state/journals/notes.json')),
     record: () => JSON.parse(readFileSync(w.path('state/records/notes.json'), 'utf8')),
     leftovers: () =>
-      execFileSync('find', [w.path('live'), '-name', '.atelier-backup-*'], { encoding: 'utf8' })
+      output(['find', w.path('live'), '-name', '.atelier-backup-*'])
         .split('\n')
-        .slice(0, -1),
+        .filter(Boolean),
   }
 }
 

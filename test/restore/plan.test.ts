@@ -1,0 +1,197 @@
+// The plans, without a world: what a look saw → which steps.
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import type { Path, Plan, RestoreStep } from '../../src/core.ts'
+import { isWithin, outermost } from '../../src/host/files.ts'
+import type { RestoreFacts, Root } from '../../src/restore/look.ts'
+import { planPutBack, planRestore } from '../../src/restore/plan.ts'
+
+const snapshot = { id: 'f'.repeat(64), tags: [] as string[] } as RestoreFacts['snapshot']
+const root = (path: Path, more: Partial<Root> = {}): Root => ({
+  path,
+  bytes: 100,
+  files: 1,
+  live: { bytes: 100 },
+  unchanged: false,
+  folder: '/var/lib',
+  mount: '/',
+  ...more,
+})
+const facts = (more: Partial<RestoreFacts> = {}): RestoreFacts => ({
+  run: 'RUN',
+  name: 'notes',
+  snapshot,
+  wanted: [],
+  roots: [root('/var/lib/notes')],
+  absent: [],
+  databases: [],
+  excluded: [],
+  units: [],
+  running: [],
+  free: { '/': 1e12, '/mnt': 1e12 },
+  ...more,
+})
+const silent = { healthCheck: null }
+const checked = { healthCheck: 'curl localhost' }
+const kinds = ({ steps }: Plan<RestoreStep>) => steps.map((step) => step.do)
+const stage = '/var/lib/.atelier-backup-notes-RUN'
+
+describe('the plan of a restore', () => {
+  test.for([
+    ['files alone', facts(), silent, 'stage verify flush swap'],
+    ['a unit that runs', facts({ units: ['n.service'], running: ['n.service'] }), checked, 'stage verify flush stop swap start health'],
+    ['a unit that is stopped stays so', facts({ units: ['n.service'] }), silent, 'stage verify flush stop swap'],
+    [
+      'what is excluded is carried, and flushed too',
+      facts({ excluded: [{ path: '/var/lib/notes/cache', bytes: 1 }] }),
+      silent,
+      'stage verify flush carry flush swap',
+    ],
+    [
+      'two mounts, two folders',
+      facts({ roots: [root('/var/lib/notes'), root('/mnt/n', { mount: '/mnt', folder: '/mnt' })] }),
+      silent,
+      'stage stage verify flush flush swap',
+    ],
+    [
+      'a link that is right already',
+      facts({ roots: [root('/var/lib/n', { unchanged: true }), root('/var/lib/notes')] }),
+      silent,
+      'stage verify flush swap',
+    ],
+  ] as const)('%s', ([, seen, service, expected]) => {
+    expect(kinds(planRestore(service, seen)).join(' ')).toBe(expected)
+  })
+
+  test('all is staged and brought to disk before anything stops, and swapped at once', () => {
+    const { steps } = planRestore(silent, facts({ databases: ['/var/lib/notes/app.db'], roots: [root('/var/lib/notes'), root('/etc/notes')] }))
+    expect(steps).toEqual([
+      { do: 'stage', snapshot: snapshot.id, paths: ['/var/lib/notes', '/etc/notes'], in: stage },
+      { do: 'verify', databases: [`${stage}/new/var/lib/notes/app.db`] },
+      { do: 'flush', folder: stage },
+      {
+        do: 'swap',
+        moves: [
+          { live: '/var/lib/notes', staged: `${stage}/new/var/lib/notes`, old: `${stage}/old-RUN/var/lib/notes` },
+          { live: '/etc/notes', staged: `${stage}/new/etc/notes`, old: `${stage}/old-RUN/etc/notes` },
+        ],
+      },
+    ])
+  })
+
+  test('[restore.12] room is needed for the new beside the old, with what is carried over, on each mount', () => {
+    const excluded = [{ path: '/var/lib/notes/cache', bytes: 50 }]
+    const spare = 64 * 1024 * 1024
+    expect(() => planRestore(silent, facts({ excluded, free: { '/': spare + 150 } }))).not.toThrow()
+    expect(() => planRestore(silent, facts({ excluded, free: { '/': spare + 149 } }))).toThrow(
+      /\/var\/lib has .* free, and the restore needs 150 .* nothing was touched/,
+    )
+    const two = [root('/var/lib/notes'), root('/mnt/n', { mount: '/mnt', folder: '/mnt', bytes: 1e9 })]
+    expect(() => planRestore(silent, facts({ roots: two, free: { '/': 1e12, '/mnt': 1e9 } }))).toThrow(/\/mnt has 1000000000 bytes free/)
+  })
+
+  test('what is partial, missing, unchanged or carried is noted', () => {
+    const { notes } = planRestore(
+      silent,
+      facts({
+        snapshot: { ...snapshot, tags: ['partial'] },
+        absent: ['/etc/notes'],
+        roots: [root('/var/lib/l', { unchanged: true }), root('/var/lib/notes')],
+        excluded: [{ path: '/var/lib/notes/cache', bytes: 1 }],
+      }),
+    )
+    expect(notes).toEqual([
+      expect.stringContaining('partial'),
+      "/etc/notes isn't in this snapshot and stays as it is",
+      '/var/lib/l is the same link already',
+      'what backups exclude is carried over (1)',
+    ])
+  })
+})
+
+test('the plan of putting back: what was there returns, what was not there goes, what is live is kept', () => {
+  const olds = [
+    { run: 'FIRST', since: '2026-11-20T14:00:00.000Z', folder: '/v/.s/old-FIRST', paths: ['/v/a'], absent: [{ path: '/v/x/b', parent: '/v' }] },
+  ]
+  const { steps, always } = planPutBack(checked, { run: 'RUN', name: 'notes', olds, units: ['n.service'], running: ['n.service'] })
+  expect(steps).toEqual([
+    { do: 'stop', units: ['n.service'] },
+    {
+      do: 'swap',
+      moves: [
+        { live: '/v/a', staged: '/v/.s/old-FIRST/v/a', old: '/v/.s/old-RUN/v/a' },
+        { live: '/v/x/b', staged: null, old: '/v/.s/old-RUN/v/x/b', parent: '/v' },
+      ],
+    },
+    { do: 'start', units: ['n.service'] },
+    { do: 'health' },
+  ])
+  expect(always).toEqual([{ do: 'start', units: ['n.service'] }])
+})
+
+const name = fc.stringMatching(/^[a-z.*[\] $-]{1,8}$/).filter((text) => text !== '.' && text !== '..')
+const path = fc.array(name, { minLength: 1, maxLength: 4 }).map((names) => `/srv/${names.join('/')}`)
+const seen = fc
+  .record({
+    paths: fc.uniqueArray(path, { minLength: 1, maxLength: 5 }).map(outermost),
+    mounts: fc.infiniteStream(fc.constantFrom('/', '/mnt')),
+    inside: fc.array(fc.tuple(fc.nat(4), name), { maxLength: 4 }),
+    units: fc.uniqueArray(fc.constantFrom('a.service', 'b.service', 'b.socket')),
+    running: fc.nat(3),
+  })
+  .map(({ paths, mounts, inside, units, running }) => {
+    const roots = paths.map((live) => {
+      const mount = mounts.next().value ?? '/'
+      return root(live, { mount, folder: mount })
+    })
+    const below = inside.flatMap(([i, file]) => (paths[i] === undefined ? [] : [`${paths[i]}/${file}`]))
+    return facts({ roots, databases: below, excluded: below.map((live) => ({ path: live, bytes: 1 })), units, running: units.slice(0, running) })
+  })
+
+/** Every path that a step writes to, or takes away. */
+function touched(step: RestoreStep): Path[] {
+  if (step.do === 'stage') return [step.in]
+  if (step.do === 'carry') return step.entries.map(({ to }) => to)
+  if (step.do === 'swap') return step.moves.flatMap(({ live, staged, old }) => [live, old, ...(staged === null ? [] : [staged])])
+  return []
+}
+
+test('[restore.8] no plan touches anything outside the declared paths and our own folders', () => {
+  fc.assert(
+    fc.property(seen, (found) => {
+      const declared = found.roots.map(({ path: live }) => live)
+      const ours = ['/', '/mnt/'].map((folder) => `${folder}.atelier-backup-notes-RUN`)
+      for (const at of planRestore(checked, found).steps.flatMap(touched))
+        expect([...declared, ...ours].some((allowed) => isWithin(at, allowed))).toBe(true)
+    }),
+  )
+})
+
+test('[restore.11] no plan renames across a mount', () => {
+  fc.assert(
+    fc.property(seen, (found) => {
+      const moves = planRestore(silent, found).steps.flatMap((step) => (step.do === 'swap' ? step.moves : []))
+      expect(moves.length).toBe(found.roots.length)
+      for (const { live, staged, old } of moves) {
+        const mount = found.roots.find(({ path: declared }) => declared === live)?.mount
+        for (const place of [staged ?? '', old]) expect(place.startsWith('/mnt/')).toBe(mount === '/mnt')
+      }
+    }),
+  )
+})
+
+test('whatever a plan stops of what ran, it starts again, and always', () => {
+  fc.assert(
+    fc.property(seen, (found) => {
+      const { steps, always } = planRestore(silent, found)
+      const stopped = steps.flatMap((step) => (step.do === 'stop' ? step.units : []))
+      const started = (some: RestoreStep[]) => some.flatMap((step) => (step.do === 'start' ? step.units : []))
+      expect(stopped).toEqual(found.units)
+      expect(started(steps)).toEqual(found.running)
+      expect(started(always)).toEqual(found.running)
+      const order = steps.map((step) => step.do)
+      if (stopped.length > 0) expect(order.indexOf('stop')).toBeGreaterThan(order.lastIndexOf('stage'))
+      expect(order.slice(0, order.indexOf('swap')).at(-1)).toMatch(/flush|stop/)
+    }),
+  )
+})
