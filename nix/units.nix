@@ -82,6 +82,8 @@ let
     SystemCallErrorNumber = "EPERM";
   };
 
+  unitsOf = name: service: if service.units == null then [ "${name}.service" ] else service.units;
+
   # A service's field, or the host's where it is null.
   own = service: field: if service.schedule.${field} != null then service.schedule.${field} else cfg.schedule.${field};
 in
@@ -98,9 +100,27 @@ in
     description = "Forget old snapshots and free their space in the repository ${name}";
     command = "prune --repository ${name}";
     mounts = localFolder repository;
-  })) pruned;
-
-  # Not here yet: a boot unit before the declared ones that ends what a crash left in the middle of a restore. It needs a command of the CLI first.
+  })) pruned
+  // {
+    # At boot, before the services start: a restore in place that a crash interrupted mustn't leave them a mixture of old and new.
+    atelier-backup-recover = {
+      description = "End restores in place that a crash interrupted";
+      wantedBy = [ "multi-user.target" ];
+      before = lib.unique (lib.concatLists (lib.mapAttrsToList unitsOf cfg.services));
+      restartIfChanged = false;
+      unitConfig = {
+        RequiresMountsFor = map quoted (builtins.filter isQuotable (lib.concatMap (service: service.paths ++ service.sqlite) (lib.attrValues cfg.services)));
+        ConditionDirectoryNotEmpty = "/var/lib/atelier-backup/journals";
+      };
+      serviceConfig = {
+        Type = "oneshot";
+        ExecStart = "${program} boot";
+        StateDirectory = "atelier-backup";
+        StateDirectoryMode = "0700";
+        UMask = "0077";
+      };
+    };
+  };
 
   timers = mapAttrs' (name: service: nameValuePair "restic-backups-${name}" {
     wantedBy = [ "timers.target" ];

@@ -128,6 +128,13 @@ export const commands: CommandSpec[] = [
     load: () => import('./restic.ts'),
   },
   {
+    name: 'boot',
+    summary: "the boot unit's command: end restores in place that a crash interrupted",
+    options: [],
+    hidden: true,
+    load: () => import('./boot.ts'),
+  },
+  {
     name: 'complete',
     arguments: '[words...]',
     summary: "candidates for the shells' completions",

@@ -1,6 +1,6 @@
 // Restore in place: one service's data exchanged for a snapshot's, or an interrupted exchange finished.
 import type { Path, Plan, RestoreStep, Result } from '../core.ts'
-import { Failure } from '../errors.ts'
+import { asFailure, Failure } from '../errors.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { isComplete } from '../snapshots/select.ts'
@@ -9,7 +9,7 @@ import { newRunId } from '../state/running.ts'
 import { lookRestore, type RestoreFacts } from './look.ts'
 import { rollBackRestore } from './old.ts'
 import { planRestore } from './plan.ts'
-import { carryOut, goForward, type InPlaceOptions, tidy, transact } from './transaction.ts'
+import { carryOut, endAtBoot, goForward, type InPlaceOptions, tidy, transact } from './transaction.ts'
 
 export interface PlannedRestore {
   plan: Plan<RestoreStep>
@@ -64,6 +64,15 @@ export async function resumeRestore(
     const journal = await readJournal(site.state, name)
     if (journal) return goForward(transaction, journal)
     throw new Failure('nothing-to-resume', `${name}: no restore is unfinished`, { exit: 2 })
+  })
+}
+
+/** Ends at boot what a crash left of a service's restore, or null if nothing is open. Never throws; code `busy` if a restore is at work. */
+export async function endInterrupted(site: Site, name: string, options: InPlaceOptions): Promise<Result | null> {
+  if ((await readJournal(site.state, name).catch(asFailure)) === null) return null
+  return transact(site, name, options, async (transaction) => {
+    const journal = await readJournal(site.state, name)
+    return journal ? endAtBoot(transaction, journal) : {}
   })
 }
 

@@ -129,6 +129,14 @@ export async function goForward({ site, name, options }: Transaction, journal: R
   return { snapshotId: journal.snapshot }
 }
 
+/** At boot, before the units start: an exchange that had begun is finished, one that had only staged leaves nothing. The units are systemd's to start. */
+export async function endAtBoot({ site }: Transaction, journal: RestoreJournal): Promise<Ended> {
+  const begun = journal.phase === 'swapping'
+  if (begun) await swapForward(journal.moves)
+  await settle(site, journal, begun)
+  return { snapshotId: journal.snapshot }
+}
+
 /** Takes an unfinished restore back, wherever it was interrupted. */
 export async function goBack(site: Site, journal: RestoreJournal): Promise<void> {
   const { service, units, phase } = journal

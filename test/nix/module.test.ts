@@ -68,7 +68,7 @@ describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {
   test('a unit and a timer for each enabled service, and none for a disabled one', async () => {
     const { units } = await backup('services = { a.paths = [ "/a" ]; "b.c_D".sqlite = [ "/b" ]; off = { enable = false; paths = [ "/o" ]; }; };')
     const names = ['restic-backups-a', 'restic-backups-b.c_D', 'restic-prune']
-    expect([Object.keys(units.services), Object.keys(units.timers)]).toEqual([names, names])
+    expect([Object.keys(units.services), Object.keys(units.timers)]).toEqual([['atelier-backup-recover', ...names], names])
   })
 
   test('a unit runs the CLI once, cleans up after it, and takes partial for success', async () => {

@@ -3,31 +3,35 @@ import { expect, test } from 'vitest'
 import { has, isRoot } from '../lib/needs.ts'
 import { notes } from './notes.ts'
 
-test.skipIf(!isRoot || !has('strace') || !has('sqlite3'))('[restore.14] the boot unit’s command ends an interrupted restore, and takes nothing for one', { timeout: 120_000 }, async () => {
-  const w = await notes()
-  try {
-    const looks = () => ({ paths: w.look(), rows: w.rows() })
-    const old = looks()
-    const { changes } = await w.changesOf('--in-place', '--yes')
-    const fresh = looks()
-    expect(fresh).not.toEqual(old)
-    const renames = changes.filter(({ call }) => call.startsWith('rename'))
-    let finished = 0
-    for (const change of [renames[0], renames.at(Math.floor(renames.length / 2)), renames.at(-2)]) {
-      if (!change) continue
-      w.reset()
-      expect(await w.killedAt(change, '--in-place', '--yes')).toBe(true)
-      const open = w.journal()
-      const { exit } = await w.world.cli(['boot'])
-      expect(exit).toBe(0)
-      expect(w.journal()).toBe(false)
-      const isNew = JSON.stringify(looks()) === JSON.stringify(fresh)
-      expect(looks()).toEqual(isNew ? fresh : old)
-      if (open && isNew) finished += 1
+test.skipIf(!isRoot || !has('strace') || !has('sqlite3'))(
+  '[restore.14] the boot unit’s command ends an interrupted restore, and takes nothing for one',
+  { timeout: 120_000 },
+  async () => {
+    const w = await notes()
+    try {
+      const looks = () => ({ paths: w.look(), rows: w.rows() })
+      const old = looks()
+      const { changes } = await w.changesOf('--in-place', '--yes')
+      const fresh = looks()
+      expect(fresh).not.toEqual(old)
+      const renames = changes.filter(({ call }) => call.startsWith('rename'))
+      let finished = 0
+      for (const change of [renames[0], renames.at(Math.floor(renames.length / 2)), renames.at(-2)]) {
+        if (!change) continue
+        w.reset()
+        expect(await w.killedAt(change, '--in-place', '--yes')).toBe(true)
+        const open = w.journal()
+        const { exit } = await w.cli(['boot'])
+        expect(exit).toBe(0)
+        expect(w.journal()).toBe(false)
+        const isNew = JSON.stringify(looks()) === JSON.stringify(fresh)
+        expect(looks()).toEqual(isNew ? fresh : old)
+        if (open && isNew) finished += 1
+      }
+      expect(finished).toBeGreaterThan(0)
+      expect(await w.cli(['boot'])).toMatchObject({ exit: 0, stdout: '', stderr: '' })
+    } finally {
+      w.cleanup()
     }
-    expect(finished).toBeGreaterThan(0)
-    expect(await w.world.cli(['boot'])).toMatchObject({ exit: 0, stdout: '', stderr: '' })
-  } finally {
-    w.cleanup()
-  }
-})
+  },
+)

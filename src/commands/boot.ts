@@ -1,0 +1,19 @@
+// What the boot unit runs before the services start: restores in place that a crash interrupted are ended.
+import { joinExits } from '../core.ts'
+import { endInterrupted } from '../restore/inplace.ts'
+import { printable } from '../text.ts'
+import type { Input } from './command.ts'
+
+export async function run({ signal, site: open }: Input): Promise<number> {
+  const site = await open()
+  const output = (line: string) => void process.stderr.write(`${printable(line)}\n`)
+  const exits: number[] = []
+  for (const name of Object.keys(site.manifest.services)) {
+    const result = await endInterrupted(site, name, { signal, output, emit: () => {} })
+    // One that is at work (this runs at a rebuild, too) ends by itself.
+    if (result === null || result.code === 'busy') continue
+    output(result.message ?? `${name}: an interrupted restore was ended; take it back with: atelier-backup restore ${name} --rollback`)
+    exits.push(result.exit)
+  }
+  return joinExits(exits)
+}
