@@ -1,12 +1,12 @@
 // What each step of a backup does.
-import { mkdir, rm, stat, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { mkdir, rm, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import type { BackupStep, Handlers, Path } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { isWithin, lstatIfThere, outermost, resolveLinks } from '../host/files.ts'
 import { runHook } from '../host/hooks.ts'
 import { canMountPrivately, privately } from '../host/mounts.ts'
-import { dumpDatabase, dumpGlobals, type PostgresServer, serverVersion } from '../host/postgres.ts'
+import { dumpPostgres, type PostgresServer } from '../host/postgres.ts'
 import { copyDatabase, otherName, sidecarSuffixes } from '../host/sqlite.ts'
 import { startUnits, stopUnits } from '../host/systemd.ts'
 import { makeView, removeView } from '../host/views.ts'
@@ -74,16 +74,8 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
     dumpPostgres: {
       apply: async ({ databases, folder }, { signal }) => {
         await mkdir(folder, { recursive: true, mode: 0o700 })
-        const options = { signal, hold: job.hold }
-        try {
-          const version = await serverVersion(job.postgresql, signal)
-          await writeFile(join(folder, 'server-version'), `${version}\n`, { mode: 0o600 })
-          await dumpGlobals(job.postgresql, join(folder, 'globals.sql'), options)
-          for (const database of databases) await dumpDatabase(job.postgresql, database, join(folder, `${database}.dump`), options)
-        } catch (error) {
-          // A snapshot without the dumps would look whole: there is none then.
-          named(`${job.name}: no snapshot was made`)(error)
-        }
+        // A snapshot without the dumps would look whole: there is none then.
+        await dumpPostgres(job.postgresql, databases, folder, { signal, hold: job.hold }).catch(named(`${job.name}: no snapshot was made`))
       },
     },
     view: { apply: async (view, { signal }) => makeView(view, signal).catch(named(job.name)) },

@@ -1,0 +1,232 @@
+// PostgreSQL: what stands in a snapshot comes back on a new server with plain restic and PostgreSQL's own programs.
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { cliFile, start } from '../lib/cli.ts'
+import { living, output, resticBefore, until } from '../lib/live.ts'
+import { canPostgres, makeServer, type Server } from '../lib/postgres.ts'
+import { type World, world } from '../lib/world.ts'
+
+const tables = `
+  SELECT count(*) || ' ' || md5(string_agg(o::text, ',' ORDER BY id)) FROM orders o;
+  SELECT count(*) || ' ' || coalesce(sum(amount), 0) FROM ledger;
+  SELECT last_value || ' ' || is_called FROM orders_id_seq;
+  SELECT md5(lo_get(body)) FROM attachment;
+  SELECT extname FROM pg_extension WHERE extname = 'pg_trgm';
+  SELECT grantee || ' ' || privilege_type FROM information_schema.table_privileges WHERE table_name = 'orders' AND grantee = 'reader';`
+
+describe.skipIf(!canPostgres)('PostgreSQL', () => {
+  let w: World
+  let server: Server
+  beforeAll(async () => {
+    server = makeServer()
+    server.sql('postgres', "CREATE ROLE reader LOGIN PASSWORD 'hunter2-of-reader'; CREATE ROLE shop LOGIN; CREATE ROLE staff; GRANT staff TO reader")
+    server.sql('postgres', 'CREATE DATABASE shop OWNER shop')
+    server.sql(
+      'shop',
+      `CREATE EXTENSION pg_trgm;
+       CREATE TABLE orders (id serial PRIMARY KEY, customer text NOT NULL, placed timestamptz DEFAULT now());
+       INSERT INTO orders (customer) SELECT 'customer ' || n FROM generate_series(1, 300000) n;
+       CREATE INDEX ON orders USING gin (customer gin_trgm_ops);
+       CREATE TABLE ledger (id bigserial, amount int);
+       CREATE TABLE attachment (id int, body oid);
+       INSERT INTO attachment SELECT 1, lo_from_bytea(0, string_agg(decode(md5(n::text), 'hex'), '')) FROM generate_series(1, 50000) n;
+       GRANT SELECT ON orders TO reader;
+       SELECT nextval('orders_id_seq');`,
+    )
+  }, 60_000)
+  afterAll(() => server.remove())
+  beforeAll(async () => {
+    w = await world()
+    w.write('data/readme', 'beside the database\n')
+  })
+  afterAll(() => w.cleanup())
+
+  function declare(fields: object = {}, postgresql: object = {}, more: object = {}) {
+    const shop = { paths: [w.path('data')], postgres: ['shop'], ...fields }
+    w.manifest({ services: { shop }, postgresql: { ...server.declared, ...postgresql }, ...more })
+  }
+  const run = (path = server.path) => w.cli(['run', 'shop'], { env: { PATH: path } })
+  const snapshots = () => readdirSync(join(w.repository.repository, 'snapshots'))
+  const staged = () => existsSync(w.path('state/staging/shop'))
+  /** The files of a snapshot, restored by restic alone. */
+  async function restored(id: string): Promise<string> {
+    const target = w.path(`restored-${id.slice(0, 8)}`)
+    await w.restic(['restore', id, '--target', target])
+    return target
+  }
+  const newest = async () => (await w.restic(['snapshots', '--json'])).json().at(-1)
+  const dumpsIn = (target: string) => join(target, w.path('state/staging/shop/atelier-dumps'))
+
+  test('[postgres.1] [postgres.2] a database that changes all the time comes back whole on a new server, with its roles and grants, by plain restic', async () => {
+    declare()
+    server.sql('postgres', 'CREATE DATABASE other')
+    // Each transaction moves an amount: a consistent state sums to nought.
+    const writing = start(['setpriv', '--reuid=postgres', '--regid=postgres', '--clear-groups', 'bash', '-c', mover(server)])
+    await until(() => Number(server.sql('shop', 'SELECT count(*) FROM ledger')) > 20, 'the ledger grows', 10)
+    const before = Number(server.sql('shop', 'SELECT count(*) FROM ledger'))
+    expect(await run()).toMatchObject({ exit: 0, stderr: '' })
+    const during = Number(server.sql('shop', 'SELECT count(*) FROM ledger'))
+    writing.child.kill()
+    expect(during).toBeGreaterThan(before)
+    const { id, paths } = await newest()
+    expect(paths).toEqual([w.path('data'), w.path('state/staging/shop/atelier-dumps')])
+    const expected = server.sql('shop', tables.replace(/.*ledger;/, ''))
+    const target = await restored(id)
+    expect(readFileSync(join(target, w.path('data/readme')), 'utf8')).toBe('beside the database\n')
+
+    const fresh = makeServer()
+    try {
+      fresh.run('psql', ['-X', '-q', '-d', 'postgres'], readFileSync(join(dumpsIn(target), 'globals.sql')))
+      fresh.run('pg_restore', ['--exit-on-error', '--create', '--dbname=postgres'], readFileSync(join(dumpsIn(target), 'shop.dump')))
+      expect(fresh.sql('shop', tables.replace(/.*ledger;/, ''))).toBe(expected)
+      const [rows = 0, sum] = fresh.sql('shop', 'SELECT count(*), sum(amount) FROM ledger').split('|').map(Number)
+      expect([rows >= before, rows <= during, sum]).toEqual([true, true, 0])
+      expect(fresh.sql('postgres', "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'shop'")).toBe('shop')
+      expect(fresh.sql('postgres', "SELECT pg_has_role('reader', 'staff', 'member')")).toBe('t')
+      const password = "SELECT rolpassword FROM pg_authid WHERE rolname = 'reader'"
+      expect(fresh.sql('postgres', password)).toBe(server.sql('postgres', password))
+      expect(readFileSync(join(dumpsIn(target), 'server-version'), 'utf8').trim()).toBe(server.sql('postgres', 'SHOW server_version'))
+    } finally {
+      fresh.remove()
+    }
+  }, 60_000)
+
+  test('[postgres.2] dumps are files of root alone, gone from the host afterwards; only declared databases are dumped', async () => {
+    declare()
+    const seen = w.path('seen')
+    const { env } = resticBefore(w, `[ "$command" = backup ] && ls -ln ${w.path('state/staging/shop/atelier-dumps')} >${seen}`)
+    expect(await run(`${env.PATH}:${server.path}`)).toMatchObject({ exit: 0 })
+    const listed = readFileSync(seen, 'utf8').trim().split('\n').slice(1)
+    expect(listed.map((line) => line.replace(/(?<= 0 0) .* /, ' '))).toEqual(
+      ['globals.sql', 'server-version', 'shop.dump'].map((name) => `-rw------- 1 0 0 ${name}`),
+    )
+    expect(staged()).toBe(false)
+  })
+
+  const wrong: [what: string, said: RegExp, declare: () => void, path?: () => string][] = [
+    ['an unknown database', /there is no such database .*"shpo"/, () => declare({ postgres: ['shop', 'shpo'] })],
+    ['another socket', /does not answer: does it run, and is its socket in \/nowhere\?/, () => declare({}, { socketDir: '/nowhere' })],
+    ['another port', /does not answer/, () => declare({}, { port: 5433 })],
+    ['an unknown user', /names no user of this host/, () => declare({}, { user: 'postgress' })],
+    ['a user without a role', /role "nobody" does not exist/, () => declare({}, { user: 'nobody' })],
+    ["no PostgreSQL's programs", /programs aren't on PATH/, () => declare(), () => without('psql')],
+    ['an empty dump', /exited 0, but its dump is empty/, () => declare(), () => instead('pg_dump', 'exit 0')],
+    ['a dump that breaks off', /the database shop: exit code 7/, () => declare(), () => instead('pg_dump', 'echo PGDMP; exit 7')],
+    ['dumped roles that break off', /the roles: exit code 7/, () => declare(), () => instead('pg_dumpall', 'echo --; exit 7')],
+  ]
+  test.each(wrong)('[postgres.3] %s: one line, no snapshot, nothing left', async (_, said, arrange, path = () => server.path) => {
+    arrange()
+    const before = snapshots()
+    const { exit, stdout, stderr } = await run(path())
+    expect(exit).toBe(1)
+    const line = (stderr + stdout).split('\n').filter((text) => text.includes('no snapshot was made'))
+    expect(line).toEqual([expect.stringMatching(said)])
+    expect(snapshots()).toEqual(before)
+    expect(staged()).toBe(false)
+    expect(JSON.parse(readFileSync(w.path('state/records/shop.json'), 'utf8')).runs.at(-1)).toMatchObject({ outcome: 'failed', snapshotId: null })
+  })
+
+  test('[postgres.3] a server that is down: one line, no snapshot, nothing left', async () => {
+    declare()
+    const before = snapshots()
+    server.stop()
+    try {
+      expect(await run()).toMatchObject({ exit: 1, stderr: expect.stringContaining('does not answer') })
+    } finally {
+      server.start()
+    }
+    expect(snapshots()).toEqual(before)
+    expect(staged()).toBe(false)
+  })
+
+  test('[postgres.3] no space for the dump: one line, no snapshot, nothing left', async () => {
+    const small = w.path('small')
+    declare({}, {}, { stagingDir: small })
+    const before = snapshots()
+    // In a namespace of its own: the small disk is gone with it.
+    const script = 'mkdir -p "$1" && mount -t tmpfs -o size=2m tmpfs "$1" && shift && "$@"; exit=$?; find "$0" -type f; exit $exit'
+    const inside = ['unshare', '--mount', 'bash', '-c', script, small, small, process.execPath, cliFile, 'run', 'shop']
+    const { exit, stdout, stderr } = await start(inside, { env: { ...w.env, PATH: server.path } }).ended
+    expect(exit).toBe(1)
+    expect(stderr).toContain('no space is left for the dump; stagingDir names another place')
+    expect(stdout).not.toContain(small)
+    expect(snapshots()).toEqual(before)
+  })
+
+  test('[postgres.4] killed in the middle of a dump: pg_dump ends too, and --cleanup leaves nothing', async () => {
+    declare()
+    const path = instead('pg_dump', 'echo PGDMP; exec sleep 300')
+    const { child } = w.startCli(['run', 'shop'], { env: { PATH: path } })
+    const dumping = () => living({ ...w, root: path.split(':')[0] ?? '' }).filter(({ argv }) => argv[0] === 'sleep')
+    await until(() => dumping().length > 0, 'it dumps')
+    const [{ pid } = { pid: 0 }] = dumping()
+    expect(statSync(`/proc/${pid}`).uid).not.toBe(0)
+    child.kill('SIGKILL')
+    await until(() => dumping().length === 0, 'pg_dump has ended')
+    expect(staged()).toBe(true)
+    expect(await w.cli(['run', '--cleanup', 'shop'])).toMatchObject({ exit: 0 })
+    expect(staged()).toBe(false)
+  })
+
+  test('[postgres.5] role passwords stand nowhere but in the snapshot', async () => {
+    declare()
+    const spied = w.write('spied', '')
+    chmodSync(spied, 0o666)
+    const spy = `cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ >>${spied} 2>/dev/null`
+    const path = instead('pg_dump', `${spy}; exec "$real" "$@"`)
+    const { stdout, stderr } = await w.cli(['backup', 'shop', '--json'], { env: { PATH: path } })
+    const hash = server.sql('postgres', "SELECT rolpassword FROM pg_authid WHERE rolname = 'reader'")
+    const seen = readFileSync(spied, 'latin1')
+    expect([hash.slice(0, 5), seen.includes('pg_dump')]).toEqual(['SCRAM', true])
+    expect([stdout, stderr, seen].join()).not.toContain(hash)
+    expect(await start(['grep', '-rlF', '--', hash, w.path('state')]).ended).toMatchObject({ exit: 1, stdout: '' })
+  })
+
+  test('[postgres.6] inspect shows the dumps; a restore in place refuses in words before anything is changed, and brings files back by --path', async () => {
+    declare()
+    await run()
+    const { id } = await newest()
+    const refused = await w.cli(['restore', 'shop', '--in-place', '--yes'])
+    expect(refused.exit).toBe(1)
+    expect(refused.stderr).toMatch(/PostgreSQL databases can't be restored in place .*pg_restore/)
+    writeFileSync(w.path('data/readme'), 'changed')
+    expect(await w.cli(['restore', 'shop', '--in-place', '--yes', '--path', w.path('data')])).toMatchObject({ exit: 0 })
+    expect(readFileSync(w.path('data/readme'), 'utf8')).toBe('beside the database\n')
+    const target = w.path('look')
+    expect(await w.cli(['restore', 'shop', '--snapshot', id, '--target', target])).toMatchObject({ exit: 0 })
+    expect(readdirSync(dumpsIn(target)).sort()).toEqual(['globals.sql', 'server-version', 'shop.dump'])
+    expect((await w.cli(['list', 'shop', '--snapshot', id, '--json'])).stdout).toContain('shop.dump')
+    rmSync(target, { recursive: true })
+  })
+
+  /** A PATH on which `program` is what is given; `$real` names the one of the server. */
+  function instead(program: string, script: string): string {
+    const folder = w.path(`instead-${program}-${script.length}`)
+    const real = output(['bash', '-c', `PATH=${server.path}; command -v ${program}`])
+    chmodSync(w.write(`${folder.slice(w.root.length + 1)}/${program}`, `#!/bin/bash\nreal=${real}\n${script}\n`), 0o755)
+    for (const open of [w.root, folder]) chmodSync(open, 0o755)
+    return `${folder}:${server.path}`
+  }
+  function without(program: string): string {
+    return (process.env.PATH ?? '')
+      .split(':')
+      .filter((folder) => !existsSync(join(folder, program)))
+      .concat(tools(w))
+      .join(':')
+  }
+})
+
+/** What a run needs beside PostgreSQL's programs, where they stand in one folder with them. */
+function tools(w: World): string {
+  const folder = w.path('tools')
+  output(['mkdir', '-p', folder])
+  for (const tool of ['bash', 'cat', 'cp', 'env', 'flock', 'id', 'mkdir', 'mount', 'node', 'restic', 'rm', 'setpriv', 'sh', 'unshare'])
+    output(['bash', '-c', `ln -sf "$(command -v ${tool})" ${folder}/`])
+  return folder
+}
+
+function mover({ declared, path }: Server): string {
+  const move = 'BEGIN; INSERT INTO ledger (amount) VALUES (5); INSERT INTO ledger (amount) VALUES (-5); COMMIT;'
+  return `export PATH='${path}'; while :; do for i in {1..200}; do echo '${move}'; done | psql -X -q -h ${declared.socketDir} -d shop; done`
+}
