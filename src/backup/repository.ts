@@ -40,9 +40,9 @@ export async function settle(site: Site, name: string, record: RunRecord, instal
  * @throws Failure `other-repository`, `no-repository`
  */
 export async function save(restic: Restic, standing: Standing, request: BackupRequest): Promise<BackupSummary> {
-  if (standing.parent === null) return restic.backup(request)
+  if (standing.parent === null) return saveOverStaleLocks(restic, request)
   try {
-    return await restic.backup({ ...request, parent: standing.parent })
+    return await saveOverStaleLocks(restic, { ...request, parent: standing.parent })
   } catch (error) {
     if (isCode(error, 'no-repository')) throw await vanished(restic)
     if (!isCode(error, 'parent-missing')) throw error
@@ -50,6 +50,14 @@ export async function save(restic: Restic, standing: Standing, request: BackupRe
     requireSame(restic.name, await restic.repositoryId(request), standing.repositoryId)
     return restic.backup(request)
   }
+}
+
+/** A prune that was killed leaves a lock that keeps all others out. */
+async function saveOverStaleLocks(restic: Restic, request: BackupRequest): Promise<BackupSummary> {
+  return restic.backup(request).catch(async (error: unknown) => {
+    if (!isCode(error, 'locked') || (await restic.unlock(request)) === 0) throw error
+    return restic.backup(request)
+  })
 }
 
 async function identify(site: Site, name: string, pinned: string | null, call: CallOptions): Promise<string> {

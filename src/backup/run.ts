@@ -171,13 +171,18 @@ export async function cleanUp(site: Site, name: string, output: (line: string) =
   const emit = (event: EventBody) => event.type === 'warning' && output(event.message)
   const { failure } = await execute(plan, backupHandlers(job), { now: site.now, signal: new AbortController().signal, emit })
   if (failure) output(failure.message)
-  await updateRecord(site.state, name, (record) => {
-    const none = { snapshotId: null, downtimeSeconds: null, view: 'live' as const, bytes: null, files: null, addedBytes: null, warnings: [] }
-    const message = `${name}: the run was killed before its end; what it had stopped is started, and what it had staged is gone`
-    record.runs.push({ run: left.run, kind: 'backup', started: left.started, seconds: 0, outcome: 'failed', code: 'killed', message, ...none })
-  })
+  // restic's lock stays with a restic that was killed, and would keep `prune` out.
+  await job.restic.unlock({ signal: AbortSignal.timeout(60_000) }).catch((error: unknown) => output(asFailure(error).message))
+  await updateRecord(site.state, name, (record) => void record.runs.push(killedRun(name, left)))
   await announceEnd(site.state, name)
   return true
+}
+
+/** What is remembered of a run that was killed. */
+export function killedRun(name: string, { run, started }: Pick<Run, 'run' | 'started'>): Run {
+  const none = { snapshotId: null, downtimeSeconds: null, view: 'live' as const, bytes: null, files: null, addedBytes: null, warnings: [] }
+  const message = `${name}: the run was killed before its end`
+  return { run, kind: 'backup', started, seconds: 0, outcome: 'failed', code: 'killed', message, ...none }
 }
 
 /** Data that has halved overnight is saved all the same, and somebody should look. The snapshot is complete: it isn't tagged. */

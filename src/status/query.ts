@@ -1,5 +1,6 @@
 // Everything `status` tells, looked up: one restic call for each repository, however many services.
 import { requirePinned } from '../backup/repository.ts'
+import { killedRun } from '../backup/run.ts'
 import type { Iso, Path } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { hasSystemd, nextElapses } from '../host/systemd.ts'
@@ -12,7 +13,7 @@ import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
 import { lastRun, pinnedRepository, readRecord } from '../state/records.ts'
-import { readRunning } from '../state/running.ts'
+import { readLeftBehind, readRunning } from '../state/running.ts'
 import { type Judgement, judge, type State } from './judge.ts'
 
 /** Bytes, seconds, ISO 8601. */
@@ -127,7 +128,9 @@ async function serviceStatus(
   install: string | null,
   nextRun: Iso | null,
 ): Promise<ServiceStatus> {
-  const readable = record instanceof Failure ? null : record
+  const left = await readLeftBehind(site.state, name)
+  const killed = left?.kind === 'backup' ? [killedRun(name, left)] : []
+  const readable = record instanceof Failure ? null : { ...record, runs: [...record.runs, ...killed] }
   const origin = readable?.origin ?? null
   const subject = { name, service, host: site.manifest.host, origin, install }
   const own = answer && snapshotsOf(answer.snapshots, subject)

@@ -31,6 +31,8 @@ export async function pruneRepository(site: Site, name: string, options: PruneOp
   const restic = site.restic(name)
   const call = { signal: options.signal }
   await requirePinned(site, name, call)
+  // The repository must be free: locks of processes that were killed are in the way.
+  if (!options.dryRun) await restic.unlock(call)
   const services = Object.entries(site.manifest.services).filter(([, service]) => service.repository === name)
   const all = await restic.snapshots(call)
   const retained: Retained[] = []
