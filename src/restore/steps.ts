@@ -27,8 +27,8 @@ export interface RestoreJob {
   bytes: number
   /** Since the units were stopped; `seconds` once they run again. */
   downtime: { since: number; seconds: number | null } | null
-  /** The swap was begun, and neither ended nor taken back: no unit may see that. */
-  isMixed: boolean
+  /** What is live. Mixed: the swap was begun, and neither ended nor taken back; no unit may see that. */
+  live: 'untouched' | 'mixed' | 'new' | 'old'
 }
 
 export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
@@ -95,19 +95,20 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
         job.journal.moves = await identifyMoves(moves)
         job.journal.phase = 'swapping'
         await writeJournal(job.state, job.journal)
-        job.isMixed = true
+        job.live = 'mixed'
         await swapForward(job.journal.moves)
-        job.isMixed = false
+        job.live = 'new'
       },
       undo: async () => {
-        job.isMixed = true
+        if (job.live === 'untouched') return
+        job.live = 'mixed'
         await takeBack(job.state, job.journal)
-        job.isMixed = false
+        job.live = 'old'
       },
     },
     start: {
       apply: async ({ units }) => {
-        if (job.isMixed) throw new Failure('not-started', `${name}: ${units.join(', ')} stay stopped: its data is partly old and partly new`)
+        if (job.live === 'mixed') throw new Failure('not-started', `${name}: ${units.join(', ')} stay stopped: its data is partly old and partly new`)
         await startUnits(name, units)
         if (job.downtime) job.downtime.seconds ??= (performance.now() - job.downtime.since) / 1000
       },

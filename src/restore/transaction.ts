@@ -100,13 +100,13 @@ export async function carryOut({ site, name, hold, options, emit }: Transaction,
     output: options.output,
     bytes: 0,
     downtime: null,
-    isMixed: false,
+    live: 'untouched',
   }
-  const { failure, undone } = await execute(plan, restoreHandlers(job), { now: site.now, signal: options.signal, emit })
-  if (failure?.code !== 'undo-failed') await settle(site, journal, failure === null)
+  const { failure } = await execute(plan, restoreHandlers(job), { now: site.now, signal: options.signal, emit })
+  if (failure?.code !== 'undo-failed') await settle(site, journal, job.live === 'new')
   return {
-    failure: failure && explain(failure, undone.includes('swap')),
-    outcome: undone.includes('swap') ? 'rolled-back' : null,
+    failure: failure && explain(failure, job.live),
+    outcome: failure && job.live === 'old' ? 'rolled-back' : null,
     snapshotId: journal.snapshot,
     bytes: journal.snapshot === null ? null : job.bytes,
     downtimeSeconds: job.downtime?.seconds ?? null,
@@ -123,7 +123,7 @@ export async function goForward({ site, name, options }: Transaction, journal: R
     await checkHealth({ name, service, output: options.output }, options.signal)
   } catch (error) {
     await goBack(site, journal)
-    return { failure: explain(asFailure(error), true), outcome: 'rolled-back', snapshotId: journal.snapshot }
+    return { failure: explain(asFailure(error), 'old'), outcome: 'rolled-back', snapshotId: journal.snapshot }
   }
   await settle(site, journal, true)
   return { snapshotId: journal.snapshot }
@@ -188,8 +188,13 @@ export async function tidy(site: Site, journal: RestoreJournal, done: boolean): 
   })
 }
 
-function explain(failure: Failure, isRolledBack: boolean): Failure {
-  const state =
-    failure.code === 'undo-failed' ? 'try again with --rollback' : isRolledBack ? 'the old data is back in place' : 'the live data was not touched'
-  return new Failure(failure.code, `${failure.message}; ${state}`, { cause: failure, exit: failure.exit })
+/** Says how the data is left. */
+function explain(failure: Failure, live: RestoreJob['live']): Failure {
+  return new Failure(failure.code, `${failure.message}; ${states[live]}`, { cause: failure, exit: failure.exit })
+}
+const states: Record<RestoreJob['live'], string> = {
+  untouched: 'the live data was not touched',
+  mixed: 'its data is partly old and partly new: try again with --rollback',
+  new: 'the new data is in place: take it back with --rollback',
+  old: 'the old data is back in place',
 }

@@ -75,11 +75,6 @@ export async function notes(service: object = {}): Promise<Notes> {
   const folders = ['live', 'state', 'secrets']
   for (const folder of folders) copy(folder, `saved-${folder}`)
   const args = (rest: string[]) => ['restore', 'notes', ...rest]
-  // One thread, since strace counts for each; children leave the trace when they become another program.
-  const traced = (what: string, to: string, rest: string[]) =>
-    start(['strace', '-f', '-qq', '-o', to, '--detach-on=execve', what, process.execPath, cliFile, ...rest], {
-      env: { ...w.env, UV_THREADPOOL_SIZE: '1' },
-    }).ended
   const isOurs = (path: string) => path.includes('/.atelier-backup-')
   return {
     ...w,
@@ -90,7 +85,7 @@ export async function notes(service: object = {}): Promise<Notes> {
     },
     restore: (...rest) => w.cli(args(rest)),
     async changesOf(...rest) {
-      const ended = await traced(`--trace=fsync,${changing}`, w.path('trace'), args(rest))
+      const ended = await traced(w, `--trace=fsync,${changing}`, w.path('trace'), args(rest))
       const counts = new Map<string, number>()
       const calls = [...readFileSync(w.path('trace'), 'utf8').matchAll(/^\d+ +(\w+)\(/gm)].map(([, call = '']) => call)
       const changes = calls.map((call) => {
@@ -100,7 +95,7 @@ export async function notes(service: object = {}): Promise<Notes> {
       })
       return { ended, changes }
     },
-    killedAt: async ({ call, n }, ...rest) => (await traced(`--inject=${call}:signal=KILL:when=${n}`, '/dev/null', args(rest))).exit === 137,
+    killedAt: (change, ...rest) => killedAt(w, change, args(rest)),
     look: (around = false) => {
       if (around) return fingerprint(w.path('live'), { times: false }).filter(({ path }) => !isOurs(path))
       const there = [...Object.values(paths), `${paths.database}-wal`].filter((path) => existsSync(path))
@@ -120,6 +115,17 @@ export async function notes(service: object = {}): Promise<Notes> {
         .split('\n')
         .filter(Boolean),
   }
+}
+
+/** The CLI, killed right before this change. False if it ended before that. */
+export async function killedAt(w: World, { call, n }: Change, args: string[]): Promise<boolean> {
+  return (await traced(w, `--inject=${call}:signal=KILL:when=${n}`, '/dev/null', args)).exit === 137
+}
+
+/** One thread, since strace counts for each; children leave the trace when they become another program. */
+function traced(w: World, what: string, to: string, args: string[]): Promise<Ended> {
+  const argv = ['strace', '-f', '-qq', '-o', to, '--detach-on=execve', what, process.execPath, cliFile, ...args]
+  return start(argv, { env: { ...w.env, UV_THREADPOOL_SIZE: '1' } }).ended
 }
 
 /** Rows that are committed and stand in the -wal alone, as after a crash of the service. */

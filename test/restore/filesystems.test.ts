@@ -1,0 +1,298 @@
+// Restores in place on real filesystems: everything that files can be, links, mounts, full disks, power cuts.
+import { copyFileSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { describe, expect, onTestFinished, type TestContext, test } from 'vitest'
+import { output, resticBefore, sql } from '../lib/live.ts'
+import { has, isRoot } from '../lib/needs.ts'
+import { attributes, fingerprint, makeHostileTree } from '../lib/tree.ts'
+import { type World, world } from '../lib/world.ts'
+import { killedAt } from './notes.ts'
+
+const inPlace = ['--in-place', '--yes']
+const sh = (script: string) => output(['bash', '-euc', script])
+
+/** A world whose service `s` is saved as `make` leaves it. */
+async function saved(test: TestContext, service: (w: World) => object, make: (w: World) => void): Promise<World> {
+  const w = await world()
+  test.onTestFinished(w.cleanup)
+  w.manifest({ services: { s: service(w) } })
+  make(w)
+  expect(await w.cli(['run', 's'])).toMatchObject({ exit: 0, stderr: '' })
+  return w
+}
+const restore = (w: World, ...args: string[]) => w.cli(['restore', 's', ...(args.length > 0 ? args : inPlace)])
+const leftovers = (w: World) => output(['find', w.root, '-name', '.atelier-backup-*']).split('\n').filter(Boolean)
+const old = (w: World): string => JSON.parse(readFileSync(w.path('state/records/s.json'), 'utf8')).old[0].folder
+
+/** Mounts in the world's folder, unmounted with the test. */
+function mount(w: World, folder: string, ...args: string[]): string {
+  mkdirSync(w.path(folder), { recursive: true })
+  output(['mount', ...args, w.path(folder)])
+  onTestFinished(() => void sh(`umount ${w.path(folder)} 2>/dev/null || true`))
+  return w.path(folder)
+}
+
+describe.skipIf(!isRoot)('as root', () => {
+  test.skipIf(!has('setfattr'))(
+    '[restore.1] everything comes back as it was: content, modes, owners, times, links, attributes; what was made since is gone',
+    async (t) => {
+      const data = (w: World) => w.path('srv/data')
+      const w = await saved(
+        t,
+        (w) => ({ paths: [data(w)] }),
+        (w) => {
+          makeHostileTree(data(w))
+          sh(
+            `cd ${data(w)}; setfattr -n user.colour -v blue deep/two; setfattr -n user.colour -v red deep/er; truncate -s 50M sparse; setfattr -n trusted.mark -v root deep/er/and`,
+          )
+        },
+      )
+      const look = () => [fingerprint(data(w)), attributes(`${data(w)}/deep`)]
+      const before = look()
+      sh(
+        `cd ${data(w)}; echo new >since; echo changed >large; rm three; chown 7:7 runnable; mkdir -p deep/er/since; chmod 700 sticky; setfattr -x user.colour deep/er`,
+      )
+      const live = look()
+      expect(await restore(w)).toMatchObject({ exit: 0 })
+      expect(look()).toEqual(before)
+      expect(await restore(w, '--rollback')).toMatchObject({ exit: 0 })
+      expect(look()).toEqual(live)
+    },
+  )
+
+  test('[restore.1] a path reached by links comes back through them, and the links too', async (t) => {
+    const w = await saved(
+      t,
+      (w) => ({ paths: [w.path('lib/x')], sqlite: [w.path('lib/x.db')] }),
+      (w) => {
+        w.write('lib/private/x/file', 'saved')
+        sql(w.path('lib/private/real.db'), 'CREATE TABLE t (a); INSERT INTO t VALUES (1)')
+        symlinkSync('private/x', w.path('lib/x'))
+        symlinkSync('private/real.db', w.path('lib/x.db'))
+      },
+    )
+    const isOurs = ({ path }: { path: string }) => path.includes('.atelier-backup-')
+    // What a database's copy differs in is its header alone.
+    const look = () => fingerprint(w.path('lib'), { times: false }).flatMap((entry) => (isOurs(entry) ? [] : { ...entry, sha256: null }))
+    const before = look()
+    w.write('lib/private/x/file', 'changed')
+    sql(w.path('lib/x.db'), 'PRAGMA journal_mode=wal; INSERT INTO t VALUES (2)')
+    sh(`sqlite3 ${w.path('lib/private/real.db')} '.dbconfig no_ckpt_on_close on' 'INSERT INTO t VALUES (3)'`)
+    expect(existsSync(w.path('lib/private/real.db-wal'))).toBe(true)
+    expect(await restore(w)).toMatchObject({ exit: 0 })
+    expect(look()).toEqual(before)
+    expect(readFileSync(w.path('lib/x/file'), 'utf8')).toBe('saved')
+    // On a fresh host there are no links.
+    rmSync(w.path('lib'), { recursive: true })
+    expect(await restore(w)).toMatchObject({ exit: 0 })
+    expect(lstatSync(w.path('lib/x')).isSymbolicLink()).toBe(true)
+    expect(readFileSync(w.path('lib/x/file'), 'utf8')).toBe('saved')
+    expect(sql(w.path('lib/x.db'), 'SELECT a FROM t')).toBe('1')
+  })
+
+  test('[restore.8] a link of the snapshot leads no restore outside of what is declared', async (t) => {
+    const w = await saved(
+      t,
+      (w) => ({ paths: [w.path('srv/x')] }),
+      (w) => {
+        w.write('srv/x/file', 'saved')
+        w.write('victim/file', 'not ours')
+      },
+    )
+    // As a hostile client would save it: beside the service's own data, a link whose text is a lie, and somebody else's folder.
+    symlinkSync('x', w.path('srv/y'))
+    await w.restic(['backup', '--quiet', '--host', 'testhost', '--tag', 'service:s', w.path('srv/x'), w.path('srv/y'), w.path('victim')])
+    expect(await restore(w)).toMatchObject({ exit: 1, stderr: expect.stringContaining("doesn't declare") })
+  })
+
+  test('[restore.5] a -wal is never carried over, whatever backups exclude', async (t) => {
+    const db = (w: World) => w.path('srv/app.db')
+    const w = await saved(
+      t,
+      (w) => ({ paths: [w.path('srv')], sqlite: [db(w)], exclude: ['*-wal', '*-shm', 'cache'] }),
+      (w) => {
+        mkdirSync(w.path('srv'))
+        sql(db(w), 'PRAGMA journal_mode=wal; CREATE TABLE t (a); INSERT INTO t VALUES (1)')
+      },
+    )
+    sh(`sqlite3 ${db(w)} '.dbconfig no_ckpt_on_close on' 'INSERT INTO t VALUES (2)'`)
+    w.write('srv/cache/warm', 'kept')
+    w.write('srv/not-a-wal', 'carried')
+    expect(await restore(w)).toMatchObject({ exit: 0 })
+    expect(readdirSync(w.path('srv')).sort()).toEqual(['app.db', 'cache', 'not-a-wal'])
+    expect(sql(db(w), 'SELECT a FROM t')).toBe('1')
+    sh(`cp -a ${old(w)}${w.path('srv')} ${w.path('kept')}`)
+    expect(sql(w.path('kept/app.db'), 'SELECT a FROM t')).toBe('1\n2')
+  })
+
+  test('[restore.5] a database that is gone, and its -wal is not: the new one stands alone', async (t) => {
+    const w = await saved(
+      t,
+      (w) => ({ sqlite: [w.path('srv/app.db')] }),
+      (w) => {
+        mkdirSync(w.path('srv'))
+        sql(w.path('srv/app.db'), 'PRAGMA journal_mode=wal; CREATE TABLE t (a); INSERT INTO t VALUES (1)')
+      },
+    )
+    sh(`sqlite3 ${w.path('srv/app.db')} '.dbconfig no_ckpt_on_close on' 'INSERT INTO t VALUES (2)'; rm ${w.path('srv/app.db')}`)
+    const before = fingerprint(w.path('srv'), { times: false })
+    expect(await restore(w)).toMatchObject({ exit: 0 })
+    expect(readdirSync(w.path('srv')).filter((name) => !name.startsWith('.'))).toEqual(['app.db'])
+    expect(sql(w.path('srv/app.db'), 'SELECT a FROM t')).toBe('1')
+    expect(before.map(({ path }) => path)).toContain('./app.db-wal')
+  })
+
+  test('[restore.7] a corrupt database in the snapshot is seen before anything live changes', async (t) => {
+    const w = await saved(
+      t,
+      (w) => ({ sqlite: [w.path('srv/app.db')] }),
+      (w) => {
+        mkdirSync(w.path('srv'))
+        sql(w.path('srv/app.db'), 'CREATE TABLE t (a); INSERT INTO t VALUES (1)')
+      },
+    )
+    const good = readFileSync(w.path('srv/app.db'))
+    const bad = Buffer.from(good)
+    bad.fill(0xff, 4096)
+    writeFileSync(w.path('srv/app.db'), bad)
+    await w.restic(['backup', '--quiet', '--host', 'testhost', '--tag', 'service:s', w.path('srv/app.db')])
+    writeFileSync(w.path('srv/app.db'), good)
+    const before = fingerprint(w.path('srv'))
+    expect(await restore(w)).toMatchObject({ exit: 1, stderr: expect.stringMatching(/corrupt.*the live data was not touched/) })
+    expect(fingerprint(w.path('srv')).slice(1)).toEqual(before.slice(1))
+    expect(leftovers(w)).toEqual([])
+  })
+
+  test('[restore.11] mounted at a path, below it, over a file, or only while it stages: refused, and the disk is left alone', async (t) => {
+    const w = await saved(
+      t,
+      (w) => ({ paths: [w.path('srv/data'), w.path('srv/file')] }),
+      (w) => {
+        w.write('srv/data/disk/.keep', '')
+        w.write('srv/file', 'saved')
+      },
+    )
+    const refused = { exit: 1, stderr: expect.stringContaining('is a mount point') }
+    for (const at of ['srv/data', 'srv/data/disk']) {
+      const disk = mount(w, at, '-t', 'tmpfs', 'none')
+      w.write(`${at}/precious`, 'on another disk')
+      expect(await restore(w)).toMatchObject(refused)
+      expect(readFileSync(w.path(at, 'precious'), 'utf8')).toBe('on another disk')
+      sh(`umount ${disk}`)
+    }
+    w.write('other', 'mounted over')
+    sh(`mount --bind ${w.path('other')} ${w.path('srv/file')}`)
+    expect(await restore(w)).toMatchObject(refused)
+    sh(`umount ${w.path('srv/file')}`)
+    // Only in between: seen before the swap.
+    const { env } = resticBefore(w, `if [ "$command" = restore ]; then mount -t tmpfs none ${w.path('srv/data/disk')}; fi`)
+    expect(await w.cli(['restore', 's', ...inPlace], { env })).toMatchObject({ exit: 1, stderr: expect.stringMatching(/mount point.*not touched/) })
+    sh(`umount ${w.path('srv/data/disk')}`)
+    expect([leftovers(w), readFileSync(w.path('srv/file'), 'utf8')]).toEqual([[], 'saved'])
+    expect(await restore(w)).toMatchObject({ exit: 0 })
+  })
+
+  test('[restore.11] two mounts of one filesystem are two places: what crosses a mount can not be renamed', async (t) => {
+    const w = await world()
+    t.onTestFinished(w.cleanup)
+    for (const name of ['a', 'b']) {
+      w.write(`persist/${name}/data/file`, 'saved')
+      mount(w, `srv/${name}`, '--bind', w.path('persist', name))
+    }
+    w.manifest({ services: { s: { paths: [w.path('srv/a/data'), w.path('srv/b/data')] } } })
+    expect(await w.cli(['run', 's'])).toMatchObject({ exit: 0 })
+    for (const name of ['a', 'b']) w.write(`srv/${name}/data/file`, 'changed')
+    expect(await restore(w)).toMatchObject({ exit: 0 })
+    for (const name of ['a', 'b']) expect(readFileSync(w.path(`srv/${name}/data/file`), 'utf8')).toBe('saved')
+    expect(leftovers(w).length).toBeGreaterThanOrEqual(2)
+    expect(await restore(w, '--rollback')).toMatchObject({ exit: 0 })
+    for (const name of ['a', 'b']) expect(readFileSync(w.path(`srv/${name}/data/file`), 'utf8')).toBe('changed')
+  })
+
+  test('[restore.2] in a folder of somebody else nothing is staged: its owner could put another in its place', async (t) => {
+    const w = await saved(
+      t,
+      (w) => ({ paths: [w.path('srv/home/inner/data')] }),
+      (w) => w.write('srv/home/inner/data/file', 'saved'),
+    )
+    sh(`chown 1234 ${w.path('srv/home')}; echo changed >${w.path('srv/home/inner/data/file')}`)
+    expect(await restore(w)).toMatchObject({ exit: 0 })
+    expect(old(w).startsWith(`${w.path('srv')}/.atelier-backup-s-`)).toBe(true)
+    expect(await restore(w, '--rollback')).toMatchObject({ exit: 0 })
+    expect(readFileSync(w.path('srv/home/inner/data/file'), 'utf8')).toBe('changed\n')
+  })
+
+  test('[restore.12] [restore.7] a full disk: refused before anything changes; filled while it stages, the old data stays', async (t) => {
+    const w = await world()
+    t.onTestFinished(w.cleanup)
+    const disk = mount(w, 'disk', '-t', 'tmpfs', '-o', 'size=160M', 'none')
+    w.manifest({ services: { s: { paths: [w.path('disk/data')] } } })
+    w.write('disk/data/large', Buffer.alloc(60_000_000, 'saved'))
+    expect(await w.cli(['run', 's'])).toMatchObject({ exit: 0 })
+    w.write('disk/data/large', Buffer.alloc(50_000_000, 'live'))
+    const before = fingerprint(disk)
+    const state = fingerprint(w.path('state'))
+    expect(await restore(w)).toMatchObject({ exit: 1, stderr: expect.stringMatching(/bytes free.*nothing was touched/) })
+    expect([fingerprint(disk), fingerprint(w.path('state'))]).toEqual([before, state])
+    // With more room at first, and none while restic writes.
+    sh(`mount -o remount,size=300M ${disk}`)
+    const { env } = resticBefore(w, `if [ "$command" = restore ]; then head -c 200M /dev/zero >${disk}/full; fi`)
+    expect(await w.cli(['restore', 's', ...inPlace], { env })).toMatchObject({ exit: 1, stderr: expect.stringContaining('not touched') })
+    rmSync(w.path('disk/full'))
+    const untimed = (entries: typeof before) => entries.map((entry) => (entry.path === '.' ? { ...entry, mtime: '' } : entry))
+    expect(untimed(fingerprint(disk))).toEqual(untimed(before))
+    expect(await restore(w)).toMatchObject({ exit: 0 })
+    expect(statSync(w.path('disk/data/large')).size).toBe(60_000_000)
+  })
+
+  describe.skipIf(!has('mkfs.ext4'))('on a disk image', () => {
+    const onImage = async (t: TestContext): Promise<World> => {
+      const w = await world()
+      t.onTestFinished(w.cleanup)
+      sh(`truncate -s 200M ${w.path('image')}; mkfs.ext4 -q ${w.path('image')}`)
+      mount(w, 'disk', '-o', 'loop', w.path('image'))
+      w.manifest({ services: { s: { paths: [w.path('disk/data'), w.path('disk/more')] } } })
+      for (const path of ['data', 'more']) for (let n = 0; n < 150; n++) w.write(`disk/${path}/${n}`, `saved ${n}`.repeat(100))
+      expect(await w.cli(['run', 's'])).toMatchObject({ exit: 0 })
+      for (const path of ['data', 'more']) w.write(`disk/${path}/since`, 'live')
+      return w
+    }
+
+    test('[restore.4] a power cut right after a restore loses nothing of it', async (t) => {
+      const w = await onImage(t)
+      sh(`sync --file-system ${w.path('disk')}`)
+      expect(await restore(w)).toMatchObject({ exit: 0 })
+      // What the disk holds at this moment; the rest is in memory only.
+      copyFileSync(w.path('image'), w.path('image-of-the-cut'))
+      const cut = mount(w, 'cut', '-o', 'loop', w.path('image-of-the-cut'))
+      const content = (folder: string) => fingerprint(folder).map(({ path, sha256, size }) => ({ path, sha256, size }))
+      for (const path of ['data', 'more']) {
+        expect(content(`${cut}/${path}`)).toEqual(content(w.path('disk', path)))
+        expect(content(`${cut}/${path}`).length).toBe(151)
+      }
+    })
+
+    test.skipIf(!has('strace')).for(['--resume', '--rollback'])(
+      '[restore.7] %s after a reboot that gave the disk another number',
+      async (direction, t) => {
+        const w = await onImage(t)
+        const before = statSync(w.path('disk')).dev
+        const isOld = (path: string) => existsSync(w.path('disk', path, 'since'))
+        // The moment between two paths: one is new, the other isn't.
+        for (let n = 1; isOld('data') === isOld('more'); n++) {
+          expect(await killedAt(w, { call: 'rename', n }, ['restore', 's', ...inPlace])).toBe(true)
+          if (isOld('data') && isOld('more')) await restore(w, '--rollback')
+        }
+        const loop = output(['findmnt', '--noheadings', '--output', 'SOURCE', w.path('disk')])
+        // Taken by somebody else, so that the next is another.
+        sh(
+          `umount ${w.path('disk')}; truncate -s 1M ${w.path('other')}; losetup ${loop} ${w.path('other')}; mount -o loop ${w.path('image')} ${w.path('disk')}; losetup -d ${loop}`,
+        )
+        expect(statSync(w.path('disk')).dev).not.toBe(before)
+        expect(await restore(w, direction)).toMatchObject({ exit: 0 })
+        for (const path of ['data', 'more']) expect(existsSync(w.path('disk', path, 'since'))).toBe(direction === '--rollback')
+        for (const path of ['data', 'more']) expect(readFileSync(w.path('disk', path, '149'), 'utf8')).toContain('saved 149')
+        expect(existsSync(w.path('state/journals/s.json'))).toBe(false)
+      },
+    )
+  })
+})
