@@ -12,6 +12,7 @@ interface Declared {
   description?: string
   wants?: string[]
   after?: string[]
+  before?: string[]
   wantedBy?: string[]
   path?: string[]
   restartIfChanged?: boolean
@@ -68,11 +69,12 @@ export function unitFiles({ services, timers }: { services: object; timers: obje
   return Object.fromEntries([...named(services, 'service'), ...named(timers, 'timer')])
 }
 
-function textOf({ description, wants, after, path, restartIfChanged, unitConfig, serviceConfig, timerConfig }: Declared): string {
+function textOf({ description, wants, after, before, path, restartIfChanged, unitConfig, serviceConfig, timerConfig }: Declared): string {
   const unit = {
     Description: description ?? null,
     Wants: wants ?? null,
     After: after ?? null,
+    Before: before ?? null,
     'X-RestartIfChanged': restartIfChanged === false ? false : null,
     ...unitConfig,
   }

@@ -10,7 +10,7 @@ describe.skipIf(!canHost)('the units of an example', () => {
     host = await makeNixosHost('[ ./nix/examples/small.nix ]')
     await host.boot()
   })
-  afterAll(() => host.remove())
+  afterAll(() => host?.remove())
 
   test.each(readdirSync('nix/examples'))('[unit.1] %s: systemd accepts each unit without a word', async (example) => {
     await rebuild(host, `[ ./nix/examples/${example} ]`)

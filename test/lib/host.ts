@@ -1,7 +1,7 @@
 // A whole host for tests: a real systemd in a container, with the built CLI as the package installs it. In memory, booted in a second, gone at the end.
 import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -27,6 +27,8 @@ export interface TestHost {
   cli(args: string[]): Promise<Ended>
   terminal(args: string[], options?: TerminalOptions): Terminal
   boot(): Promise<void>
+  /** Until it is off; `boot` starts it again. */
+  shutdown(): Promise<void>
   reboot(): Promise<void>
   /** No unit is stopped, no process told: what a power cut leaves. `boot` starts it again. */
   powerCut(): Promise<void>
@@ -85,11 +87,15 @@ export async function makeHost(): Promise<TestHost> {
       machine.stdin.write('boot\n')
       const nspawn = await next('booted')
       for (;;) {
-        init = Number(readFileSync(`/proc/${nspawn}/task/${nspawn}/children`, 'utf8').trim())
+        init = childOf(nspawn)
         if (init > 0 && /^(running|degraded)$/m.test((await host.run(['systemctl', 'is-system-running'])).stdout)) return
-        if (machine.exitCode !== null) throw new Error('the host ended')
+        if (init === 0 && !existsSync(`/proc/${nspawn}`)) throw new Error(readFileSync(`/proc/${machine.pid}/root/run/console`, 'utf8'))
         await sleep(50)
       }
+    },
+    async shutdown() {
+      await host.run(['systemctl', 'poweroff'])
+      await next('ended')
     },
     async reboot() {
       await host.run(['systemctl', 'reboot'])
@@ -121,6 +127,11 @@ export async function makeHost(): Promise<TestHost> {
 let count = 0
 /** The PATH of a person at the host: a NixOS has more, but what the CLI needs must be its own. */
 const person = `${program}/bin`
+
+function childOf(pid: number): number {
+  const file = `/proc/${pid}/task/${pid}/children`
+  return existsSync(file) ? Number(readFileSync(file, 'utf8').trim()) : 0
+}
 
 /** A command in the host, as root, that takes this terminal's Ctrl-C for itself. */
 function inside(init: number, path: string, argv: string[]): string[] {

@@ -1,0 +1,97 @@
+// Restores where units run: stopped and confirmed, started again, rolled back if the service isn't well; a lost host rebuilt; the menu.
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { canHost, type TestHost } from '../lib/host.ts'
+import { keys } from '../lib/terminal.ts'
+import { rebuild } from './nixos.ts'
+import { makeNotesHost, notes } from './notes.ts'
+
+const rows = "sqlite3 -readonly /var/lib/notes/notes.db 'SELECT count(*) FROM note'"
+
+describe.skipIf(!canHost)('a host that lost data', () => {
+  let host: TestHost
+  let saved: number
+  const count = async () => Number(await host.sh(rows))
+  const changed = async () => {
+    await host.sh('echo new >/var/lib/notes/file')
+    await host.until(`test "$(${rows})" -gt ${saved + 20}`)
+  }
+  beforeAll(async () => {
+    host = await makeNotesHost()
+    await host.sh('echo old >/var/lib/notes/file; systemctl start restic-backups-notes')
+    saved = await count()
+  })
+  afterAll(() => host?.remove())
+
+  test('[unit.10] a restore in place stops the unit, which writes all the time, and starts it again on the old data', async () => {
+    await changed()
+    const before = await host.sh('systemctl show --property=InvocationID notes')
+    const { exit, stdout, stderr } = await host.cli(['restore', 'notes', '--in-place', '--yes'])
+    expect([exit, stderr]).toEqual([0, ''])
+    expect(stdout).toMatch(/stops +notes.service +running now/)
+    expect(host.read('/var/lib/notes/file')).toBe('old\n')
+    expect(await count()).toBeLessThan(saved + 20)
+    expect(await host.sh('systemctl show --property=InvocationID notes')).not.toBe(before)
+    await host.until(`test "$(${rows})" -gt ${saved + 3}`)
+    expect(await host.sh('systemctl is-active notes')).toBe('active')
+  })
+
+  test('[unit.10] a unit that systemd does not know is refused before anything is touched', async () => {
+    await rebuild(host, notes('atelier.backup.services.notes.units = [ "notes.service" "nots.service" ];'))
+    await changed()
+    const { exit, stderr } = await host.cli(['restore', 'notes', '--in-place', '--yes'])
+    expect([exit, stderr]).toEqual([1, expect.stringMatching(/^atelier-backup: notes: systemd doesn't know nots.service.*\n$/)])
+    expect(host.read('/var/lib/notes/file')).toBe('new\n')
+    expect(await host.sh('systemctl is-active notes')).toBe('active')
+  })
+
+  test('[unit.11] a health check that fails brings the new data back, with the unit running on it', async () => {
+    await rebuild(host, notes('atelier.backup.services.notes.healthCheck = "systemctl is-active notes && grep new /var/lib/notes/file";'))
+    await changed()
+    const now = await count()
+    const { exit, stderr } = await host.cli(['restore', 'notes', '--in-place', '--yes'])
+    expect([exit, stderr]).toEqual([1, expect.stringMatching(/healthCheck.*the old data is back in place/)])
+    expect(host.read('/var/lib/notes/file')).toBe('new\n')
+    expect(await count()).toBeGreaterThanOrEqual(now)
+    expect(await host.sh('systemctl is-active notes')).toBe('active')
+    await rebuild(host, notes())
+  })
+
+  test('[unit.12] the menu, walked by keystrokes: status, a backup by its unit, a restore in place, and out', async () => {
+    await changed()
+    const terminal = host.terminal([], { rows: 60 })
+    /** Chooses the n-th entry, once the menu is there again. */
+    const choose = async (n: number, then: string | RegExp) => {
+      await terminal.waitFor('Leave')
+      terminal.type(keys.down.repeat(n) + keys.enter)
+      await terminal.waitFor(then)
+    }
+    await choose(0, /STATE[^]* notes +ok/)
+    await choose(3, 'Snapshots of notes')
+    terminal.type(keys.enter)
+    await terminal.waitFor('In place:')
+    terminal.type(keys.down + keys.enter)
+    await terminal.waitFor('Type notes')
+    terminal.type(`notes${keys.enter}`)
+    await terminal.waitFor(/notes .*restored/)
+    expect(host.read('/var/lib/notes/file')).toBe('old\n')
+    await choose(2, 'Back up')
+    terminal.type(keys.enter)
+    await terminal.waitFor(/notes +✓ +[0-9.]+ kB/)
+    await terminal.waitFor('Leave')
+    terminal.type(keys.escape)
+    expect(await terminal.exit).toBe(0)
+    expect(await host.sh('systemctl show --property=Result,ExecMainStatus restic-backups-notes')).toBe('Result=success\nExecMainStatus=0')
+  })
+
+  test('[unit.13] after a reinstall `dr` brings data and units back, and the next backup counts', async () => {
+    await host.sh('systemctl stop notes; rm -rf /var/lib/notes /var/lib/atelier-backup /var/cache/atelier-backup; systemctl start notes')
+    await host.until('test -s /var/lib/notes/notes.db')
+    const { exit, stdout } = await host.cli(['dr', '--yes'])
+    expect([exit, stdout]).toEqual([0, expect.stringContaining('Recovered 1 of 1 services')])
+    expect(host.read('/var/lib/notes/file')).toBe('old\n')
+    expect(await host.sh('systemctl is-active notes')).toBe('active')
+    await host.until(`test "$(${rows})" -gt ${saved + 3}`)
+    await host.sh('systemctl start restic-backups-notes')
+    expect((await host.cli(['status', '--json'])).json().services[0]).toMatchObject({ state: 'ok' })
+  })
+})
