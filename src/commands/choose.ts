@@ -90,7 +90,7 @@ export function snapshotLines(snapshots: Snapshot[], now: Date): string[] {
   const rows = snapshots.map(({ time, bytes, files, addedBytes, shortId, tags }) => [
     ...dayAndClock(time, now),
     formatBytes(bytes),
-    files === null ? '' : `${formatCount(files)} files`,
+    files === null ? '' : `${formatCount(files)} ${files === 1 ? 'file ' : 'files'}`,
     addedBytes === null ? '' : `+${formatBytes(addedBytes)}`,
     shortId,
     tags.filter((tag) => !/^(service|install):/.test(tag)).join(' '),

@@ -32,12 +32,13 @@ export interface ProgressView {
 /** `describe` says what a finished service's line tells beyond its name. */
 export function progressView(names: string[], describe: (result: Result) => string, stream = process.stderr): ProgressView {
   const rows = new Map(names.map((name): [string, Row] => [name, { state: 'waiting', step: '', progress: null, begun: performance.now() }]))
-  const width = Math.min(30, Math.max(0, ...names.map((name) => name.length)))
-  const headed = (name: string, mark: string, text: string) => `  ${pad(cut(name, width), width)}  ${mark}  ${text}`
   const live = canRedraw(stream)
   const size = () => ({ columns: stream.columns || 80, rows: stream.rows || 24 })
+  // A narrow terminal needs the room for what is told of them.
+  const width = Math.min(Math.max(0, ...names.map((name) => name.length)), Math.max(8, Math.min(30, size().columns - 40)))
   let drawn: string[] = []
   let frame = 0
+  const headed = (name: string, mark: string, text: string) => `  ${pad(cut(name, width), width)}  ${mark}  ${text}`
   const finished = (name: string, result: Result) => headed(name, sign(signOf[result.outcome]), printable(describe(result)))
   const lineOf = ([name, { state, step, progress, begun }]: [string, Row]): string => {
     if (state === 'waiting') return headed(name, sign('waiting'), 'waiting')
@@ -46,9 +47,9 @@ export function progressView(names: string[], describe: (result: Result) => stri
     return headed(name, spinner, progress ? progressWords(progress, (performance.now() - begun) / 1000) : step)
   }
   const clear = () => {
-    // A terminal that became narrower has wrapped what stood there.
+    // A terminal that became narrower has wrapped what stood there; the cursor may stand behind an echoed ^C.
     const rows = drawn.reduce((sum, line) => sum + Math.max(1, Math.ceil(displayWidth(line) / size().columns)), 0)
-    if (rows > 0) stream.write(`\x1b[${rows}A\x1b[0J`)
+    if (rows > 0) stream.write(`\r\x1b[${rows}A\x1b[0J`)
     drawn = []
   }
   const draw = (room = Math.max(3, size().rows - 2)) => {

@@ -122,8 +122,7 @@ function theme(...keys: [string, string][]) {
           .filter(([key]) => key !== 'i')
           .map(([key = '', action = '']) => `${styled('bold', names[key] ?? key)} ${styled('dim', action)}`)
           .join(dot),
-      renderSelectedChoices: <T>(chosen: readonly { short: string }[], all: readonly T[]) =>
-        chosen.length > 3 && chosen.length === all.length ? `all ${all.length}` : chosen.map(({ short }) => short).join(', '),
+      renderSelectedChoices: (chosen: readonly { short: string }[]) => typeset(cut(chosen.map(({ short }) => short).join(', '), columns() - 20)),
     },
   }
 }

@@ -1,7 +1,9 @@
 // A person at a terminal: menu, lists and wizards, walked by keystrokes.
+
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { until, waitingRestic } from '../lib/live.ts'
+import { waitingRestic } from '../lib/live.ts'
 import { keys, type Terminal } from '../lib/terminal.ts'
 import { fingerprint } from '../lib/tree.ts'
 import { type World, world } from '../lib/world.ts'
@@ -11,12 +13,11 @@ beforeAll(async () => {
   w = await world()
   w.write('data/notes/a.txt', 'first')
   w.write('data/notes/folder/deep.txt', 'deep')
-  w.write('data/notes/\x1b[31mred\u202e.txt', '')
   w.write('data/photos/one.jpg', 'one')
   w.write('data/albums/two.jpg', 'two')
   w.manifest({
     services: {
-      notes: { paths: [w.path('data/notes')], tags: ['\x1b]0;tag\x07'] },
+      notes: { paths: [w.path('data/notes')] },
       photos: { paths: [w.path('data/photos'), w.path('data/albums')] },
       empty: { paths: [w.path('data/empty')], enable: false },
     },
@@ -36,7 +37,7 @@ async function walk(t: Terminal, ...steps: [screen: string | RegExp, keys: strin
   }
 }
 
-const { enter, down, up, escape, space, ctrlC } = keys
+const { enter, down, up, space, ctrlC, escape: esc } = keys
 /** The line that the cursor stands on. */
 const at = (text: string) => new RegExp(`❯[^\\n]*${text}`)
 const live = () => fingerprint(w.path('data'))
@@ -56,12 +57,12 @@ describe('the menu', () => {
   test('shows status, tells a failure and stays; Leave gives the last exit code', async () => {
     const t = w.terminal([])
     await walk(t, [at('Status'), enter])
-    await walk(t, [/notes +ok[^]*\n\n\? testhost/, down])
+    await walk(t, [/notes +ok[\s\S]*\n\n\? testhost/, down])
     await walk(t, [at('List'), down], [at('Back up'), down], [at('Restore'), enter])
     await walk(t, ['Restore which service?', down], [at('photos'), down], [at('empty'), enter])
-    expect(await t.waitFor(/empty: no snapshots on testhost[^]*\? testhost/)).toContain('see: atelier-backup list empty')
-    t.type('l')
-    await walk(t, [at('List'), 'le'], [at('Leave'), enter])
+    expect(await t.waitFor(/empty: no snapshots on testhost[\s\S]*\? testhost/)).toContain('see: atelier-backup list empty')
+    t.type('le')
+    await walk(t, [at('Leave'), enter])
     expect(await t.exit).toBe(2)
   })
 
@@ -81,19 +82,12 @@ describe('list', () => {
     const before = live()
     const t = w.terminal(['list'])
     expect(await t.waitFor('Which service?')).toMatch(/❯ notes +\d snapshots {2}today {2}\d\d:\d\d +\d+ B\n {2}photos/)
-    await walk(t, [at('notes'), enter], ['Snapshots of notes', enter], [at('Walk its files'), enter])
+    await walk(t, [at('notes'), enter], ['? Snapshots of notes', enter], [at('Walk its files'), enter])
     // Where the data begins.
-    expect(await t.waitFor(`? ${w.path('data/notes')}`)).toMatch(/❯ \.\.\n[^]*6 B {2}today \d\d:\d\d +a\.txt\n +dir {2}today \d\d:\d\d +folder\//)
-    await walk(t, [at('\\.\\.'), down], [at('.'), down], [at('.'), down], [at('folder/'), enter])
+    expect(await t.waitFor(`? ${w.path('data/notes')}`)).toMatch(/❯ \.\.\n[\s\S]*6 B {2}today \d\d:\d\d +a\.txt\n +dir {2}today \d\d:\d\d +folder\//)
+    await walk(t, [at('\\.\\.'), down], [at('a.txt'), down], [at('folder/'), enter])
     await t.waitFor(new RegExp(`\\? ${w.path('data/notes/folder')}\\n❯ \\.\\.\\n +4 B.*deep\\.txt`))
-    await walk(
-      t,
-      ['deep.txt', escape],
-      ['folder/', escape],
-      [at('Walk its files'), escape],
-      ['Snapshots of notes', escape],
-      ['Which service?', escape],
-    )
+    await walk(t, ['deep.txt', esc], ['folder/', esc], [at('Walk its files'), esc], ['? Snapshots of notes', esc], ['? Which service?', esc])
     expect(await t.exit).toBe(0)
     expect(live()).toEqual(before)
   })
@@ -101,19 +95,19 @@ describe('list', () => {
   test('a service that was never backed up is told, and the list comes again', async () => {
     const t = w.terminal(['list'])
     await walk(t, [at('notes'), down], [at('photos'), down], [at('empty'), enter])
-    await t.waitFor(/empty: no snapshots of host testhost; make one with: atelier-backup backup empty[^]*Which service\?/)
-    t.type(escape)
+    await t.waitFor(/empty: no snapshots of host testhost; make one with: atelier-backup backup empty[\s\S]*Which service\?/)
+    t.type(esc)
     expect(await t.exit).toBe(0)
   })
 
   test('says what changed since the snapshot before', async () => {
     const t = w.terminal(['list', 'notes'])
-    await walk(t, ['Snapshots of notes', enter], [at('Walk'), down], [at('What changed'), enter])
+    await walk(t, ['? Snapshots of notes', enter], [at('Walk'), down], [at('What changed'), enter])
     const screen = await t.waitFor('2 changes since')
     expect(screen).toContain(`  M  ${w.path('data/notes/a.txt')}`)
     expect(screen).toContain(`  +  ${w.path('data/notes/new.txt')}`)
     // The oldest has none before it.
-    await walk(t, [at('Walk'), escape], ['Snapshots of notes', down], [at('today'), enter])
+    await walk(t, [at('Walk'), esc], ['? Snapshots of notes', down], [at('today'), enter])
     expect(await t.waitFor(at('Walk'))).not.toContain('What changed')
     t.type(ctrlC)
     expect(await t.exit).toBe(130)
@@ -121,8 +115,8 @@ describe('list', () => {
 
   test('a folder of a snapshot is restored from there, to look at', async () => {
     const t = w.terminal(['list', 'notes'])
-    await walk(t, ['Snapshots of notes', enter], [at('Walk'), enter], [at('\\.\\.'), down], [at('.'), down], [at('.'), down], [at('folder/'), enter])
-    await walk(t, ['deep.txt', 'r'], [at('Restore this folder'), enter], [at('Inspect: into /tmp/restore-notes-'), enter])
+    await walk(t, ['? Snapshots of notes', enter], [at('Walk'), enter], [at('\\.\\.'), down], [at('a.txt'), down], [at('folder/'), enter])
+    await walk(t, ['deep.txt', 'Res'], [at('Restore this folder'), enter], [at('Inspect: into /tmp/restore-notes-'), enter])
     expect(await t.exit).toBe(0)
     const [, target = ''] = /(\/tmp\/restore-notes-[0-9a-f]{8})\//.exec(t.all()) ?? []
     expect(readFileSync(target + w.path('data/notes/folder/deep.txt'), 'utf8')).toBe('deep')
@@ -142,14 +136,19 @@ describe('list', () => {
     expect(await shown.exit).toBe(130)
   })
 
-  test('names and tags never reach the terminal raw', async () => {
-    const t = w.terminal(['list', 'notes'])
-    expect(await t.waitFor('Snapshots of notes')).toContain('\\u{1b}]0;tag\\u{7}')
-    t.type(enter)
-    await walk(t, [at('Walk'), enter])
-    expect(await t.waitFor('a.txt')).toContain('\\u{1b}[31mred\\u{202e}.txt')
-    t.type(ctrlC)
-    expect(await t.exit).toBe(130)
+  test('names and tags never reach the terminal raw', async (t) => {
+    const other = await world(t)
+    const file = other.write('data/\x1b[31mred\u202e.txt', '')
+    other.manifest({ services: { notes: { paths: [other.path('data')] } } })
+    await other.restic(['backup', '--host', 'testhost', '--tag', 'service:notes', '--tag', '\x1b]0;tag\x07', other.path('data')])
+    const shown = other.terminal(['list', 'notes'])
+    expect(await shown.waitFor('Snapshots of notes')).toContain('\\u{1b}]0;tag\\u{7}')
+    await walk(shown, ['? Snapshots of notes', enter], [at('Walk'), enter])
+    expect(await shown.waitFor('Restore this folder')).toContain('\\u{1b}[31mred\\u{202e}.txt')
+    shown.type(ctrlC)
+    expect(await shown.exit).toBe(130)
+    const { stdout } = await other.cli(['list', 'notes', '--snapshot', 'latest', '--path', file])
+    expect(stdout).toMatch(/0 B {2}today \d\d:\d\d {7}\/.*\\u\{1b\}\[31mred\\u\{202e\}\.txt\n$/)
   })
 })
 
@@ -166,20 +165,13 @@ describe('restore', () => {
       t,
       [at('notes'), down],
       [at('photos'), enter],
-      ['Snapshots of photos', enter],
+      ['? Snapshots of photos', enter],
       ['◉', enter],
       [at('Inspect'), down],
       [at('In place'), enter],
     )
     expect(await t.waitFor('Type photos to restore it:')).toMatch(plan)
-    await walk(
-      t,
-      ['Type photos', escape],
-      [at('Inspect'), escape],
-      ['? What', escape],
-      ['? Snapshots of photos', escape],
-      ['Restore which service?', escape],
-    )
+    await walk(t, ['Type photos', esc], [at('Inspect'), esc], ['? What', esc], ['? Snapshots of photos', esc], ['? Restore which service?', esc])
     expect(await t.exit).toBe(130)
     expect(t.all()).toContain('atelier-backup: nothing was done')
     expect(live()).toEqual(before)
@@ -196,7 +188,7 @@ describe('restore', () => {
       expect(live()).toEqual(damaged)
     }
     const t = w.terminal(['restore', 'photos'])
-    await walk(t, ['Snapshots of photos', enter], ['◉', enter], [at('Inspect'), down], [at('In place'), enter], ['Type photos', `photos${enter}`])
+    await walk(t, ['? Snapshots of photos', enter], ['◉', enter], [at('Inspect'), down], [at('In place'), enter], ['Type photos', `photos${enter}`])
     expect(await t.exit).toBe(0)
     expect(t.screen()).toMatch(/photos {2}✓ {2}restored +6 B +\d\.\d s/)
     expect(readFileSync(w.path('data/photos/one.jpg'), 'utf8')).toBe('one')
@@ -209,7 +201,7 @@ describe('restore', () => {
 
   test('one of several paths, to look at', async () => {
     const t = w.terminal(['restore', 'photos'])
-    await walk(t, ['Snapshots of photos', enter], ['◉', space], [/❯◯/, enter], [at('Inspect'), enter])
+    await walk(t, ['? Snapshots of photos', enter], ['◉', space], [/❯◯/, enter], [at('Inspect'), enter])
     expect(await t.exit).toBe(0)
     const [, target = ''] = /(\/tmp\/restore-photos-[0-9a-f]{8})\//.exec(t.all().replaceAll('\n', '')) ?? []
     expect(readdirSync(target + w.path('data'))).toHaveLength(1)
@@ -219,7 +211,7 @@ describe('restore', () => {
 
   test('a flag that is given isn’t asked for', async () => {
     const t = w.terminal(['restore', 'photos', '--path', w.path('data/albums'), '--in-place'])
-    await walk(t, ['Snapshots of photos', enter])
+    await walk(t, ['? Snapshots of photos', enter])
     expect(await t.waitFor('Type photos')).toContain(w.path('data/albums'))
     expect(t.screen()).not.toContain(w.path('data/photos '))
     t.type(ctrlC)
@@ -256,7 +248,7 @@ describe('dr', () => {
     const no = other.terminal(['dr'])
     const screen = await no.waitFor('Type testhost')
     expect(screen).toMatch(
-      /Recover 1 of 2 services on testhost[^]*notes +today \d\d:\d\d +3 B {2}[0-9a-f]{8}\n\n· never: no snapshots on testhost\n\nData that is there/,
+      /Recover 1 of 2 services on testhost[\s\S]*notes +today \d\d:\d\d +3 B {2}[0-9a-f]{8}\n\n· never: no snapshots on testhost\n\nData that is there/,
     )
     no.type(`notes${enter}`)
     expect(await no.exit).toBe(130)
@@ -267,7 +259,7 @@ describe('dr', () => {
     expect(await yes.exit).toBe(1)
     expect(readFileSync(other.path('data/a'), 'utf8')).toBe('one')
     expect(yes.screen()).toMatch(
-      /notes {2}✓ {2}recovered[^]*Recovered 1 of 2 services[^]*✗ never: no snapshots on testhost\n\nGo on: +atelier-backup dr --resume\nReport:/,
+      /notes {2}✓ {2}recovered[\s\S]*Recovered 1 of 2 services[\s\S]*✗ never: no snapshots on testhost\n\nGo on: +atelier-backup dr --resume\nReport:/,
     )
   })
 })
@@ -291,12 +283,13 @@ describe('whatever the terminal', () => {
     const list = narrow(['list'])
     expect(await list.waitFor('esc back')).toMatch(/^\? Which service\?\n❯ a-serv.*\n {2}b .*\n\n.*esc back$/)
     list.type(enter)
-    expect(await list.waitFor('Leave')).toMatch(/Snapshots of[^]*\n❯ today.*…\n {2}Leave\n/)
+    expect(await list.waitFor('Leave')).toMatch(/Snapshots of[\s\S]*\n❯ today.*…\n {2}Leave\n/)
     list.type(ctrlC)
     await list.exit
     const status = narrow(['status'])
     await status.exit
-    expect(status.all().split('\n').slice(2, 5)).toEqual([
+    const table = status.all().split('\n')
+    expect(table.slice(table.findIndex((line) => line.includes('SERVICE'))).slice(0, 3)).toEqual([
       expect.stringMatching(/^ {2}SERVICE +STATE/),
       expect.stringMatching(/^✓ a-ser.* ok /),
       expect.stringMatching(/^✗ b +never/),
@@ -310,37 +303,41 @@ describe('whatever the terminal', () => {
   ])('%s', async (_, env, cursor) => {
     const t = w.terminal([], { env })
     const screen = await t.waitFor(cursor)
-    if (env.LANG) expect(screen).toMatch(/^[\n\x20-\x7e]+$/)
+    if ('LANG' in env) expect(screen).toMatch(/^[\n\x20-\x7e]+$/)
     await walk(t, [cursor, down], [/[>❯] List/, down], [/[>❯] Back up/, enter], ['? Back up', space], [/\[ \]|◯/, enter])
     await t.waitFor(/photos {2}(ok|✓)/)
-    if (env.LANG) expect(t.screen()).toMatch(/^[\n\x20-\x7e]+$/)
+    if ('LANG' in env) expect(t.screen()).toMatch(/^[\n\x20-\x7e]+$/)
     t.type(ctrlC)
     expect(await t.exit).toBe(130)
   })
 
-  test('Ctrl-C ends a backup that runs: 130, no snapshot, no lock, and the prompt is whole again', async () => {
-    const before = (await w.cli(['list', 'notes', '--json'])).json().length
-    const restic = waitingRestic(w)
-    const t = w.terminal(['backup', 'notes'], { env: restic.env })
+  test('[snapshot.7] Ctrl-C ends a backup that runs: 130, no snapshot, no lock, and the prompt is whole again', async (t) => {
+    const other = await world(t)
+    other.write('data/file', '')
+    other.manifest({ services: { notes: { paths: [other.path('data')] } } })
+    const restic = waitingRestic(other)
+    const shown = other.terminal(['backup', 'notes'], { env: restic.env })
     await restic.waits()
-    expect(t.screen()).toMatch(/notes {2}[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏] {2}saving/)
-    t.type(ctrlC)
-    expect(await t.exit).toBe(130)
-    expect(t.all()).toMatch(/notes {2}! {2}interrupted\nnotes: interrupted/)
-    expect((await w.cli(['list', 'notes', '--json'])).json()).toHaveLength(before)
-    expect((await w.restic(['list', 'locks'])).stdout).toBe('')
-    await until(() => !existsSync(w.path('state/running/notes.json')))
+    await walk(shown, [/notes {2}[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏] {2}saving/, ctrlC])
+    expect(await shown.exit).toBe(130)
+    expect(shown.all()).toMatch(/^ {2}notes {2}! {2}interrupted\nnotes: interrupted/)
+    expect((await other.cli(['list', 'notes', '--json'])).json()).toEqual([])
+    expect((await other.restic(['list', 'locks'])).stdout).toBe('')
   })
 
-  test('a terminal that becomes narrower keeps one line for each service', async () => {
-    const restic = waitingRestic(w)
-    const t = w.terminal(['backup', 'notes', 'photos'], { env: restic.env })
+  test('a terminal that becomes narrower keeps one line for each service', async (t) => {
+    const other = await world(t)
+    other.write('data/file', '')
+    const name = 'a-service-of-a-longer-name'
+    other.manifest({ services: { [name]: { paths: [other.path('data')] } } })
+    const restic = waitingRestic(other)
+    const shown = other.terminal(['backup', name], { env: restic.env })
     await restic.waits()
-    t.resize(40, 24)
-    await t.waitFor(/photos {2}[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]/)
-    await new Promise((resolve) => setTimeout(resolve, 400))
-    expect(t.all().match(/notes {2}/g)).toHaveLength(1)
-    t.type(ctrlC)
-    expect(await t.exit).toBe(130)
+    await shown.waitFor('saving')
+    shown.resize(30, 24)
+    await sleep(500)
+    expect(shown.all().match(/a-serv/g)).toHaveLength(1)
+    restic.go()
+    expect(await shown.exit).toBe(0)
   })
 })
