@@ -12,7 +12,7 @@ import { installIdIfThere, makeState, placeOf } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import { lastRun, readRecord } from '../state/records.ts'
 import { planInPlace, restoreInPlace, resumeRestore } from './inplace.ts'
-import type { InPlaceOptions } from './transaction.ts'
+import { type InPlaceOptions, named } from './transaction.ts'
 
 /** What will happen to one service. `skip` says why it is left alone. */
 export interface Choice {
@@ -69,7 +69,7 @@ export async function lookRecovery(site: Site, wish: RecoveryWish, run: string, 
           'protected',
           `${name}: it lives here (${origin.how} since ${origin.since.slice(0, 10)}): left alone; --overwrite restores it all the same`,
         )
-      const note = complete === undefined ? ['only partial snapshots exist'] : complete === newest ? [] : [`a newer one of ${newest.time} is partial`]
+      const note = complete === undefined ? ['only partial snapshots exist'] : complete === newest ? [] : ['a newer one is partial']
       return { name, snapshot: complete ?? newest, skip: null, after, notes: note }
     }),
   )
@@ -147,7 +147,7 @@ function resultFor(name: string, outcome: Result['outcome'], exit: number, why: 
     outcome,
     exit,
     code: why?.code ?? null,
-    message: why?.message ?? null,
+    message: why && named(name, why.message),
     snapshotId: null,
     seconds: 0,
     downtimeSeconds: null,

@@ -55,7 +55,7 @@ export async function transact(
     outcome: outcome ?? (failure === null ? 'ok' : failure.code === 'interrupted' ? 'interrupted' : 'failed'),
     exit: failure?.exit ?? 0,
     code: failure?.code ?? null,
-    message: failure?.message ?? null,
+    message: failure && named(name, failure.message),
     snapshotId,
     seconds: Math.round(performance.now() - begun) / 1000,
     downtimeSeconds,
@@ -186,6 +186,11 @@ export async function tidy(site: Site, journal: RestoreJournal, done: boolean): 
     if (done && journal.recovers) record.origin ??= { how: 'recovered', since: started }
     record.old = [...old.filter((data) => data.run !== run && !(done && data.run === putsBack)), ...kept]
   })
+}
+
+/** A message that says which service it is about. */
+export function named(name: string, message: string): string {
+  return message.startsWith(`${name}: `) ? message : `${name}: ${message}`
 }
 
 /** Says how the data is left. */

@@ -1,0 +1,258 @@
+// Disaster recovery: a host with nothing left but its manifest, its secrets and its repository.
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import type { Result } from '../../src/core.ts'
+import { output, resticBefore, sql } from '../lib/live.ts'
+import { has, isRoot } from '../lib/needs.ts'
+import { type Entry, fingerprint } from '../lib/tree.ts'
+import { type World, world } from '../lib/world.ts'
+import { killedAt } from './notes.ts'
+
+const names = ['base', 'notes', 'wiki', 'off', 'data']
+let w: World
+const path = (name: string) => w.path('srv', name)
+const declared = () => ({
+  base: { paths: [path('base')] },
+  notes: { paths: [path('notes')], restoreAfter: ['base'] },
+  wiki: { paths: [path('wiki')], restoreAfter: ['notes'] },
+  off: { paths: [path('off')], enable: false },
+  data: { paths: [path('data')], sqlite: [w.path('srv/db/data.db')] },
+})
+/** Two backups of each service, at two times. */
+let first: Date
+let saved: Entry[]
+
+beforeAll(async () => {
+  w = await world()
+  w.manifest({ services: declared() })
+  mkdirSync(w.path('srv/db'), { recursive: true })
+  sql(w.path('srv/db/data.db'), 'CREATE TABLE t (a); INSERT INTO t VALUES (1)')
+  for (const [i, text] of ['first', 'second'].entries()) {
+    for (const name of names) w.write(`srv/${name}/file`, `${text} of ${name}`)
+    for (const name of names) expect(await w.cli(['run', name])).toMatchObject({ exit: 0 })
+    if (i > 0) continue
+    first = new Date()
+    await sleep(1100)
+  }
+  saved = look()
+  output(['cp', '-a', w.path('secrets'), w.path('saved-secrets')])
+})
+afterAll(() => w.cleanup())
+
+/** A machine after its reinstallation: no data, no state, a new install's id. */
+beforeEach(() => {
+  for (const folder of ['srv', 'state', 'secrets', 'bin']) rmSync(w.path(folder), { recursive: true, force: true })
+  mkdirSync(w.path('state'), { mode: 0o700 })
+  mkdirSync(w.path('srv'))
+  output(['cp', '-a', w.path('saved-secrets'), w.path('secrets')])
+})
+afterEach(() => void w.manifest({ services: declared() }))
+
+function look(): Entry[] {
+  return fingerprint(w.path('srv')).flatMap((entry) =>
+    entry.type === 'folder' || entry.path.includes('.atelier-backup')
+      ? []
+      : { ...entry, sha256: entry.path.endsWith('.db') ? null : entry.sha256, mtime: entry.path.endsWith('.db') ? '' : entry.mtime },
+  )
+}
+async function dr(...args: string[]): Promise<{ exit: number; results: Record<string, Result>; steps: string[] }> {
+  const { exit, stdout } = await w.cli(['dr', '--yes', '--json', ...args])
+  const events = stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  const report = events.at(-1)
+  expect(report).toMatchObject({ type: 'report', exit })
+  const steps = events.filter(({ type, state }) => type === 'step' && state === 'done').map((event) => `${event.service} ${event.do}`)
+  return { exit, results: Object.fromEntries(report.services.map((result: Result) => [result.name, result])), steps }
+}
+const file = (name: string) => (existsSync(w.path('srv', name, 'file')) ? readFileSync(w.path('srv', name, 'file'), 'utf8') : null)
+/** A restic that fails where a service's data is restored. */
+const failing = (name: string) => resticBefore(w, `if [ "$command" = restore ] && [[ "$*" == *srv/${name}* ]]; then echo broken >&2; exit 1; fi`)
+
+describe.skipIf(!isRoot)('dr', () => {
+  test('[dr.1] brings back every declared service from its newest snapshot, disabled ones too', async () => {
+    const { exit, results } = await dr()
+    expect(exit).toBe(0)
+    expect(Object.keys(results).sort()).toEqual([...names].sort())
+    for (const name of names) expect(results[name]).toMatchObject({ outcome: 'ok', exit: 0, snapshotId: expect.stringMatching(/^[0-9a-f]{64}$/) })
+    expect(look()).toEqual(saved)
+    expect(sql(w.path('srv/db/data.db'), 'SELECT a FROM t')).toBe('1')
+  })
+
+  test('[dr.1] a partial snapshot counts only where there is no complete one, and so does what a fresh install saved', async () => {
+    for (const name of ['base', 'wiki']) w.write(`srv/${name}/file`, 'newer, and empty')
+    await w.restic(['backup', '--quiet', '--host', 'testhost', '--tag', 'service:base,partial', path('base')])
+    await w.restic(['backup', '--quiet', '--host', 'testhost', '--tag', 'service:wiki,unadopted,install:0123456789abcdef', path('wiki')])
+    expect((await dr('--only', 'base', '--only', 'wiki')).exit).toBe(0)
+    expect([file('base'), file('wiki')]).toEqual(['second of base', 'second of wiki'])
+    const { stdout } = await w.cli(['dr', '--dry-run', '--only', 'base', '--overwrite'])
+    expect(stdout).toContain('is partial')
+  })
+
+  test('[dr.2] what was recovered counts as recovered: the next backup is not unadopted', async () => {
+    expect((await dr('--only', 'base')).exit).toBe(0)
+    for (const name of ['base', 'off']) {
+      w.write(`srv/${name}/file`, 'of the new install')
+      expect(await w.cli(['run', name])).toMatchObject({ exit: 0 })
+    }
+    const snapshots = JSON.parse((await w.restic(['snapshots', '--json'])).stdout) as { tags: string[]; paths: string[] }[]
+    const tagsOf = (name: string) => snapshots.filter(({ paths }) => paths.includes(path(name))).at(-1)?.tags
+    expect(tagsOf('base')).not.toContain('unadopted')
+    expect(tagsOf('off')).toContain('unadopted')
+  })
+
+  test('[dr.3] a service that lives here is left alone unless --overwrite, and those that come after it go on', async () => {
+    expect((await dr('--only', 'base')).exit).toBe(0)
+    w.write('srv/base/file', 'lived on')
+    w.write('srv/notes/file', 'of the fresh install')
+    const { exit, results } = await dr('--only', 'base', '--only', 'notes')
+    expect(exit).toBe(3)
+    expect(results.base).toMatchObject({ outcome: 'skipped', code: 'protected', message: expect.stringContaining('--overwrite') })
+    expect(results.notes).toMatchObject({ outcome: 'ok' })
+    expect([file('base'), file('notes')]).toEqual(['lived on', 'second of notes'])
+    expect((await dr('--only', 'base', '--overwrite')).exit).toBe(0)
+    expect(file('base')).toBe('second of base')
+    // Whose data is gone has nothing to protect.
+    rmSync(path('base'), { recursive: true })
+    expect((await dr('--only', 'base')).exit).toBe(0)
+    expect(file('base')).toBe('second of base')
+  })
+
+  test('[dr.3] adopted, and first saved here, count as living here too', async () => {
+    for (const name of ['base', 'wiki']) w.write(`srv/${name}/file`, 'lives here')
+    expect(await w.cli(['adopt', 'base', '--yes'])).toMatchObject({ exit: 0 })
+    await w.restic(['forget', '--quiet', '--tag', 'service:wiki', '--unsafe-allow-remove-all'])
+    expect(await w.cli(['run', 'wiki'])).toMatchObject({ exit: 0 })
+    w.write('srv/wiki/file', 'lives on')
+    const { results } = await dr('--only', 'base', '--only', 'wiki')
+    expect([results.base?.code, results.wiki?.code]).toEqual(['protected', 'protected'])
+    expect([file('base'), file('wiki')]).toEqual(['lives here', 'lives on'])
+  })
+
+  test('[dr.4] a service that fails stops no other, keeps its old data, is named, and the exit is not 0', async () => {
+    w.write('srv/data/file', 'of the fresh install')
+    const { exit, stdout, stderr } = await w.cli(['dr', '--yes'], failing('data'))
+    expect(exit).toBe(1)
+    expect(stdout + stderr).toMatch(/✗ data: .*live data was not touched/)
+    expect(stdout).toContain('atelier-backup dr --resume')
+    expect(names.map(file)).toEqual(names.map((name) => (name === 'data' ? 'of the fresh install' : `second of ${name}`)))
+    const [report = ''] = readdirSync(w.path('state/reports'))
+    expect(JSON.parse(readFileSync(w.path('state/reports', report), 'utf8')).results).toContainEqual(
+      expect.objectContaining({ name: 'data', outcome: 'failed' }),
+    )
+  })
+
+  test('[dr.4] --resume repeats nothing that is done, and ends what is not', async () => {
+    expect(await w.cli(['dr', '--yes'], failing('base'))).toMatchObject({ exit: 1 })
+    for (const name of ['data', 'off']) w.write(`srv/${name}/file`, 'lived on since')
+    const { exit, results } = await dr('--resume')
+    expect(exit).toBe(0)
+    expect(names.map((name) => results[name]?.outcome)).toEqual(names.map(() => 'ok'))
+    expect(names.map(file)).toEqual(names.map((name) => (['data', 'off'].includes(name) ? 'lived on since' : `second of ${name}`)))
+    expect(await w.cli(['dr', '--resume', '--yes'])).toMatchObject({ exit: 2, stderr: expect.stringContaining('no disaster recovery is unfinished') })
+  })
+
+  test('[dr.4] a repository that was not reachable is asked again by --resume', async () => {
+    const there = { ...w.repository }
+    const elsewhere = { ...declared(), base: { paths: [path('base')], repository: 'other' } }
+    const other = { repositories: { other: { ...there, repository: w.path('not/there') } } }
+    w.manifest({ services: elsewhere, ...other })
+    const { exit, results } = await dr()
+    expect(exit).toBe(1)
+    expect(results.base?.outcome).toBe('failed')
+    expect(results.notes?.code).toBe('waits')
+    expect(file('off')).toBe('second of off')
+    w.manifest({ services: elsewhere, repositories: { other: there } })
+    expect((await dr('--resume')).exit).toBe(0)
+    expect(look()).toEqual(saved)
+  })
+
+  test('[dr.5] services come back in the order of restoreAfter', async () => {
+    const { steps } = await dr('--jobs', '4')
+    const at = (step: string) => steps.indexOf(step)
+    expect(at('base swap')).toBeLessThan(at('notes stage'))
+    expect(at('notes swap')).toBeLessThan(at('wiki stage'))
+  })
+
+  test('[dr.5] one that waits for a failed one is left alone, says so, and so does what waits for that', async () => {
+    const { exit, stdout } = await w.cli(['dr', '--yes', '--json'], failing('base'))
+    expect(exit).toBe(1)
+    const { services } = JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '')
+    const of = (name: string) => services.find((result: Result) => result.name === name)
+    expect(of('notes')).toMatchObject({ outcome: 'skipped', exit: 1, code: 'waits', message: "notes: waits for base, which isn't recovered" })
+    expect(of('wiki')).toMatchObject({ code: 'waits', message: "wiki: waits for notes, which isn't recovered" })
+    expect([file('notes'), file('wiki'), file('off')]).toEqual([null, null, 'second of off'])
+  })
+
+  test('[dr.6] --only, --except and --at choose', async () => {
+    expect(Object.keys((await dr('--only', 'wiki', '--only', 'off')).results).sort()).toEqual(['off', 'wiki'])
+    expect([file('base'), file('wiki'), file('off')]).toEqual([null, 'second of wiki', 'second of off'])
+    expect(Object.keys((await dr('--except', 'wiki', '--except', 'off', '--at', first.toISOString())).results).sort()).toEqual([
+      'base',
+      'data',
+      'notes',
+    ])
+    expect([file('base'), file('data')]).toEqual(['first of base', 'first of data'])
+    expect(await dr('--only', 'base', '--overwrite', '--at', '2001-01-01')).toMatchObject({
+      exit: 1,
+      results: { base: { code: 'unknown-snapshot' } },
+    })
+    expect(await w.cli(['dr', '--yes', '--only', 'wkii'])).toMatchObject({ exit: 2, stderr: expect.stringContaining('wiki') })
+  })
+
+  test('[dr.6] --host takes the snapshots of another host', async () => {
+    w.manifest({ services: declared(), host: 'newhost' })
+    expect(await dr()).toMatchObject({ exit: 1, results: { base: { code: 'unknown-snapshot' } } })
+    expect((await dr('--host', 'testhost')).exit).toBe(0)
+    expect(look()).toEqual(saved)
+  })
+
+  test('[dr.6] --dry-run shows the plan and changes nothing', async () => {
+    const { exit, stdout } = await w.cli(['dr', '--dry-run'])
+    expect(exit).toBe(0)
+    for (const name of names) expect(stdout).toContain(name)
+    expect((await w.cli(['dr', '--dry-run', '--json'])).json().choices.map(({ name }: { name: string }) => name)).toEqual(names)
+    expect(readdirSync(w.path('srv'))).toEqual([])
+    expect(readdirSync(w.path('state'))).toEqual([])
+    expect(await w.cli(['dr'])).toMatchObject({ exit: 2, stderr: expect.stringContaining('--yes') })
+  })
+
+  test('[dr.4] interrupted, it says what is not begun, and --resume goes on', async () => {
+    const { env } = resticBefore(
+      w,
+      `if [ "$command" = restore ]; then touch ${w.path('begun')}; while [ ! -e ${w.path('go')} ]; do sleep 0.05; done; fi`,
+    )
+    const { child, ended } = w.startCli(['dr', '--yes', '--json', '--jobs', '1'], { env })
+    while (!existsSync(w.path('begun'))) await sleep(20)
+    child.kill('SIGINT')
+    const { exit, stdout } = await ended
+    expect(exit).toBe(130)
+    expect(JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '')).toMatchObject({ type: 'report', outcome: 'interrupted', exit: 130 })
+    expect(names.map(file)).toEqual(names.map(() => null))
+    expect((await dr('--resume')).exit).toBe(0)
+    expect(look()).toEqual(saved)
+  })
+
+  test.skipIf(!has('strace')).for([9, 20, 33, 44])(
+    '[dr.4] killed at its rename %i, --resume goes on, and repeats nothing that is done',
+    async (n) => {
+      await killedAt(w, { call: 'rename', n }, ['dr', '--yes', '--jobs', '1'])
+      const done = names.filter((name) => {
+        const record = w.path('state/records', `${name}.json`)
+        return (
+          existsSync(record) &&
+          JSON.parse(readFileSync(record, 'utf8')).runs.some(
+            (run: { kind: string; outcome: string }) => run.kind === 'restore' && run.outcome === 'ok',
+          )
+        )
+      })
+      const isOpen = existsSync(w.path('state/disaster-recovery.json'))
+      const { exit, steps } = isOpen ? await dr('--resume') : { exit: 0, steps: [] }
+      expect(exit).toBe(0)
+      expect(look()).toEqual(saved)
+      for (const name of done) expect(steps.filter((step) => step.startsWith(`${name} `))).toEqual([])
+    },
+  )
+})
