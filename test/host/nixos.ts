@@ -63,7 +63,7 @@ async function declare(host: TestHost, modules: string): Promise<string[]> {
 }
 
 /** Unit files by name. */
-export function unitFiles({ services, timers }: { services: object; timers: object }): Record<string, { text: string; wantedBy: string[] }> {
+function unitFiles({ services, timers }: { services: object; timers: object }): Record<string, { text: string; wantedBy: string[] }> {
   const named = (units: object, suffix: string) =>
     Object.entries(units).map(([name, unit]: [string, Declared]) => [`${name}.${suffix}`, { text: textOf(unit), wantedBy: unit.wantedBy ?? [] }])
   return Object.fromEntries([...named(services, 'service'), ...named(timers, 'timer')])

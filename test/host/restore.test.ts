@@ -65,7 +65,7 @@ describe.skipIf(!canHost)('a host that lost data', () => {
       terminal.type(keys.down.repeat(n) + keys.enter)
       await terminal.waitFor(then)
     }
-    await choose(0, /STATE[^]* notes +ok/)
+    await choose(0, /STATE[\s\S]* notes +ok/)
     await choose(3, 'Snapshots of notes')
     terminal.type(keys.enter)
     await terminal.waitFor('In place:')
