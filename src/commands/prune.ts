@@ -25,7 +25,7 @@ export async function run(input: Input): Promise<number> {
       exits.push(complain(error))
     }
   }
-  if (!dryRun) await discard(site, repositories)
+  if (!dryRun && !input.signal.aborted) await discard(site, repositories)
   return joinExits(exits)
 }
 

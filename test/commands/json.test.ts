@@ -137,6 +137,7 @@ test('[json.5] a run leaves the same lines in the state folder', async () => {
 })
 
 test('[json.6] everywhere times have a zone, sizes are bytes, durations seconds, and absent is null', async () => {
+  const work = (await w.cli(['backup', 'notes', 'partial', 'failing', '--json'])).events()
   const values = await Promise.all(
     [
       ['status'],
@@ -149,7 +150,6 @@ test('[json.6] everywhere times have a zone, sizes are bytes, durations seconds,
       ['unlock'],
     ].map(async (args) => [args, (await w.cli([...args, '--json'])).json()]),
   )
-  const work = (await w.cli(['backup', 'notes', 'partial', 'failing', '--json'])).events()
   expect(misshapen({ values, work })).toEqual([])
   expect(misshapen([{ time: '2026-11-20 02:00' }, { bytes: '5' }, { seconds: undefined }])).toHaveLength(4)
 })
