@@ -14,7 +14,7 @@ describe.skipIf(!canHost)('the units of an example', () => {
 
   test.each(readdirSync('nix/examples'))('[unit.1] %s: systemd accepts each unit without a word', async (example) => {
     await rebuild(host, `[ ./nix/examples/${example} ]`)
-    expect(await host.run(['bash', '-c', 'systemd-analyze verify /etc/systemd/system/restic-*'])).toMatchObject({ exit: 0, stdout: '', stderr: '' })
+    expect(await host.run(['bash', '-c', 'systemd-analyze verify /etc/systemd/system/{restic,atelier}-*'])).toMatchObject({ exit: 0, stdout: '', stderr: '' })
   })
 
   test('[unit.2] they are closed as far as copying databases, mounting and dumping allow', async () => {
