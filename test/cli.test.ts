@@ -280,6 +280,22 @@ test('[cli.7] --help, --version and a slip of the fingers load neither zod nor z
   expect(loaded.filter((name) => name.startsWith('@inquirer'))).toEqual([])
 })
 
+test('[cli.8] where no unit runs this manifest, `backup` runs the job in this process', async (t) => {
+  const other = await world(t)
+  other.write('data/file', '')
+  other.manifest({
+    services: {
+      'no-unit-of-this-name': {
+        paths: [other.path('data')],
+        preBackup: 'tr "\\0" " " </proc/$(grep PPid /proc/$PPID/status | cut -f 2)/cmdline; echo',
+      },
+    },
+  })
+  const { exit, stdout, stderr } = await other.cli(['backup', 'no-unit-of-this-name'])
+  expect({ exit, stdout }).toEqual({ exit: 0, stdout: expect.stringMatching(/no-unit-of-this-name {2}✓/) })
+  expect(stderr).toContain('backup no-unit-of-this-name')
+})
+
 describe('[cli.9] plain text:', () => {
   const esc = '\x1b'
   test.each([

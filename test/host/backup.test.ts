@@ -105,4 +105,17 @@ describe.skipIf(!canHost)('a host', () => {
     expect(await second.exit).toBe(0)
     expect(await snapshots(host)).toHaveLength(before.length + 1)
   })
+
+  test('[cli.8] `backup` starts the unit that runs this manifest; with another manifest it runs the job itself', async () => {
+    const invocation = () => host.sh(`systemctl show --property=InvocationID --value ${unit}`)
+    const begun = await invocation()
+    const before = (await snapshots(host)).length
+    await host.sh('cp /etc/atelier/backup-manifest.json /etc/another.json')
+    expect(await host.cli(['backup', 'notes', '--manifest', '/etc/another.json'])).toMatchObject({ exit: 0 })
+    expect(await invocation()).toBe(begun)
+    expect(await snapshots(host)).toHaveLength(before + 1)
+    expect(await host.cli(['backup', 'notes'])).toMatchObject({ exit: 0 })
+    expect(await invocation()).not.toBe(begun)
+    expect(await snapshots(host)).toHaveLength(before + 2)
+  })
 })
