@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { canHost, type TestHost } from '../lib/host.ts'
 import { keys } from '../lib/terminal.ts'
 import { rebuild } from './nixos.ts'
-import { makeNotesHost, notes } from './notes.ts'
+import { makeNotesHost, notes, statusOf } from './notes.ts'
 
 const rows = "sqlite3 -readonly /var/lib/notes/notes.db 'SELECT count(*) FROM note'"
 
@@ -56,14 +56,30 @@ describe.skipIf(!canHost)('a host that lost data', () => {
     await rebuild(host, notes())
   })
 
+  test('[unit.15] after a power cut in the middle of a restore the boot ends it before the service starts', async () => {
+    await rebuild(host, notes('atelier.backup.services.notes.healthCheck = "touch /run/checking; sleep 1000";'))
+    await changed()
+    const broken = host.cli(['restore', 'notes', '--in-place', '--yes'])
+    await host.until('test -e /run/checking')
+    await host.powerCut()
+    await broken
+    await host.boot()
+    expect(host.read('/var/lib/notes/file')).toBe('old\n')
+    const log = await host.sh('journalctl --boot --output cat -u notes -u atelier-backup-recover')
+    expect(log).toMatch(/an interrupted restore was ended[\s\S]*Started notes.service/)
+    await host.until(`test "$(${rows})" -gt ${saved + 3}`)
+    await rebuild(host, notes())
+    expect(await statusOf(host)).toMatchObject({ state: 'ok', old: [{}, {}] })
+  })
+
   test('[unit.12] the menu, walked by keystrokes: status, a backup by its unit, a restore in place, and out', async () => {
     await changed()
     const terminal = host.terminal([], { rows: 60 })
     /** Chooses the n-th entry, once the menu is there again. */
     const choose = async (n: number, then: string | RegExp) => {
-      await terminal.waitFor('Leave')
+      await terminal.waitFor('Leave', 20)
       terminal.type(keys.down.repeat(n) + keys.enter)
-      await terminal.waitFor(then)
+      await terminal.waitFor(then, 20)
     }
     await choose(0, /STATE[\s\S]* notes +ok/)
     await choose(3, 'Snapshots of notes')
@@ -72,11 +88,11 @@ describe.skipIf(!canHost)('a host that lost data', () => {
     terminal.type(keys.down + keys.enter)
     await terminal.waitFor('Type notes')
     terminal.type(`notes${keys.enter}`)
-    await terminal.waitFor(/notes .*restored/)
+    await terminal.waitFor(/notes .*restored/, 20)
     expect(host.read('/var/lib/notes/file')).toBe('old\n')
-    await choose(2, 'Back up')
+    await choose(2, '◉ notes')
     terminal.type(keys.enter)
-    await terminal.waitFor(/notes +✓ +[0-9.]+ kB/)
+    await terminal.waitFor(/notes +✓ +[0-9.]+ kB/, 20)
     await terminal.waitFor('Leave')
     terminal.type(keys.escape)
     expect(await terminal.exit).toBe(0)
