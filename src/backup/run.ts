@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { BackupStep, Event, EventBody, Outcome, Path, Plan, Result } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { execute } from '../execute.ts'
+import { lstatIfThere } from '../host/files.ts'
 import { endHook } from '../host/hooks.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { installId, makeState, placeOf } from '../state/install.ts'
@@ -69,7 +70,7 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
       const install = await installId(site.state)
       const restic = site.restic(service.repository)
       const record = await readRecord(site.state, name).catch(() => emptyRecord(name))
-      const about = { run, name, install, staging: stagingOf(site, name) }
+      const about = { run, name, install, staging: await stagingOf(site, name) }
       const look = async () => {
         standing = await settle(site, name, record, install, { signal: options.signal, hold: [fd] })
         return lookBackup(service, { ...about, unadopted: standing.unadopted })
@@ -91,6 +92,7 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
           restic,
           postgresql: site.manifest.postgresql,
           standing,
+          before: lastRun({ ...record, runs: record.runs.filter(({ files }) => files !== null) }, 'backup'),
           hold: [fd],
           outcome: (failure: Failure | null) => outcomeOf({ ...job, failure: job.failure ?? failure }),
           warn: (code: string, message: string) => {
@@ -103,7 +105,6 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
       const context = { now: site.now, signal: options.signal, emit }
       const ending = await execute(plan, handlers, context)
       job.failure ??= ending.failure
-      flagShrinking(job, lastRun(record, 'backup'), service.shrinkThreshold)
     } catch (error) {
       job.failure = asFailure(error)
     }
@@ -155,16 +156,17 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
  */
 export async function cleanUp(site: Site, name: string, output: (line: string) => void): Promise<boolean> {
   const left = await readLeftBehind(site.state, name)
-  await rm(stagingOf(site, name), { recursive: true, force: true })
+  await rm(await stagingOf(site, name), { recursive: true, force: true })
   if (left?.kind !== 'backup') return false
   await endHook(name)
   const service = serviceOf(site, name)
-  const nothingKnown = unlooked({ run: left.run, name, install: '', staging: stagingOf(site, name) })
+  const nothingKnown = unlooked({ run: left.run, name, install: '', staging: await stagingOf(site, name) })
   const { always } = (left.plan ?? planBackup(service, nothingKnown)) as Plan<BackupStep>
   const plan: Plan<BackupStep> = { run: left.run, service: name, notes: [], steps: [], always }
   const job: Job = {
     ...{ name, service, host: site.manifest.host, state: site.state, restic: site.restic(service.repository), postgresql: site.manifest.postgresql },
-    ...{ standing: null, hold: [], summary: null, missed: [], stopped: null, output },
+    // Stopped or not, it can't be known: they are started.
+    ...{ standing: null, before: null, hold: [], summary: null, missed: [], stopped: { at: performance.now(), seconds: null }, output },
     outcome: () => 'failed',
     warn: (_, message) => output(message),
   }
@@ -185,23 +187,16 @@ export function killedRun(name: string, { run, started }: Pick<Run, 'run' | 'sta
   return { run, kind: 'backup', started, seconds: 0, outcome: 'failed', code: 'killed', message, ...none }
 }
 
-/** Data that has halved overnight is saved all the same, and somebody should look. The snapshot is complete: it isn't tagged. */
-function flagShrinking(
-  { summary, missed, warnings }: Pick<Ended, 'summary' | 'missed' | 'warnings'>,
-  before: Run | null,
-  threshold: number | null,
-): void {
-  if (!summary || threshold === null || before?.files == null || before.bytes === null) return
-  const least = 1 - threshold / 100
-  if (summary.files >= before.files * least && summary.bytes >= before.bytes * least) return
-  const message = `it shrank from ${before.files} files and ${before.bytes} bytes to ${summary.files} and ${summary.bytes}: is something missing? (shrinkThreshold: ${threshold} %)`
-  missed.push({ code: 'shrunk', message })
-  warnings.push({ code: 'shrunk', message })
-}
-
-function stagingOf(site: Site, name: string): Path {
+/** @throws Failure `staging-unsafe` */
+async function stagingOf(site: Site, name: string): Promise<Path> {
   const { stagingDir } = site.manifest
-  return stagingDir === null ? placeOf(site.state, 'staging', name) : join(stagingDir, 'atelier-backup', name)
+  if (stagingDir === null) return placeOf(site.state, 'staging', name)
+  const ours = join(stagingDir, 'atelier-backup')
+  const stat = await lstatIfThere(ours)
+  // Whoever owns it could lead us elsewhere by a link: to write there, or to delete.
+  if (stat && (!stat.isDirectory() || stat.uid !== process.getuid?.() || (stat.mode & 0o022) !== 0))
+    throw new Failure('staging-unsafe', `${name}: ${ours} isn't a folder of this user alone: remove it, or name another folder in stagingDir`)
+  return join(ours, name)
 }
 
 type Ended = Pick<Job, 'summary' | 'missed' | 'stopped'> & { failure: Failure | null; warnings: Run['warnings'] }

@@ -19,7 +19,7 @@ export interface HookOptions {
 const nothingToDo = 75
 
 /** A shell that is told to end (by us, or because we died) leaves its own children behind: this one takes its whole group along. */
-const guard = `trap 'trap "" TERM; kill -TERM 0; wait' TERM; bash -c "$1" & wait "$!"`
+const guard = `trap 'trap "" TERM; kill -TERM -- "-$$"; wait' TERM; bash -c "$1" & wait "$!"`
 
 /**
  * In the world of the host: out of our unit, whose sandbox is made for us, a hook runs in a unit of its own.
