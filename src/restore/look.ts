@@ -148,7 +148,7 @@ function requireDeclared({ name, service, snapshot }: RestoreWish, tree: Tree): 
 }
 
 /** A path and every name it has by way of links at its start. */
-export function follow(path: Path, links: Map<Path, string>): Path[] {
+function follow(path: Path, links: Map<Path, string>): Path[] {
   const names = [path]
   for (const known of names) {
     for (const [link, target] of links) {
