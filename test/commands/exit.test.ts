@@ -30,7 +30,7 @@ beforeAll(async () => {
       slow: { paths, preBackup: `touch ${w.path('begun')}; sleep 60` },
     },
   })
-  if (has('strace')) ({ end } = await leaveLock({ ...w, repository: locked }, 'killed'))
+  if (has('strace')) ({ end } = await leaveLock({ ...w, repository: locked }, 'alive'))
 })
 afterAll(() => {
   end()

@@ -169,9 +169,9 @@ describe('[state.2] running', () => {
   }
   test.each([
     ['a process that is alive', alive, 'running'],
-    ['another process with its pid', { ...alive, startTime: '1' }, 'never'],
-    ['a process before the reboot', { ...alive, bootId: '00000000-0000-0000-0000-000000000000' }, 'never'],
-    ['a process that is gone', { ...alive, pid: 4_194_303 }, 'never'],
+    ['another process with its pid', { ...alive, startTime: '1' }, 'failed'],
+    ['a process before the reboot', { ...alive, bootId: '00000000-0000-0000-0000-000000000000' }, 'failed'],
+    ['a process that is gone', { ...alive, pid: 4_194_303 }, 'failed'],
     ['nothing that can be read', '{"pid":', 'never'],
   ])('%s', async (_, running, expected) => {
     w.write('state/running/notes.json', typeof running === 'string' ? running : JSON.stringify(running))
@@ -184,8 +184,7 @@ describe('[state.2] running', () => {
     while ((await state()) !== 'running') await sleep(50)
     child.kill('SIGKILL')
     await ended
-    expect(await state()).toBe('never')
-    // The next one knows that it was killed.
+    expect(await state()).toBe('failed')
     expect((await w.cli(['run', '--cleanup', 'notes'])).exit).toBe(0)
     expect(await state()).toBe('failed')
   })

@@ -27,12 +27,12 @@ export function watchedRestic(w: World): { env: Record<string, string>; calls():
   }
 }
 
-/** A restic (by default a prune, whose lock is exclusive) that is killed before it takes its lock away, or stays there for a minute. Needs strace. */
+/** A restic (by default a prune, whose lock is exclusive) that is killed before it takes its lock away, or stays there until its `end`. Needs strace. */
 export async function leaveLock(w: World, how: 'killed' | 'alive', args = ['prune']): Promise<{ pid: number; end(): void }> {
   const { repository, passwordFile } = w.repository
   const env = { RESTIC_REPOSITORY: repository, RESTIC_PASSWORD_FILE: passwordFile, RESTIC_CACHE_DIR: w.path('cache') }
-  const inject = ['-e', 'trace=unlink,unlinkat', '-e', `inject=unlink,unlinkat:${how === 'killed' ? 'signal=KILL' : 'delay_enter=60s'}:when=1`]
-  const { ended } = start(['strace', '-f', '-qq', '-o', w.path('trace'), ...inject, 'restic', ...args], { env })
+  const inject = ['-e', 'trace=unlink,unlinkat', '-e', `inject=unlink,unlinkat:${how === 'killed' ? 'signal=KILL' : 'delay_enter=600s'}:when=1`]
+  const { child, ended } = start(['strace', '-f', '-qq', '-o', w.path('trace'), ...inject, 'restic', ...args], { env })
   const locks = () => readdirSync(join(repository, 'locks')).filter((name) => /^[0-9a-f]{64}$/.test(name))
   if (how === 'killed') await ended
   else while (locks().length === 0) await sleep(20)
@@ -41,7 +41,10 @@ export async function leaveLock(w: World, how: 'killed' | 'alive', args = ['prun
   return {
     pid,
     end() {
-      if (existsSync(`/proc/${pid}`) && readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith('restic\0')) process.kill(pid, 'SIGKILL')
+      if (how === 'killed') return
+      process.kill(pid, 'SIGKILL')
+      // It would wait for the dead.
+      child.kill('SIGKILL')
     },
   }
 }
