@@ -1,18 +1,18 @@
 // Backups as a host makes them: by timer, by unit, by a person who watches.
 import { utimesSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { canHost, type TestHost } from '../lib/host.ts'
+import { canHost, imageTimeout, type TestHost } from '../lib/host.ts'
 import { keys } from '../lib/terminal.ts'
 import { rebuild } from './nixos.ts'
 import { goOn, holdMidway, makeBulk, makeNotesHost, notes, pidsOf, restic, snapshots, statusOf } from './notes.ts'
 
 const unit = 'restic-backups-notes.service'
 
-describe.skipIf(!canHost)('a host', () => {
+describe.skipIf(!canHost)('a host', { timeout: 120_000 }, () => {
   let host: TestHost
   beforeAll(async () => {
     host = await makeNotesHost()
-  })
+  }, imageTimeout)
   afterAll(() => host?.remove())
 
   test('[unit.3] a timer fires by itself, and a snapshot with the declared tags and paths appears', async () => {

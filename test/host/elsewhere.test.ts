@@ -1,6 +1,6 @@
 // Switching from the shell version, and from services.restic.backups: nothing of the history is lost, and nothing of it goes unasked.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { canHost, type TestHost } from '../lib/host.ts'
+import { canHost, imageTimeout, type TestHost } from '../lib/host.ts'
 import { rebuild } from './nixos.ts'
 import { makeNotesHost, notes, restic, snapshots, statusOf } from './notes.ts'
 
@@ -25,12 +25,12 @@ CacheDirectory=restic-backups-notes
 ExecStart=/usr/bin/restic backup --host hearth /var/lib/notes
 `
 
-describe.skipIf(!canHost)('a host with a history', () => {
+describe.skipIf(!canHost)('a host with a history', { timeout: 120_000 }, () => {
   let host: TestHost
   beforeAll(async () => {
     host = await makeNotesHost()
     await host.sh('mkdir -p /srv/photos; echo old | tee /srv/photos/one >/var/lib/notes/file; chown notes: /var/lib/notes/file')
-  })
+  }, imageTimeout)
   afterAll(() => host?.remove())
   beforeEach(() => host.sh('rm -rf /var/lib/atelier-backup /srv/repository/snapshots/*; echo old | tee /srv/photos/one >/var/lib/notes/file'))
 

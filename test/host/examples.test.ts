@@ -2,11 +2,11 @@
 import { readdirSync } from 'node:fs'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import type { Manifest } from '../../src/manifest/types.gen.ts'
-import { canHost, type TestHost } from '../lib/host.ts'
+import { canHost, imageTimeout, type TestHost } from '../lib/host.ts'
 import { makeNixosHost } from './nixos.ts'
 
 describe.skipIf(!canHost)('an example', () => {
-  test.each(readdirSync('nix/examples'))('[unit.14] %s: each of its services is backed up', { timeout: 150_000 }, async (example) => {
+  test.each(readdirSync('nix/examples'))('[unit.14] %s: each of its services is backed up', { timeout: imageTimeout }, async (example) => {
     const host = await makeNixosHost(`[ ./nix/examples/${example} ]`)
     onTestFinished(() => host.remove())
     const manifest = JSON.parse(host.read('/etc/atelier/backup-manifest.json')) as Manifest

@@ -1,18 +1,18 @@
 // A backup that is broken off: whatever it was, the next one runs, nothing is left mounted or locked, and `status` tells.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { canHost, type TestHost } from '../lib/host.ts'
+import { canHost, imageTimeout, type TestHost } from '../lib/host.ts'
 import { rebuild } from './nixos.ts'
-import { goOn, holdMidway, makeBulk, makeNotesHost, notes, restic, snapshots, statusOf } from './notes.ts'
+import { goOn, holdMidway, makeBulk, makeNotesHost, notes, pidsOf, restic, snapshots, statusOf } from './notes.ts'
 
 const unit = 'restic-backups-notes.service'
 
-describe.skipIf(!canHost)('a backup half-way', () => {
+describe.skipIf(!canHost)('a backup half-way', { timeout: 120_000 }, () => {
   let host: TestHost
   let before: number
   beforeAll(async () => {
     host = await makeNotesHost()
     await host.sh(`systemctl start ${unit}`)
-  })
+  }, imageTimeout)
   afterAll(() => host?.remove())
   beforeEach(async () => {
     // New data each time, or there would be nothing to save.
@@ -67,6 +67,20 @@ describe.skipIf(!canHost)('a backup half-way', () => {
     await host.boot()
     expect(await statusOf(host)).toMatchObject({ state: 'failed', message: expect.stringContaining('killed') })
     await nothingIsLeft()
+  })
+
+  test('[unit.8] a prune that is killed does not keep the next backup out', async () => {
+    await goOn(host)
+    await rebuild(host, notes('atelier.backup.repositories.main.retryLock = "1s";'))
+    await host.until(`! systemctl --quiet is-active ${unit}; systemctl show --property=ActiveState ${unit} | grep -q inactive`)
+    await host.sh('systemctl start --no-block restic-prune')
+    await host.sh(`until test "$(ls /srv/repository/locks)"; do sleep 0.01; done; kill -STOP ${pidsOf('restic')}`)
+    await host.sh('systemctl kill --signal=KILL restic-prune')
+    await host.until('systemctl --quiet is-failed restic-prune')
+    expect(await host.sh('ls /srv/repository/locks')).not.toBe('')
+    await host.sh(`systemctl start ${unit}`)
+    expect(await snapshots(host)).toHaveLength(before + 2)
+    expect(await host.sh('ls /srv/repository/locks')).toBe('')
   })
 
   test('[unit.9] a rebuild that changes its unit, its timer and the manifest neither ends it nor starts another', async () => {

@@ -1,13 +1,13 @@
 // Restores where units run: stopped and confirmed, started again, rolled back if the service isn't well; a lost host rebuilt; the menu.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { canHost, type TestHost } from '../lib/host.ts'
+import { canHost, imageTimeout, type TestHost } from '../lib/host.ts'
 import { keys } from '../lib/terminal.ts'
 import { rebuild } from './nixos.ts'
 import { makeNotesHost, notes, statusOf } from './notes.ts'
 
 const rows = "sqlite3 -readonly /var/lib/notes/notes.db 'SELECT count(*) FROM note'"
 
-describe.skipIf(!canHost)('a host that lost data', () => {
+describe.skipIf(!canHost)('a host that lost data', { timeout: 120_000 }, () => {
   let host: TestHost
   let saved: number
   const count = async () => Number(await host.sh(rows))
@@ -19,7 +19,7 @@ describe.skipIf(!canHost)('a host that lost data', () => {
     host = await makeNotesHost()
     await host.sh('echo old >/var/lib/notes/file; systemctl start restic-backups-notes')
     saved = await count()
-  })
+  }, imageTimeout)
   afterAll(() => host?.remove())
 
   test('[unit.10] a restore in place stops the unit, which writes all the time, and starts it again on the old data', async () => {

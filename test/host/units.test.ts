@@ -1,20 +1,24 @@
 // systemd's own opinion of the units that the module declares.
 import { readdirSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { canHost, type TestHost } from '../lib/host.ts'
+import { canHost, imageTimeout, type TestHost } from '../lib/host.ts'
 import { makeNixosHost, rebuild } from './nixos.ts'
 
-describe.skipIf(!canHost)('the units of an example', () => {
+describe.skipIf(!canHost)('the units of an example', { timeout: 120_000 }, () => {
   let host: TestHost
   beforeAll(async () => {
     host = await makeNixosHost('[ ./nix/examples/small.nix ]')
     await host.boot()
-  })
+  }, imageTimeout)
   afterAll(() => host?.remove())
 
   test.each(readdirSync('nix/examples'))('[unit.1] %s: systemd accepts each unit without a word', async (example) => {
     await rebuild(host, `[ ./nix/examples/${example} ]`)
-    expect(await host.run(['bash', '-c', 'systemd-analyze verify /etc/systemd/system/{restic,atelier}-*'])).toMatchObject({ exit: 0, stdout: '', stderr: '' })
+    expect(await host.run(['bash', '-c', 'systemd-analyze verify /etc/systemd/system/{restic,atelier}-*'])).toMatchObject({
+      exit: 0,
+      stdout: '',
+      stderr: '',
+    })
   })
 
   test('[unit.2] they are closed as far as copying databases, mounting and dumping allow', async () => {

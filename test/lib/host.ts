@@ -12,6 +12,9 @@ import { type Terminal, type TerminalOptions, terminal } from './terminal.ts'
 /** Whether this machine can run hosts: `describe.skipIf(!canHost)`. */
 export const canHost = isRoot && ['systemd-nspawn', 'debootstrap', 'nsenter', 'zstd', 'nix-instantiate'].every(has)
 
+/** Milliseconds for the first host on a machine, whose image has to be made. */
+export const imageTimeout = 300_000
+
 export interface TestHost {
   /** A file of the host, as it is reached from outside. */
   path(file: string): string
