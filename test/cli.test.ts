@@ -393,7 +393,7 @@ test('a reader who leaves early (| head) breaks nothing off', async () => {
   expect(full).toMatchObject({ exit: 1, stderr: line('ENOSPC') })
 })
 
-describe('without the rights', () => {
+describe('[cli.12] without the rights', () => {
   const user = ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups', '--']
   let own: World
   beforeAll(async () => {
@@ -419,7 +419,7 @@ describe('without the rights', () => {
   const env = () => ({ ...own.env, HOME: own.root, PATH: `${own.path('bin')}:${process.env.PATH}` })
 
   test.skipIf(!isRoot)('at a terminal it runs again through sudo, with the same words and places, and gives back its exit code', async () => {
-    const t = terminal(argv(['status', 'a b', '--no-color']), { env: env() })
+    const t = terminal(argv(['status', 'a b', '--no-color']), { env: env(), cwd: '/' })
     expect(await t.exit).toBe(7)
     expect(t.all()).toBe(`no right to use ${own.path('state')}: once more with sudo\nas root`)
     expect(readFileSync(own.path('called/sudo'), 'utf8').split('\n')).toEqual([
@@ -439,7 +439,7 @@ describe('without the rights', () => {
 
   test.skipIf(!isRoot)('for the menu and a manifest that isn’t ours to read, too', async () => {
     chmodSync(own.path('manifest.json'), 0o600)
-    const t = terminal(argv([]), { env: env() })
+    const t = terminal(argv([]), { env: env(), cwd: '/' })
     expect(await t.exit).toBe(7)
     expect(t.all()).toContain(`no right to read ${own.path('manifest.json')}: once more with sudo`)
     chmodSync(own.path('manifest.json'), 0o644)
@@ -450,11 +450,11 @@ describe('without the rights', () => {
     const before = fingerprint(own.path('state'))
     const said = `atelier-backup: no right to use ${own.path('state')}: run this as root, for example with sudo\n`
     for (const args of [['status'], ['backup', '--all'], ['dr', '--yes']])
-      expect(await start(argv(args), { env: env() }).ended).toMatchObject({ exit: 1, stdout: '', stderr: said })
-    const { checks } = (await start(argv(['doctor', '--json']), { env: env() }).ended).json()
+      expect(await start(argv(args), { env: env(), cwd: '/' }).ended).toMatchObject({ exit: 1, stdout: '', stderr: said })
+    const { checks } = (await start(argv(['doctor', '--json']), { env: env(), cwd: '/' }).ended).json()
     expect(checks).toEqual([{ name: 'rights', ok: false, message: expect.stringContaining('state'), remedy: 'run this as root' }])
     rmSync(own.path('bin/sudo'))
-    const t = terminal(argv(['status']), { env: { ...env(), PATH: `${own.path('bin')}:/usr/bin` } })
+    const t = terminal(argv(['status']), { env: { ...env(), PATH: `${own.path('bin')}:/usr/bin` }, cwd: '/' })
     expect(await t.exit).toBe(1)
     expect(t.all()).toContain('run this as root')
     expect(fingerprint(own.path('state'))).toEqual(before)
@@ -464,10 +464,10 @@ describe('without the rights', () => {
   test.skipIf(!isRoot)('whoever owns it all needs no root', async () => {
     const all = ['state', 'cache', 'secrets', 'data', 'manifest.json'].map((name) => own.path(name))
     await start(['chown', '-R', '65534:65534', ...all]).ended
-    expect(await start(argv(['backup', '--all']), { env: env() }).ended).toMatchObject({ exit: 0, stderr: '' })
-    expect(await start(argv(['status']), { env: env() }).ended).toMatchObject({ exit: 0, stderr: '' })
+    expect(await start(argv(['backup', '--all']), { env: env(), cwd: '/' }).ended).toMatchObject({ exit: 0, stderr: '' })
+    expect(await start(argv(['status']), { env: env(), cwd: '/' }).ended).toMatchObject({ exit: 0, stderr: '' })
     chmodSync(own.path('secrets/password'), 0o000)
-    const { exit, stderr } = await start(argv(['list']), { env: env() }).ended
+    const { exit, stderr } = await start(argv(['list']), { env: env(), cwd: '/' }).ended
     expect({ exit, stderr }).toEqual({ exit: 1, stderr: expect.stringContaining(`no right to use ${own.path('secrets/password')}`) })
   })
 })

@@ -78,7 +78,7 @@ describe('the menu', () => {
 })
 
 describe('list', () => {
-  test('goes from service to snapshot to files, and every step back by Esc', async () => {
+  test('[cli.13] goes from service to snapshot to files, and every step back by Esc', async () => {
     const before = live()
     const t = w.terminal(['list'])
     expect(await t.waitFor('Which service?')).toMatch(/❯ notes +\d snapshots {2}today {2}\d\d:\d\d +\d+ B\n {2}photos/)
@@ -159,7 +159,7 @@ describe('restore', () => {
   })
   const plan = /Restore photos in place from [0-9a-f]{8} · today \d\d:\d\d \(.*\) · 6 B\n\n {2}replaces /
 
-  test('asks service, snapshot, what and how; Esc goes back to each', async () => {
+  test('[cli.13] asks service, snapshot, what and how; Esc goes back to each', async () => {
     const t = w.terminal(['restore'])
     await walk(
       t,
