@@ -24,7 +24,7 @@ export interface BackupFacts {
   running: Unit[]
   /** Real paths of the databases that are there, by how they are declared. */
   databases: Record<Path, Path>
-  /** How each real path can be held still; null: not all of them can. */
+  /** How each real path (of `paths`) can be held still; null: not all of them can, or none needs to. */
   views: View[] | null
 }
 
@@ -42,8 +42,8 @@ export async function lookBackup(service: Service, about: About & { unadopted: b
   const databases = Object.fromEntries(found.flatMap(([declared, real]) => (real === null ? [] : [[declared, real]])))
   await requireRoom(name, staging, Object.values(databases))
   if (!service.stopForBackup) return { ...about, units: [], running: [], databases, views: null }
-  const roots = (await Promise.all([...service.paths, ...service.sqlite].map(resolveLinks))).flatMap(({ real }) => real ?? [])
-  const views = await Promise.all(outermost(roots).map((root) => lookView(root, `.atelier-backup-${name}-${run}`)))
+  const roots = (await Promise.all(service.paths.map(resolveLinks))).flatMap(({ real }) => real ?? [])
+  const views = await Promise.all(outermost(roots).map((root, i) => lookView(root, `.atelier-backup-${name}-${run}-${i}`)))
   const whole = views.filter((view) => view !== null)
   return { ...about, ...(await unitsAtWork(name, unitsOf(name, service))), databases, views: whole.length === views.length ? whole : null }
 }

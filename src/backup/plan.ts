@@ -1,6 +1,7 @@
 // The plan of one service's backup. Pure.
 import { join } from 'node:path'
 import type { BackupStep, Plan } from '../core.ts'
+import { isWithin } from '../host/files.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import { dumpsFolder, reservedPattern, tags } from '../snapshots/select.ts'
 import type { Run } from '../state/record.gen.ts'
@@ -10,29 +11,33 @@ import { type BackupFacts, inView } from './look.ts'
 export function heldStill({ steps }: Plan<BackupStep>): Run['view'] {
   const view = steps.find((step) => step.do === 'view')
   if (view?.do === 'view') return view.how
-  return steps.some((step) => step.do === 'stop') ? 'stopped' : 'live'
+  if (!steps.some((step) => step.do === 'stop')) return 'live'
+  return steps.some((step) => step.do === 'start') ? 'copied' : 'stopped'
 }
 
 /**
  * With `stopForBackup` the units stop, the data is held still, and they start again before the upload; where the filesystem can't hold it
- * still they stay stopped until the end. Dumps are taken while they are stopped, so that they agree with the files.
+ * still they stay stopped until the end. What no view shows (dumps, databases elsewhere) is copied while they are stopped, so that all of it
+ * agrees.
  */
 export function planBackup(service: Service, facts: BackupFacts): Plan<BackupStep> {
   const { run, name, install, staging, units, running, databases } = facts
   const views = facts.views ?? []
   const dumps = service.postgres.length > 0 ? join(staging, dumpsFolder) : null
-  const copies = service.sqlite.map((database, i): BackupStep => {
+  const copies = service.sqlite.map((database, i): BackupStep & { do: 'copySqlite' } => {
     const real = databases[database] ?? database
     return { do: 'copySqlite', database, from: inView(views, real) ?? real, to: join(staging, `${i}.db`) }
   })
+  const isViewed = ({ from }: { from: string }) => views.some(({ at }) => isWithin(from, at))
   const start: BackupStep[] = running.length > 0 ? [{ do: 'start', units: running }] : []
   const steps: BackupStep[] = [
     ...(service.preBackup === null ? [] : [{ do: 'hook', when: 'pre' } as const]),
     ...(units.length > 0 ? [{ do: 'stop', units } as const] : []),
     ...(dumps === null ? [] : [{ do: 'dumpPostgres', databases: service.postgres, folder: dumps } as const]),
+    ...copies.filter((copy) => !isViewed(copy)),
     ...views.map((view) => ({ do: 'view', ...view }) as const),
-    ...(views.length > 0 ? start : []),
-    ...copies,
+    ...(facts.views === null ? [] : start),
+    ...copies.filter(isViewed),
     {
       do: 'snapshot',
       // None is left out for standing below another: a link on its way may lead elsewhere.
@@ -56,7 +61,7 @@ export function planBackup(service: Service, facts: BackupFacts): Plan<BackupSte
     ],
     notes: [
       ...(facts.unadopted ? [`the repository holds snapshots of ${name} from elsewhere: this one is tagged ${tags.unadopted}`] : []),
-      ...(running.length > 0 && views.length === 0 ? [`${name} stays stopped for the whole upload: its filesystem can't hold the data still`] : []),
+      ...(running.length > 0 && facts.views === null ? [`${name} stays stopped for the whole upload: its filesystem can't hold the data still`] : []),
     ],
   }
 }

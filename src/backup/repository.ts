@@ -27,7 +27,9 @@ export async function settle(site: Site, name: string, record: RunRecord, instal
   const restic = site.restic(service.repository)
   const pinned = await pinnedRepository(site.state, service.repository)
   const last = record.lastSnapshot
-  if (record.origin && last && last.repositoryId === pinned) return { repositoryId: last.repositoryId, parent: last.id, unadopted: false }
+  // Before units are stopped for it, it must answer.
+  if (!service.stopForBackup && record.origin && last && last.repositoryId === pinned)
+    return { repositoryId: last.repositoryId, parent: last.id, unadopted: false }
   const repositoryId = await identify(site, service.repository, pinned, call)
   if (record.origin) return { repositoryId, parent: null, unadopted: false }
   const subject = { name, service, host: site.manifest.host, origin: null, install }

@@ -14,7 +14,7 @@ import type { Service } from '../manifest/types.gen.ts'
 import { escapePattern, excluded } from '../restic/patterns.ts'
 import type { BackupSummary, Restic } from '../restic/types.ts'
 import { tags } from '../snapshots/select.ts'
-import type { Warning } from '../state/record.gen.ts'
+import type { Run, Warning } from '../state/record.gen.ts'
 import { type Standing, save } from './repository.ts'
 
 /** What a backup knows and finds out on its way. */
@@ -35,6 +35,8 @@ export interface Job {
   missed: Warning[]
   /** When units were stopped (ms of a steady clock), and for how long: null as long as they are. */
   stopped: { at: number; seconds: number | null } | null
+  /** The last backup that saved something, to compare with. */
+  before: Run | null
   /** How the job stands when postBackup asks. */
   outcome(failure: Failure | null): string
   warn(code: string, message: string): void
@@ -66,9 +68,19 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
       },
     },
     start: {
-      apply: async ({ units }) => {
-        await startUnits(job.name, units)
-        if (job.stopped) job.stopped.seconds ??= (performance.now() - job.stopped.at) / 1000
+      apply: async ({ units }, { failure }) => {
+        const { stopped } = job
+        if (stopped === null || stopped.seconds !== null) return
+        const isLast = failure !== undefined
+        try {
+          await startUnits(job.name, units)
+        } catch (error) {
+          // What is held still is worth saving; at the end they are started once more, and then it counts.
+          if (!isLast) return job.warn(asFailure(error).code, asFailure(error).message)
+          stopped.seconds = since(stopped.at)
+          throw error
+        }
+        stopped.seconds = since(stopped.at)
       },
     },
     dumpPostgres: {
@@ -115,7 +127,7 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
         const databases = (await Promise.all(step.databases.map(resolveLinks))).flatMap(({ real }) => real ?? [])
         const uncopied = databases.filter((database) => !copies.some(({ live }) => live === database))
         const savable = there.filter((path) => !uncopied.includes(path))
-        if (savable.length === 0)
+        if (savable.length === 0 && step.dumps === null)
           throw new Failure(
             'nothing-to-save',
             `${job.name}: no snapshot was made, for nothing could be read: ${job.missed.map(({ message }) => message).join('; ')}`,
@@ -146,10 +158,15 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
         job.summary = await save(job.restic, job.standing as Standing, request)
         await requireUnreplaced(job, copies)
         await markUnread(job)
+        flagShrinking(job)
       },
     },
     unstage: { apply: async ({ folder }) => rm(folder, { recursive: true, force: true }) },
   }
+}
+
+function since(start: number): number {
+  return Math.round(performance.now() - start) / 1000
 }
 
 function named(service: string): (error: unknown) => never {
@@ -230,4 +247,17 @@ async function markUnread(job: Job): Promise<void> {
   } catch (error) {
     job.warn('tag-failed', `snapshot ${summary.snapshotId.slice(0, 8)} can't be marked as partial: ${asFailure(error).message}`)
   }
+}
+
+/** Data that has halved overnight is saved all the same, and somebody should look. The snapshot is complete: it isn't tagged. */
+function flagShrinking(job: Job): void {
+  const { summary, before, service } = job
+  if (!summary || service.shrinkThreshold === null || before?.files == null || before.bytes === null) return
+  const least = 1 - service.shrinkThreshold / 100
+  if (summary.files >= before.files * least && summary.bytes >= before.bytes * least) return
+  miss(
+    job,
+    'shrunk',
+    `it shrank from ${before.files} files and ${before.bytes} bytes to ${summary.files} and ${summary.bytes}: is something missing? (shrinkThreshold: ${service.shrinkThreshold} %)`,
+  )
 }

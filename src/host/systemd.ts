@@ -1,6 +1,7 @@
 // systemd, as far as backups and restores need it.
 import { existsSync } from 'node:fs'
-import { readFile, readlink } from 'node:fs/promises'
+import { readdir, readFile, readlink } from 'node:fs/promises'
+import { basename } from 'node:path'
 import type { Iso, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { run } from './shell.ts'
@@ -41,12 +42,12 @@ export interface UnitState {
   active: string
   controlGroup: string
   execStart: string
-  /** What would start it again, and what is stopped with it. Targets aside: they only group. */
+  /** What would start it again, and what is stopped with it. */
   hanging: Unit[]
 }
 
 /** The state of units, in one call, in the order asked for. */
-export async function unitStates(units: Unit[]): Promise<UnitState[]> {
+async function unitStates(units: Unit[]): Promise<UnitState[]> {
   if (units.length === 0) return []
   const { exit, stdout, stderr } = await run([
     'systemctl',
@@ -67,9 +68,7 @@ export async function unitStates(units: Unit[]): Promise<UnitState[]> {
         active: of.ActiveState ?? '',
         controlGroup: of.ControlGroup ?? '',
         execStart: of.ExecStart ?? '',
-        hanging: [of.TriggeredBy, of.RequiredBy, of.BoundBy, of.ConsistsOf].flatMap(
-          (names) => names?.split(' ').filter((name) => name && !name.endsWith('.target')) ?? [],
-        ),
+        hanging: [of.TriggeredBy, of.RequiredBy, of.BoundBy, of.ConsistsOf].flatMap((names) => names?.split(' ').filter(Boolean) ?? []),
       }
     })
 }
@@ -93,7 +92,7 @@ export interface UnitsAtWork {
 
 /**
  * Looks at units that are to be stopped. Touches nothing.
- * @throws Failure `no-systemd`, `unknown-unit`
+ * @throws Failure `no-systemd`, `unknown-unit`, `stops-itself`
  */
 export async function unitsAtWork(service: string, units: Unit[]): Promise<UnitsAtWork> {
   if (units.length === 0) return { units, running: [] }
@@ -112,10 +111,16 @@ export async function unitsAtWork(service: string, units: Unit[]): Promise<Units
     for (const state of wave) all.set(state.unit, state)
   }
   const involved = [...all.values()]
+  const own = await ownUnit()
+  if (own !== null && all.has(own))
+    throw new Failure(
+      'stops-itself',
+      `${service}: stopping ${units.join(', ')} would stop ${own}, in which this runs: order it with After= alone, without Requires=, BindsTo= or PartOf=`,
+    )
   return { units: involved.map(({ unit }) => unit), running: involved.filter(isActive).map(({ unit }) => unit) }
 }
 
-export function isActive({ active }: UnitState): boolean {
+function isActive({ active }: UnitState): boolean {
   return active !== 'inactive' && active !== 'failed'
 }
 
@@ -138,22 +143,36 @@ export async function stopUnits(service: string, units: Unit[]): Promise<void> {
 
 /** @throws Failure `start-failed` */
 export async function startUnits(service: string, units: Unit[]): Promise<void> {
-  if (units.length === 0) return
-  const { exit, stderr } = await run(['systemctl', 'start', '--', ...units])
-  if (exit !== 0)
-    throw new Failure(
-      'start-failed',
-      `${service}: ${units.join(', ')} didn't start: ${stderr.trim().split('\n')[0]}; look with: journalctl -u ${units.join(' -u ')} -n 50`,
-    )
+  const isTarget = (unit: Unit) => unit.endsWith('.target')
+  const waves = [
+    { names: units.filter((unit) => !isTarget(unit)), options: [] },
+    // Alone: a target would start all that it wants, also what somebody has stopped.
+    { names: units.filter(isTarget), options: ['--job-mode=ignore-dependencies'] },
+  ]
+  for (const { names, options } of waves.filter((wave) => wave.names.length > 0)) {
+    const { exit, stderr } = await run(['systemctl', 'start', ...options, '--', ...names])
+    if (exit !== 0)
+      throw new Failure(
+        'start-failed',
+        `${service}: ${names.join(', ')} didn't start: ${stderr.trim().split('\n')[0]}; look with: journalctl -u ${names.join(' -u ')} -n 50`,
+      )
+  }
 }
 
+/** Of a unit or of those below it, which it may have made for its own children. */
 async function hasProcesses(controlGroup: string): Promise<boolean> {
   if (!controlGroup) return false
   for (const root of ['/sys/fs/cgroup', '/sys/fs/cgroup/unified', '/sys/fs/cgroup/systemd']) {
-    const pids = await readFile(`${root}${controlGroup}/cgroup.procs`, 'utf8').catch(() => null)
-    if (pids?.trim()) return true
+    const below = await readdir(root + controlGroup, { recursive: true }).catch(() => [])
+    for (const file of below.filter((name) => basename(name) === 'cgroup.procs'))
+      if ((await readFile(`${root}${controlGroup}/${file}`, 'utf8').catch(() => '')).trim()) return true
   }
   return false
+}
+
+/** The service in which this process runs, or null: a person started it. */
+async function ownUnit(): Promise<Unit | null> {
+  return /\/([^/\n]+\.service)$/m.exec(await readFile('/proc/self/cgroup', 'utf8'))?.[1] ?? null
 }
 
 /** When timers elapse next, in one call, by name; null for those that never do and those that systemd doesn't know. */

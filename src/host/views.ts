@@ -13,38 +13,43 @@ export interface View {
   how: ViewKind
   /** What is viewed: a real path. */
   of: string
-  /** Where the view stands: a new path in a folder of ours on the same filesystem. */
+  /** Where the view stands: in a folder of ours on the same filesystem. */
   at: string
 }
 
-/** How a real path can be viewed, or null. `folderName`: our own folder's name (begins with `.atelier-backup-`). Leaves nothing behind. */
+/**
+ * How a real path can be viewed, or null. `folderName`: our own folder's name, for this view alone (begins with `.atelier-backup-`).
+ * Leaves nothing behind.
+ */
 export async function lookView(of: string, folderName: string): Promise<View | null> {
   const mounts = await mountsWithin(of)
   // Another filesystem inside would be missing from the view.
   if (mounts.some((point) => point !== of)) return null
-  const folder = join(mounts.includes(of) ? of : dirname(of), folderName)
-  const at = join(folder, 'view', of)
-  if ((await isLoneSubvolume(of)) && !mounts.includes(of)) return { how: 'btrfs', of, at }
-  return (await canReflink(folder)) ? { how: 'reflink', of, at } : null
+  const isMount = mounts.includes(of)
+  const folder = join(isMount ? of : dirname(of), folderName)
+  const at = join(folder, 'view')
+  if (await isLoneSubvolume(of)) return { how: 'btrfs', of, at }
+  // A folder can't be copied into itself, and beside a mount point is another filesystem.
+  return !isMount && (await canReflink(folder)) ? { how: 'reflink', of, at } : null
 }
 
 /** @throws Failure `view-failed`, `interrupted` */
 export async function makeView({ how, of, at }: View, signal: AbortSignal): Promise<void> {
-  const folder = at.slice(0, at.length - of.length)
-  await mkdir(dirname(folder), { recursive: true, mode: 0o700 })
-  await mkdir(dirname(at), { recursive: true, mode: 0o700 })
-  const argv = { btrfs: ['btrfs', 'subvolume', 'snapshot', of, at], reflink: ['cp', '--archive', '--reflink=always', '--', of, at] }[how]
+  await mkdir(dirname(at), { mode: 0o700 })
+  const argv = {
+    btrfs: ['btrfs', 'subvolume', 'snapshot', of, at],
+    reflink: ['cp', '--archive', '--reflink=always', '--no-target-directory', '--', of, at],
+  }[how]
   const { exit, stderr, interrupted } = await run(argv, { signal })
   if (interrupted) throw new Failure('interrupted', `the view of ${of} was interrupted`)
   if (exit !== 0) throw new Failure('view-failed', `no ${how} view of ${of} can be made: ${stderr.trim().split('\n')[0]}`)
 }
 
 /** Takes a view away again; none there is fine. */
-export async function removeView({ how, of, at }: View): Promise<void> {
+export async function removeView({ how, at }: View): Promise<void> {
   if (how === 'btrfs' && (await lstatIfThere(at))) await run(['btrfs', 'subvolume', 'delete', at])
-  const ours = dirname(at.slice(0, at.length - of.length))
-  const { exit, stderr } = await run(['rm', '--recursive', '--force', '--one-file-system', '--', ours])
-  if (exit !== 0) throw new Failure('view-failed', `the view ${ours} can't be removed: ${stderr.trim().split('\n')[0]}`)
+  const { exit, stderr } = await run(['rm', '--recursive', '--force', '--one-file-system', '--', dirname(at)])
+  if (exit !== 0) throw new Failure('view-failed', `the view ${at} can't be removed: ${stderr.trim().split('\n')[0]}`)
 }
 
 /** A btrfs subvolume (its root is inode 256) without others inside, whose place in a snapshot would be empty. */

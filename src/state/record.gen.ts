@@ -19,7 +19,7 @@ const run = z.strictObject({
   bytes: z.nullable(z.int().check(z.minimum(0), z.maximum(9007199254740991))),
   files: z.nullable(z.int().check(z.minimum(0), z.maximum(9007199254740991))),
   addedBytes: z.nullable(z.int().check(z.minimum(0), z.maximum(9007199254740991))),
-  view: z.enum(["live","btrfs","reflink","stopped"]),
+  view: z.enum(["live","btrfs","reflink","copied","stopped"]),
   warnings: z.array(warning),
 })
 
@@ -156,9 +156,9 @@ export interface Run {
    */
   addedBytes: number | null
   /**
-   * How the data was held still while it was read. `live`: it was not; `btrfs`, `reflink`: by a snapshot or by copies of its filesystem, so that units were started before the upload; `stopped`: units were stopped for all of it.
+   * How the data was held still while it was read. `live`: it was not; `btrfs`, `reflink`: by a snapshot or by copies of its filesystem, so that units were started before the upload; `copied`: all of it was copied or dumped while units were stopped; `stopped`: units were stopped for all of the backup.
    */
-  view: 'live' | 'btrfs' | 'reflink' | 'stopped'
+  view: 'live' | 'btrfs' | 'reflink' | 'copied' | 'stopped'
   /**
    * What a person should know.
    */
