@@ -1,6 +1,7 @@
 // Is everything in order? The manifest's own mistakes come as a check too.
 import { asFailure } from '../errors.ts'
 import { printable } from '../text.ts'
+import { timesInWords } from '../ui/format.ts'
 import { isInteractive, print, printJson, sign } from '../ui/terminal.ts'
 import { type Check, examine } from '../upkeep/doctor.ts'
 import type { Input } from './command.ts'
@@ -23,7 +24,7 @@ export async function run(input: Input): Promise<number> {
   if (input.json) printJson({ checks }, true)
   else {
     for (const { name, ok, message, remedy } of [...checks].sort((a, b) => Number(b.ok) - Number(a.ok))) {
-      print(`${sign(ok ? 'good' : 'bad')} ${name.padEnd(10)}  ${printable(message)}`)
+      print(`${sign(ok ? 'good' : 'bad')} ${name.padEnd(10)}  ${printable(timesInWords(message, new Date()))}`)
       if (remedy !== null) print(`${' '.repeat(14)}${printable(remedy)}`)
     }
   }

@@ -3,7 +3,7 @@ import type { Result } from '../core.ts'
 import type { Choice, Recovery } from '../restore/dr.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { printable } from '../text.ts'
-import { formatBytes, formatSeconds, formatTime } from '../ui/format.ts'
+import { formatBytes, formatSeconds, formatTime, timesInWords } from '../ui/format.ts'
 import { tableLines } from '../ui/table.ts'
 import { columns, sign, styled } from '../ui/terminal.ts'
 
@@ -15,7 +15,9 @@ export function planView(site: Site, { wish: { host }, choices, done }: Recovery
     formatTime(snapshot.time, site.now()),
     formatBytes(snapshot.bytes),
     snapshot.shortId,
-    done.includes(name) ? 'done already' : [...notes, ...(after.length > 0 ? [`after ${after.join(', ')}`] : [])].join('; '),
+    done.includes(name)
+      ? 'done already'
+      : [...notes.map((note) => timesInWords(note, site.now())), ...(after.length > 0 ? [`after ${after.join(', ')}`] : [])].join('; '),
   ])
   const titles = ['SERVICE', 'SNAPSHOT OF', 'SIZE', 'ID', '']
   const head = titles.map((title, i) => ({ title, ...(title === 'SIZE' ? { align: 'right' as const } : {}), shrink: i === 4 }))

@@ -3,7 +3,7 @@ import { joinExits } from '../core.ts'
 import type { State } from '../status/judge.ts'
 import { queryStatus, type ServiceStatus, type Status } from '../status/query.ts'
 import { printable } from '../text.ts'
-import { formatAge, formatBytes } from '../ui/format.ts'
+import { formatAge, formatBytes, timesInWords } from '../ui/format.ts'
 import { tableLines } from '../ui/table.ts'
 import { columns, hasUnicode, print, printJson, type Sign, sign, styled } from '../ui/terminal.ts'
 import { type Input, isSet } from './command.ts'
@@ -60,7 +60,10 @@ function view({ host, repositories, services }: Status, now: Date): string[] {
   const width = Math.max(0, ...services.map(({ name }) => name.length))
   const errors = new Set(repositories.map(({ error }) => error))
   const troubled = services.filter(({ message }) => message !== null && !errors.has(message))
-  const bad = [...repositories.flatMap(({ error }) => error ?? []), ...troubled.map(({ name, message }) => `${name.padEnd(width)}  ${message}`)]
+  const bad = [
+    ...repositories.flatMap(({ error }) => error ?? []),
+    ...troubled.map(({ name, message }) => `${name.padEnd(width)}  ${timesInWords((message ?? '').replace(`${name}: `, ''), now)}`),
+  ]
   const kept = services.flatMap(({ name, old }) =>
     old.map(({ folder, since }) => `${name.padEnd(width)}  data replaced by the restore of ${since.slice(0, 10)} is kept in ${folder}`),
   )

@@ -37,10 +37,19 @@ export async function withReport(
   const exit = joinExits(results.map((result) => result.exit))
   if (json) printReport(results, exit)
   else if (summary) print(...summary(results))
-  else
-    for (const { exit, message, name } of results)
-      if (exit !== 0 && message !== null) process.stderr.write(`${printable(message.startsWith(name) ? message : `${name}: ${message}`)}\n`)
+  else for (const line of complaints(results)) process.stderr.write(`${printable(line)}\n`)
   return exit
+}
+
+/** What went wrong, each reason once: "notes, wiki: the repository …". */
+function complaints(results: Result[]): string[] {
+  const bad = results.flatMap(({ exit, name, message }) =>
+    exit === 0 || message === null ? [] : [{ name, reason: message.replace(`${name}: `, '') }],
+  )
+  return [...new Set(bad.map(({ reason }) => reason))].map((reason) => {
+    const names = bad.filter((one) => one.reason === reason).map(({ name }) => name)
+    return `${names.join(', ')}: ${reason}`
+  })
 }
 
 /** The same for one service. */

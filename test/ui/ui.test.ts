@@ -1,7 +1,7 @@
 // What people read: sizes, times and ages in words, columns that fit.
 import { afterEach, expect, test, vi } from 'vitest'
 import { printable } from '../../src/text.ts'
-import { dayAndClock, formatAge, formatBytes, formatCount, formatSeconds, formatTime } from '../../src/ui/format.ts'
+import { dayAndClock, formatAge, formatBytes, formatCount, formatSeconds, formatTime, timesInWords } from '../../src/ui/format.ts'
 import { cut, displayWidth, pad, tableLines } from '../../src/ui/table.ts'
 import { columns, typeset } from '../../src/ui/terminal.ts'
 
@@ -60,6 +60,11 @@ test.each([
 ])('%s is %s', (time, words) => {
   expect(formatTime(time.toISOString(), now)).toBe(words)
   expect(dayAndClock(time.toISOString(), now).join(' ')).toBe(words)
+})
+
+test('times in a message are said in words', () => {
+  const text = `of ${new Date(2026, 10, 22, 3, 51).toISOString()}; due by ${new Date(2026, 10, 23, 4, 0).toISOString()}, v2.0`
+  expect(timesInWords(text, now)).toBe('of yesterday 03:51; due by today 04:00, v2.0')
 })
 
 test('thousands are grouped', () => {
