@@ -107,9 +107,9 @@ async function story(): Promise<void> {
     return 'content, owners, modes, links, odd names'
   })
   await step('restore wiki --rollback', async () => {
-    await cli(['restore', 'wiki', '--rollback'])
+    await cli(['restore', 'wiki', '--rollback', '--yes'])
     report(data.differences(damaged, data.treeOf(home, 'wiki')), 'the wiki, rolled back,')
-    await cli(['restore', 'wiki', '--rollback'])
+    await cli(['restore', 'wiki', '--rollback', '--yes'])
     same('wiki', good)
     return 'back to the damage, and forward again'
   })

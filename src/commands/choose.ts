@@ -2,7 +2,7 @@
 import { Failure } from '../errors.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
-import { newestFirst, pick, type Subject, snapshotsOf } from '../snapshots/select.ts'
+import { countable, newestFirst, pick, type Subject, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readRecord } from '../state/records.ts'
 import { dayAndClock, formatBytes, formatCount, formatTime } from '../ui/format.ts'
@@ -52,7 +52,8 @@ export async function chooseEntry(site: Site, message: string, entries: Entry[])
 
 export async function chooseSnapshot({ subject, snapshots }: Entry, now: Date): Promise<Snapshot> {
   if (snapshots.length === 0) return pick(snapshots, subject, { latest: true })
-  return choose(`Snapshots of ${subject.name}`, snapshotChoices(snapshots, now), '--snapshot or --at')
+  // Not on one that a fresh install or a failed run has made.
+  return choose(`Snapshots of ${subject.name}`, snapshotChoices(snapshots, now), '--snapshot or --at', { first: countable(snapshots, subject)[0] })
 }
 
 export function snapshotChoices(snapshots: Snapshot[], now: Date): Choice<Snapshot>[] {

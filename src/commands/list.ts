@@ -4,7 +4,7 @@ import { Failure } from '../errors.ts'
 import { isWithin } from '../host/files.ts'
 import type { Node, Restic, Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
-import { pick, wantedFrom } from '../snapshots/select.ts'
+import { countable, pick, wantedFrom } from '../snapshots/select.ts'
 import { printable } from '../text.ts'
 import { formatBytes, formatCount, formatTime } from '../ui/format.ts'
 import { choose, unlessLeft } from '../ui/prompt.ts'
@@ -103,7 +103,8 @@ async function browseSnapshots(site: Site, entry: Entry, input: Input): Promise<
     const choices = [...snapshotChoices(entry.snapshots, site.now()), { name: 'Leave', value: null }]
     const snapshot = await unlessLeft(choose<Snapshot | null>(`Snapshots of ${name}`, choices, '--snapshot'))
     if (snapshot === null) return null
-    const older = entry.snapshots[entry.snapshots.indexOf(snapshot) + 1]
+    const { snapshots, subject } = entry
+    const older = countable(snapshots.slice(snapshots.indexOf(snapshot) + 1), subject)[0]
     for (let next: Next | null = null; next !== 'back'; ) {
       const actions: { name: string; value: Next }[] = [
         { name: 'Walk its files', value: 'files' },

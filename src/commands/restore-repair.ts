@@ -4,6 +4,7 @@ import { Failure } from '../errors.ts'
 import { planInPlace, restoreInPlace, resumeRestore } from '../restore/inplace.ts'
 import { discardOld, rollBackRestore } from '../restore/old.ts'
 import { type Site, serviceOf } from '../site.ts'
+import { readJournal } from '../state/journal.ts'
 import { readRecord } from '../state/records.ts'
 import { printable } from '../text.ts'
 import { formatSeconds, formatTime } from '../ui/format.ts'
@@ -15,7 +16,7 @@ import { figures, reportOne, type Watcher } from './work.ts'
 /** By its flag. */
 export const repairs: [flag: string, repair: (site: Site, name: string, input: Input) => Promise<number>][] = [
   ['resume', (site, name, input) => repaired(name, input, (watcher) => resumed(site, name, input, watcher))],
-  ['rollback', (site, name, input) => repaired(name, input, (watcher) => rollBackRestore(site, name, { signal: input.signal, ...watcher }))],
+  ['rollback', rollback],
   ['discardOld', discard],
 ]
 
@@ -51,6 +52,22 @@ async function resumed(site: Site, name: string, input: Input, watcher: Watcher)
     },
     options,
   )
+}
+
+/** What is unfinished is taken back as it is asked; a restore that is finished has live data to lose, which moves aside. */
+async function rollback(site: Site, name: string, input: Input): Promise<number> {
+  const { old } = await readRecord(site.state, name)
+  const latest = old.at(-1)
+  if (latest && !isSet(input, 'yes') && (await readJournal(site.state, name)) === null) {
+    requireTerminal('--yes')
+    print(
+      `Puts back what the restore of ${formatTime(latest.since, site.now())} replaced; what is live now moves aside and is kept:`,
+      ...latest.paths.map(printable),
+    )
+    if (!(await typeToConfirm(`Type ${name} to put it back:`, name, '--yes')))
+      throw new Failure('declined', `${name}: that isn't its name: nothing was touched`, { exit: 130 })
+  }
+  return repaired(name, input, (watcher) => rollBackRestore(site, name, { signal: input.signal, ...watcher }))
 }
 
 async function discard(site: Site, name: string, input: Input): Promise<number> {

@@ -95,6 +95,10 @@ function requireOneMode(input: Input): void {
     ['--discard-old', isSet(input, 'discardOld')],
   ].flatMap(([flag, on]) => (on ? [flag] : []))
   if (modes.length > 1) throw new Failure('usage', `${modes.join(' and ')} exclude each other`)
+  const repair = modes.find((mode) => mode !== '--in-place' && mode !== '--target')
+  const choosing = Object.entries({ '--dry-run': 'dryRun', '--snapshot': 'snapshot', '--at': 'at', '--path': 'path', '--host': 'host' })
+  const idle = choosing.find(([, name]) => input.flags[name] !== undefined)?.[0]
+  if (repair && idle) throw new Failure('usage', `${idle} means nothing to ${repair}: nothing was done`)
 }
 
 async function choosePaths(snapshot: Snapshot): Promise<Path[]> {

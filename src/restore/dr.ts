@@ -7,7 +7,7 @@ import { lstatIfThere, readIfThere, writeDurably } from '../host/files.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Snapshot } from '../restic/types.ts'
 import type { Site } from '../site.ts'
-import { countable, isComplete, newestFirst, snapshotsOf } from '../snapshots/select.ts'
+import { countable, elsewhereWords, isComplete, newestFirst, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere, makeState, placeOf } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import { lastRun, readRecord } from '../state/records.ts'
@@ -63,11 +63,15 @@ export async function lookRecovery(site: Site, wish: RecoveryWish, run: string, 
       const upTo = countable(snapshotsOf(all, subject), subject).filter(({ time }) => wish.at === null || Date.parse(time) <= Date.parse(wish.at))
       const [newest] = newestFirst(upTo)
       const complete = newestFirst(upTo).find(isComplete)
-      if (!newest) return skip('unknown-snapshot', `${name}: no snapshots on ${wish.host}${wish.at ? ' at that time or before it' : ''}`)
       if (origin !== null && !wish.overwrite && (await holdsData(service)))
         return skip(
           'protected',
           `${name}: it lives here (${origin.how} since ${origin.since.slice(0, 10)}): left alone; --overwrite restores it all the same`,
+        )
+      if (!newest)
+        return skip(
+          'unknown-snapshot',
+          `${name}: no snapshots on ${wish.host}${wish.at ? ' at that time or before it' : ''}${elsewhereWords(all, subject)}`,
         )
       const note = complete === undefined ? ['only partial snapshots exist'] : complete === newest ? [] : ['a newer one is partial']
       return { name, snapshot: complete ?? newest, skip: null, after, notes: note }

@@ -3,7 +3,7 @@ import type { Path, Plan, RestoreStep, Result } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
-import { isComplete } from '../snapshots/select.ts'
+import { isComplete, tags } from '../snapshots/select.ts'
 import { type RestoreJournal, readJournal, unfinished } from '../state/journal.ts'
 import { newRunId } from '../state/running.ts'
 import { lookRestore, type RestoreFacts } from './look.ts'
@@ -39,7 +39,8 @@ export async function restoreInPlace(site: Site, { plan, facts }: PlannedRestore
       snapshot: snapshot.id,
       putsBack: null,
       paths: wanted,
-      recovers: wanted.length === 0 && isComplete(snapshot),
+      // Data of an install that nobody said is the truth doesn't become it by being restored.
+      recovers: wanted.length === 0 && isComplete(snapshot) && !snapshot.tags.includes(tags.unadopted),
       phase: 'staging',
       folders: plan.steps.flatMap((step) => (step.do === 'stage' ? [step.in] : [])),
       moves: [],

@@ -27,7 +27,7 @@ export async function rollBackRestore(site: Site, name: string, options: InPlace
     if (open?.phase === 'swapping') return goForward(transaction, open)
     const service = serviceOf(site, name)
     const { old } = await readRecord(site.state, name)
-    const latest = old.findLast(({ paths }) => paths.length > 0)
+    const latest = old.findLast(({ paths, absent }) => paths.length + absent.length > 0)
     if (!latest) throw new Failure('nothing-to-roll-back', `${name}: no restore is unfinished, and no old data is kept`, { exit: 2 })
     const olds = old.filter(({ run }) => run === latest.run)
     await requireWhole(name, olds)

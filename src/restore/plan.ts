@@ -4,6 +4,7 @@ import type { Move, Path, Plan, RestoreStep, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { isWithin } from '../host/files.ts'
 import type { Service } from '../manifest/types.gen.ts'
+import { tags } from '../snapshots/select.ts'
 import type { OldData } from '../state/record.gen.ts'
 import type { RestoreFacts, Root } from './look.ts'
 
@@ -106,7 +107,10 @@ function requireRoom({ name, free, excluded }: RestoreFacts, stages: Stage[]): v
 
 function notesOf({ absent, roots, snapshot }: RestoreFacts, carried: number): string[] {
   return [
-    ...(snapshot.tags.includes('partial') ? ['this snapshot is partial: something could not be read when it was made'] : []),
+    ...(snapshot.tags.includes(tags.partial) ? ['this snapshot is partial: something could not be read when it was made'] : []),
+    ...(snapshot.tags.includes(tags.unadopted)
+      ? ['this snapshot is unadopted: a fresh install made it, before anybody said that its data is the truth']
+      : []),
     ...absent.map((path) => `${path} isn't in this snapshot and stays as it is`),
     ...roots.filter(({ unchanged }) => unchanged).map(({ path }) => `${path} is the same link already`),
     ...(carried > 0 ? [`what backups exclude is carried over (${carried})`] : []),

@@ -162,8 +162,8 @@ export async function tidy(site: Site, journal: RestoreJournal, done: boolean): 
   const { service, run, putsBack, folders, moves, started } = journal
   const ours = moves.flatMap(({ staged, old }) => [staged, old]).filter((place) => place !== null)
   for (const folder of folders) for (const place of ours) await removeEmpty(dirname(place), folder)
-  const isReplaced = done && moves.some(({ liveId }) => liveId !== null)
-  if (isReplaced) for (const folder of folders) await mkdir(oldFolder(folder, run), { recursive: true, mode: 0o700 })
+  // Also where nothing was there before: that, too, can be taken back.
+  if (done) for (const folder of folders) await mkdir(oldFolder(folder, run), { recursive: true, mode: 0o700 })
   const kept: OldData[] = []
   for (const id of done && putsBack !== null ? [run, putsBack] : [run]) {
     for (const folder of folders.map((stage) => oldFolder(stage, id))) {

@@ -73,6 +73,15 @@ export function newestFirst(snapshots: Snapshot[]): Snapshot[] {
   return [...snapshots].sort((a, b) => Date.parse(b.time) - Date.parse(a.time) || (a.id < b.id ? 1 : -1))
 }
 
+/** Other hosts whose snapshots of the service are there, in words for the end of a message, or nothing. */
+export function elsewhereWords(all: Snapshot[], { name, service, host }: Subject): string {
+  const names = [name, ...service.formerNames].map(tags.service)
+  const hosts = new Set(
+    all.filter((snapshot) => snapshot.host !== host && snapshot.tags.some((tag) => names.includes(tag))).map((snapshot) => snapshot.host),
+  )
+  return hosts.size === 0 ? '' : `; there are some of ${[...hosts].sort().join(', ')}: --host ${[...hosts].sort()[0]}`
+}
+
 /** Snapshots of a service that come from elsewhere: not made by this install. */
 export function fromElsewhere(snapshots: Snapshot[], install: string | null): Snapshot[] {
   return snapshots.filter(({ tags: has }) => install === null || !has.includes(tags.install(install)))

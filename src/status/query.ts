@@ -8,7 +8,7 @@ import { scheduleOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
-import { countable, fromElsewhere, newestFirst, snapshotsOf } from '../snapshots/select.ts'
+import { countable, elsewhereWords, fromElsewhere, newestFirst, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
@@ -159,7 +159,7 @@ async function serviceStatus(
     latest: newest && { id: newest.id, time: newest.time, host: newest.host, bytes: newest.bytes, files: newest.files },
     nextRun,
     lastRun: last && { outcome: last.outcome, started: last.started, seconds: last.seconds, downtimeSeconds: last.downtimeSeconds },
-    message: judgement.message,
+    message: judgement.state === 'never' && answer ? judgement.message + elsewhereWords(answer.snapshots, subject) : judgement.message,
     exit: judgement.state === 'unknown' ? (failure?.exit ?? 1) : exitOf[judgement.state],
     days: daysOf(readable?.runs ?? [], site.now()),
     old: (readable?.old ?? []).map(({ folder, since }) => ({ folder, since })),

@@ -20,11 +20,18 @@ export function requireTerminal(flag: string): void {
  * One of several; type to search where the list is long. `tidy`: the answered question leaves no line behind.
  * @throws Failure `left` on Esc, as every question here
  */
-export async function choose<T>(message: string, choices: Choice<T>[], flag: string, { tidy = false } = {}): Promise<T> {
+export async function choose<T>(
+  message: string,
+  choices: Choice<T>[],
+  flag: string,
+  { tidy = false, first }: { tidy?: boolean; first?: T | undefined } = {},
+): Promise<T> {
   requireTerminal(flag)
   const { search, select } = await import('./questions.ts')
   const shown = fitting(choices, message)
-  if (shown.length <= 12) return ask(tidy, (context) => select({ message, choices: shown, pageSize: 14, loop: false, theme: theme() }, context))
+  const cursor = first === undefined || first === choices[0]?.value ? {} : { default: first }
+  if (shown.length <= 12 || 'default' in cursor)
+    return ask(tidy, (context) => select({ message, choices: shown, pageSize: 14, loop: false, theme: theme(), ...cursor }, context))
   const source = (term = '') => shown.filter(({ name }) => name.toLowerCase().includes(term.toLowerCase()))
   return ask(tidy, (context) => search({ message, source, pageSize: 14, theme: theme(['type', 'to search']) }, context))
 }

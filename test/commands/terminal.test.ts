@@ -193,7 +193,7 @@ describe('restore', () => {
     expect(t.screen()).toMatch(/photos {2}✓ {2}restored +6 B +\d\.\d s/)
     expect(readFileSync(w.path('data/photos/one.jpg'), 'utf8')).toBe('one')
     // And back, by the line that the plan showed.
-    expect(await w.cli(['restore', 'photos', '--rollback'])).toMatchObject({ exit: 0 })
+    expect(await w.cli(['restore', 'photos', '--rollback', '--yes'])).toMatchObject({ exit: 0 })
     expect(readFileSync(w.path('data/photos/one.jpg'), 'utf8')).toBe('damaged')
     w.write('data/photos/one.jpg', 'one')
     await w.cli(['restore', 'photos', '--discard-old', '--yes'])

@@ -54,7 +54,7 @@ describe.skipIf(!isRoot)('as root', () => {
       const live = look()
       expect(await restore(w)).toMatchObject({ exit: 0 })
       expect(look()).toEqual(before)
-      expect(await restore(w, '--rollback')).toMatchObject({ exit: 0 })
+      expect(await restore(w, '--rollback', '--yes')).toMatchObject({ exit: 0 })
       expect(look()).toEqual(live)
     },
   )
@@ -204,7 +204,7 @@ describe.skipIf(!isRoot)('as root', () => {
     expect(await restore(w)).toMatchObject({ exit: 0 })
     for (const name of ['a', 'b']) expect(readFileSync(w.path(`srv/${name}/data/file`), 'utf8')).toBe('saved')
     expect(leftovers(w).length).toBeGreaterThanOrEqual(2)
-    expect(await restore(w, '--rollback')).toMatchObject({ exit: 0 })
+    expect(await restore(w, '--rollback', '--yes')).toMatchObject({ exit: 0 })
     for (const name of ['a', 'b']) expect(readFileSync(w.path(`srv/${name}/data/file`), 'utf8')).toBe('changed')
   })
 
@@ -217,7 +217,7 @@ describe.skipIf(!isRoot)('as root', () => {
     sh(`chown 1234 ${w.path('srv/home')}; echo changed >${w.path('srv/home/inner/data/file')}`)
     expect(await restore(w)).toMatchObject({ exit: 0 })
     expect(old(w).startsWith(`${w.path('srv')}/.atelier-backup-s-`)).toBe(true)
-    expect(await restore(w, '--rollback')).toMatchObject({ exit: 0 })
+    expect(await restore(w, '--rollback', '--yes')).toMatchObject({ exit: 0 })
     expect(readFileSync(w.path('srv/home/inner/data/file'), 'utf8')).toBe('changed\n')
   })
 
@@ -280,7 +280,7 @@ describe.skipIf(!isRoot)('as root', () => {
         // The moment between two paths: one is new, the other isn't.
         for (let n = 1; isOld('data') === isOld('more'); n++) {
           expect(await killedAt(w, { call: 'rename', n }, ['restore', 's', ...inPlace])).toBe(true)
-          if (isOld('data') && isOld('more')) await restore(w, '--rollback')
+          if (isOld('data') && isOld('more')) await restore(w, '--rollback', '--yes')
         }
         const loop = output(['findmnt', '--noheadings', '--output', 'SOURCE', w.path('disk')])
         // Taken by somebody else, so that the next is another.

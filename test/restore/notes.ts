@@ -74,7 +74,7 @@ export async function notes(service: object = {}): Promise<Notes> {
   }
   const folders = ['live', 'state', 'secrets']
   for (const folder of folders) copy(folder, `saved-${folder}`)
-  const args = (rest: string[]) => ['restore', 'notes', ...rest]
+  const args = (rest: string[]) => ['restore', 'notes', ...rest, ...(rest.includes('--rollback') && !rest.includes('--yes') ? ['--yes'] : [])]
   const isOurs = (path: string) => path.includes('/.atelier-backup-')
   return {
     ...w,
