@@ -1,5 +1,5 @@
 // Restores for a look.
-import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { resticBefore } from '../lib/live.ts'
 import { fingerprint, makeHostileTree } from '../lib/tree.ts'
@@ -36,6 +36,7 @@ test('[inspect.1] files stand below /tmp/restore-SERVICE-SNAPSHOT at their origi
 })
 
 test('[inspect.2] a target that exists is refused, and left as it is', async () => {
+  mkdirSync(target, { recursive: true })
   expect(await restore()).toMatchObject({ exit: 2, stderr: expect.stringContaining('exists already') })
   const mine = w.write('mine/file', 'precious')
   const before = fingerprint(w.path('mine'))
