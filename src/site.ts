@@ -7,6 +7,7 @@ import type { Manifest, Service } from './manifest/types.gen.ts'
 import { defaultCache, defaultManifest, defaultState } from './places.ts'
 import { openRestic } from './restic/client.ts'
 import type { Restic } from './restic/types.ts'
+import { lockersOf } from './state/lockers.ts'
 
 export interface Site {
   manifest: Manifest
@@ -36,7 +37,7 @@ export async function openSite(options: { manifest?: string | undefined; stateDi
         throw new Failure('unknown-repository', `no repository "${name}" in ${manifestFile}${didYouMean(name, Object.keys(manifest.repositories))}`, {
           exit: 2,
         })
-      const client = clients.get(name) ?? openRestic({ name, repository, cacheDir: cache })
+      const client = clients.get(name) ?? openRestic({ name, repository, cacheDir: cache, lockers: lockersOf(state, name) })
       clients.set(name, client)
       return client
     },

@@ -1,13 +1,15 @@
 // Is it still our repository? Made once, pinned by its id, never made anew.
+import { hostname } from 'node:os'
 import { dirname } from 'node:path'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { resolveLinks } from '../host/files.ts'
 import { missingMount } from '../host/mounts.ts'
-import type { BackupRequest, BackupSummary, CallOptions, Restic } from '../restic/types.ts'
+import type { BackupRequest, BackupSummary, CallOptions, RepositoryLock, Restic } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { fromElsewhere, snapshotsOf } from '../snapshots/select.ts'
 import { withRepositoryLock } from '../state/lock.ts'
+import { deadLockers, forgetLockers } from '../state/lockers.ts'
 import type { RunRecord } from '../state/record.gen.ts'
 import { pinnedRepository } from '../state/records.ts'
 
@@ -26,6 +28,8 @@ export async function settle(site: Site, name: string, record: RunRecord, instal
   const service = serviceOf(site, name)
   const restic = site.restic(service.repository)
   const pinned = await pinnedRepository(site.state, service.repository)
+  // What keeps this from being asked will keep the backup from it, too, and say so.
+  await removeOwnLocks(site, service.repository, call).catch(() => {})
   const last = record.lastSnapshot
   // Before units are stopped for it, it must answer.
   if (!service.stopForBackup && record.origin && last && last.repositoryId === pinned)
@@ -38,13 +42,29 @@ export async function settle(site: Site, name: string, record: RunRecord, instal
 }
 
 /**
+ * Removes the locks that restics of ours left that were killed: restic removes none by itself, and a killed prune would keep everybody out.
+ * Only where every lock is provably ours: `unlock` goes by host name and pid, and would take the live lock of another machine of our name.
+ */
+export async function removeOwnLocks(site: Site, name: string, call: CallOptions): Promise<void> {
+  const dead = await deadLockers(site.state, name)
+  if (dead.length === 0) return
+  const restic = site.restic(name)
+  const isOurs = ({ host, pid, time }: RepositoryLock) =>
+    host === hostname() && dead.some((locker) => locker.pid === pid && Date.parse(time) >= Date.parse(locker.since) - 1000)
+  const locks = await restic.locks(call)
+  if (!locks.every(isOurs)) return
+  if (locks.length > 0) await restic.unlock(call)
+  await forgetLockers(site.state, name, dead)
+}
+
+/**
  * Saves, and proves in the same call that the repository is the one we know: it must hold the parent.
  * @throws Failure `other-repository`, `no-repository`
  */
 export async function save(restic: Restic, standing: Standing, request: BackupRequest): Promise<BackupSummary> {
-  if (standing.parent === null) return saveOverStaleLocks(restic, request)
+  if (standing.parent === null) return restic.backup(request)
   try {
-    return await saveOverStaleLocks(restic, { ...request, parent: standing.parent })
+    return await restic.backup({ ...request, parent: standing.parent })
   } catch (error) {
     if (isCode(error, 'no-repository')) throw await vanished(restic)
     if (!isCode(error, 'parent-missing')) throw error
@@ -52,14 +72,6 @@ export async function save(restic: Restic, standing: Standing, request: BackupRe
     requireSame(restic.name, await restic.repositoryId(request), standing.repositoryId)
     return restic.backup(request)
   }
-}
-
-/** A prune that was killed leaves a lock that keeps all others out. */
-async function saveOverStaleLocks(restic: Restic, request: BackupRequest): Promise<BackupSummary> {
-  return restic.backup(request).catch(async (error: unknown) => {
-    if (!isCode(error, 'locked') || (await restic.unlock(request)) === 0) throw error
-    return restic.backup(request)
-  })
 }
 
 async function identify(site: Site, name: string, pinned: string | null, call: CallOptions): Promise<string> {

@@ -15,7 +15,7 @@ import { emptyRecord, lastRun, pinnedRepository, pinRepository, readRecord, upda
 import { announce, announceEnd, newRunId, readLeftBehind, recordPlan } from '../state/running.ts'
 import { lookBackup, unlooked } from './look.ts'
 import { heldStill, planBackup } from './plan.ts'
-import { type Standing, settle } from './repository.ts'
+import { removeOwnLocks, type Standing, settle } from './repository.ts'
 import { backupHandlers, type Job } from './steps.ts'
 
 export interface BackupOptions {
@@ -174,7 +174,7 @@ export async function cleanUp(site: Site, name: string, output: (line: string) =
   const { failure } = await execute(plan, backupHandlers(job), { now: site.now, signal: new AbortController().signal, emit })
   if (failure) output(failure.message)
   // restic's lock stays with a restic that was killed, and would keep `prune` out.
-  await job.restic.unlock({ signal: AbortSignal.timeout(60_000) }).catch((error: unknown) => output(asFailure(error).message))
+  await removeOwnLocks(site, service.repository, { signal: AbortSignal.timeout(60_000) }).catch((error: unknown) => output(asFailure(error).message))
   await updateRecord(site.state, name, (record) => void record.runs.push(killedRun(name, left)))
   await announceEnd(site.state, name)
   return true

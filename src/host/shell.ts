@@ -24,6 +24,8 @@ export interface ProcessOptions {
   /** Each line of standard output as it comes; it isn't kept then. */
   onLine?: (line: string) => void
   onErrorLine?: (line: string) => void
+  /** As soon as it runs; the program that is started in the end keeps this pid. */
+  onStart?: (pid: number) => void
 }
 
 /** `exit` is 128 + signal where a signal ended the process. `stderr` holds the last 64 KiB. */
@@ -92,6 +94,7 @@ function start(argv: string[], options: ProcessOptions): { promise: ProcessPromi
   })`exec ${full}`
   // One argument of the shell's holds the whole command line: at most 128 KiB (E2BIG).
   if (!promise.child) throw new Failure('too-many-arguments', `${argv[0]} can't be started: its arguments are more than one command line takes`)
+  if (promise.child.pid !== undefined) options.onStart?.(promise.child.pid)
   return { promise, finished: finish(promise, argv[0] ?? '', options) }
 }
 

@@ -130,6 +130,9 @@ function isActive({ active }: UnitState): boolean {
  */
 export async function stopUnits(service: string, units: Unit[]): Promise<void> {
   if (units.length === 0) return
+  const triggers = units.filter((unit) => /\.(socket|timer|path)$/.test(unit))
+  // First what would start the others again: a client that knocks in between would cancel their stop.
+  if (triggers.length > 0) await run(['systemctl', 'stop', '--', ...triggers])
   const { exit, stderr } = await run(['systemctl', 'stop', '--', ...units])
   const states = await unitStates(units)
   const still = states.filter((state) => isActive(state)).map(({ unit }) => unit)
@@ -143,11 +146,14 @@ export async function stopUnits(service: string, units: Unit[]): Promise<void> {
 
 /** @throws Failure `start-failed` */
 export async function startUnits(service: string, units: Unit[]): Promise<void> {
-  const isTarget = (unit: Unit) => unit.endsWith('.target')
+  const kindOf = (unit: Unit) => unit.slice(unit.lastIndexOf('.') + 1)
+  const named = (isOne: (kind: string) => boolean) => units.filter((unit) => isOne(kindOf(unit)))
   const waves = [
-    { names: units.filter((unit) => !isTarget(unit)), options: [] },
+    // A socket is refused whose service is there already.
+    { names: named((kind) => kind === 'socket'), options: [] },
+    { names: named((kind) => kind !== 'socket' && kind !== 'target'), options: [] },
     // Alone: a target would start all that it wants, also what somebody has stopped.
-    { names: units.filter(isTarget), options: ['--job-mode=ignore-dependencies'] },
+    { names: named((kind) => kind === 'target'), options: ['--job-mode=ignore-dependencies'] },
   ]
   for (const { names, options } of waves.filter((wave) => wave.names.length > 0)) {
     const { exit, stderr } = await run(['systemctl', 'start', ...options, '--', ...names])

@@ -35,9 +35,11 @@ export interface ClientOptions {
   cacheDir: string
   /** The program; tests name others. */
   program?: string
+  /** Told of each process that may lock the repository, and of its end, except where it was killed and may have left its lock. */
+  lockers?: { started(pid: number): void; ended(pid: number): void }
 }
 
-export function openRestic({ name, repository, cacheDir, program = 'restic' }: ClientOptions): Restic {
+export function openRestic({ name, repository, cacheDir, program = 'restic', lockers }: ClientOptions): Restic {
   const asked: Asked = { name, passwordFile: repository.passwordFile, location: null, secrets: [] }
   const retryLock = ['--retry-lock', repository.retryLock]
   const version = once((options: CallOptions) => askVersion(program, options))
@@ -60,8 +62,18 @@ export function openRestic({ name, repository, cacheDir, program = 'restic' }: C
   }
 
   /** One call, however it ends. */
-  const ended = async (argv: string[], options: CallOptions, more: ProcessOptions = {}): Promise<Finished> =>
-    await run(argv, { ...(await prepared(options).catch(aborted(asked))), ...more }).catch(aborted(asked))
+  const ended = async (argv: string[], options: CallOptions, more: ProcessOptions = {}): Promise<Finished> => {
+    const ready = await prepared(options).catch(aborted(asked))
+    let pid: number | null = null
+    const onStart = (started: number) => {
+      if (argv.includes('--no-lock')) return
+      pid = started
+      lockers?.started(pid)
+    }
+    const finished = await run(argv, { ...ready, ...more, onStart }).catch(aborted(asked))
+    if (pid !== null && finished.exit !== killed) lockers?.ended(pid)
+    return finished
+  }
 
   const call = async (args: string[], options: CallOptions): Promise<string> => {
     const finished = await ended([program, ...args], options)
@@ -280,6 +292,9 @@ export function openRestic({ name, repository, cacheDir, program = 'restic' }: C
     },
   }
 }
+
+/** By SIGKILL. */
+const killed = 137
 
 /** Enough to name; the count says the rest. */
 const unreadableKept = 1000

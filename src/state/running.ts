@@ -1,7 +1,7 @@
 // What runs now: running/SERVICE.json says who, running/SERVICE.ndjson its events.
 import { randomBytes } from 'node:crypto'
-import { appendFileSync, writeFileSync } from 'node:fs'
-import { readFile, rm } from 'node:fs/promises'
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import type { Event, Iso, Plan } from '../core.ts'
 import { readIfThere, writeDurably } from '../host/files.ts'
 import { placeOf } from './install.ts'
@@ -26,7 +26,7 @@ export function newRunId(now: Date): string {
 /** Announces a run: what is left of this tells the next one that we didn't come to our end. Returns the writer of its events. */
 export async function announce(state: string, service: string, about: Pick<Running, 'run' | 'kind' | 'started'>): Promise<(event: Event) => void> {
   const base = placeOf(state, 'running', service)
-  const running: Running = { ...about, pid: process.pid, ...(await identity(process.pid)) }
+  const running: Running = { ...about, pid: process.pid, ...identity(process.pid) }
   writeFileSync(`${base}.ndjson`, '', { mode: 0o600 })
   await writeDurably(`${base}.json`, `${JSON.stringify(running)}\n`)
   return (event) => {
@@ -51,13 +51,13 @@ export async function announceEnd(state: string, service: string): Promise<void>
 /** What a run left behind that can't be running any more, or null. */
 export async function readLeftBehind(state: string, service: string): Promise<Running | null> {
   const running = await readAnnounced(state, service)
-  return running && !(await isAlive(running)) ? running : null
+  return running && !isAlive(running) ? running : null
 }
 
 /** The run that is at work now, proved by pid, start time and boot, or null. */
 export async function readRunning(state: string, service: string): Promise<Running | null> {
   const running = await readAnnounced(state, service)
-  return running && (await isAlive(running)) ? running : null
+  return running && isAlive(running) ? running : null
 }
 
 async function readAnnounced(state: string, service: string): Promise<Running | null> {
@@ -69,15 +69,20 @@ async function readAnnounced(state: string, service: string): Promise<Running | 
   }
 }
 
-async function isAlive(running: Running): Promise<boolean> {
-  const now = await identity(running.pid).catch(() => null)
-  return now !== null && now.startTime === running.startTime && now.bootId === running.bootId
+/** Whether a process that was noted with its identity still runs. */
+export function isAlive({ pid, startTime, bootId }: Pick<Running, 'pid' | 'startTime' | 'bootId'>): boolean {
+  try {
+    const now = identity(pid)
+    return now.startTime === startTime && now.bootId === bootId
+  } catch {
+    return false
+  }
 }
 
 /** @throws if there is no such process, or only what its parent hasn't buried yet */
-async function identity(pid: number): Promise<{ startTime: string; bootId: string }> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8')
-  const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
+export function identity(pid: number): { startTime: string; bootId: string } {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
   // Fields 3 and 22, proc_pid_stat(5); the name in field 2 may hold anything, so count from its last parenthesis.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   if (fields[0] === 'Z' || fields[0] === 'X') throw new Error(`process ${pid} is dead`)

@@ -1,5 +1,5 @@
 // Retention: each declared service's old snapshots are forgotten, then the repository is pruned once.
-import { requirePinned } from '../backup/repository.ts'
+import { removeOwnLocks, requirePinned } from '../backup/repository.ts'
 import { retentionOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Forgotten, Snapshot } from '../restic/types.ts'
@@ -31,8 +31,7 @@ export async function pruneRepository(site: Site, name: string, options: PruneOp
   const restic = site.restic(name)
   const call = { signal: options.signal }
   await requirePinned(site, name, call)
-  // The repository must be free: locks of processes that were killed are in the way.
-  if (!options.dryRun) await restic.unlock(call)
+  if (!options.dryRun) await removeOwnLocks(site, name, call)
   const services = Object.entries(site.manifest.services).filter(([, service]) => service.repository === name)
   const all = await restic.snapshots(call)
   const retained: Retained[] = []

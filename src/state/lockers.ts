@@ -1,0 +1,57 @@
+// Which restics of ours may hold a lock in a repository: repositories/NAME.lockers/PID, gone when they end by themselves.
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { readIfThere } from '../host/files.ts'
+import { placeOf } from './install.ts'
+import { identity, isAlive } from './running.ts'
+
+/** A restic that we started; alive or not. */
+export interface Locker {
+  pid: number
+  startTime: string
+  bootId: string
+  /** ISO 8601: no lock of its can be older. */
+  since: string
+}
+
+/** Keeps the notes. What can't be noted is no reason to stop: its lock then counts as a stranger's. */
+export function lockersOf(state: string, repository: string): { started(pid: number): void; ended(pid: number): void } {
+  const folder = folderOf(state, repository)
+  return {
+    started(pid) {
+      try {
+        const locker: Locker = { pid, ...identity(pid), since: new Date().toISOString() }
+        mkdirSync(folder, { recursive: true, mode: 0o700 })
+        writeFileSync(join(folder, String(pid)), JSON.stringify(locker), { mode: 0o600, flush: true })
+      } catch {
+        // A user without the rights, a full disk, a restic that is done already.
+      }
+    },
+    ended: (pid) => rmSync(join(folder, String(pid)), { force: true }),
+  }
+}
+
+/** Those that are dead and may have left their lock. */
+export async function deadLockers(state: string, repository: string): Promise<Locker[]> {
+  const folder = folderOf(state, repository)
+  const texts = await Promise.all((await readdir(folder).catch(() => [])).map((pid) => readIfThere(join(folder, pid))))
+  return texts.flatMap((text) => (text === null ? [] : (parse(text) ?? []))).filter((locker) => !isAlive(locker))
+}
+
+export async function forgetLockers(state: string, repository: string, lockers: Locker[]): Promise<void> {
+  for (const { pid } of lockers) await rm(join(folderOf(state, repository), String(pid)), { force: true })
+}
+
+function folderOf(state: string, repository: string): string {
+  return `${placeOf(state, 'repositories', repository)}.lockers`
+}
+
+/** A crash may have left half of it. */
+function parse(text: string): Locker | null {
+  try {
+    return JSON.parse(text) as Locker
+  } catch {
+    return null
+  }
+}
