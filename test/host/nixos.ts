@@ -37,9 +37,11 @@ export async function makeNixosHost(modules: string): Promise<TestHost> {
 export async function rebuild(host: TestHost, modules: string): Promise<void> {
   const changed = await declare(host, modules)
   await host.sh('systemctl daemon-reload')
-  for (const unit of changed)
-    if (!/^X-RestartIfChanged=false$/m.test(host.read(`/etc/systemd/system/${unit}`)))
-      await host.sh(`! systemctl --quiet is-active ${unit} || systemctl restart ${unit}`)
+  for (const unit of changed) {
+    // Starting up counts as running: what an update must not end is a oneshot at work.
+    const runs = /^activ/.test(await host.sh(`systemctl show --property=ActiveState --value ${unit}`))
+    if (runs && !/^X-RestartIfChanged=false$/m.test(host.read(`/etc/systemd/system/${unit}`))) await host.sh(`systemctl restart ${unit}`)
+  }
   await host.sh('systemctl start multi-user.target timers.target')
 }
 

