@@ -10,7 +10,7 @@ import { type Site, serviceOf } from '../site.ts'
 import { installId, makeState, placeOf } from '../state/install.ts'
 import { requireNoJournal } from '../state/journal.ts'
 import { lockService } from '../state/lock.ts'
-import type { Run } from '../state/record.gen.ts'
+import type { Run, RunRecord } from '../state/record.gen.ts'
 import { emptyRecord, lastRun, pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
 import { announce, announceEnd, newRunId, readLeftBehind, recordPlan } from '../state/running.ts'
 import { lookBackup, unlooked } from './look.ts'
@@ -92,7 +92,7 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
           restic,
           postgresql: site.manifest.postgresql,
           standing,
-          before: lastRun({ ...record, runs: record.runs.filter(({ files }) => files !== null) }, 'backup'),
+          before: lastWhole(record),
           hold: [fd],
           outcome: (failure: Failure | null) => outcomeOf({ ...job, failure: job.failure ?? failure }),
           warn: (code: string, message: string) => {
@@ -148,6 +148,12 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
     if (setAside !== null)
       emit({ type: 'warning', code: 'record-damaged', message: `${name}: its record was damaged and is set aside as ${setAside}` })
   }
+}
+
+/** The run whose size a new one is measured by: not one that shrank itself, or its loss would be noticed once only; nor one before a person said that what is here is right. */
+function lastWhole({ origin, ...record }: RunRecord): Run | null {
+  const isMeasure = ({ files, code, started }: Run) => files !== null && code !== 'shrunk' && (origin === null || started >= origin.since)
+  return lastRun({ ...record, origin, runs: record.runs.filter(isMeasure) }, 'backup')
 }
 
 /**

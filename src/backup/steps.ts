@@ -258,6 +258,6 @@ function flagShrinking(job: Job): void {
   miss(
     job,
     'shrunk',
-    `it shrank from ${before.files} files and ${before.bytes} bytes to ${summary.files} and ${summary.bytes}: is something missing? (shrinkThreshold: ${service.shrinkThreshold} %)`,
+    `it shrank from ${before.files} files and ${before.bytes} bytes to ${summary.files} and ${summary.bytes}: is something missing? If that is right: atelier-backup adopt ${job.name}`,
   )
 }

@@ -48,7 +48,8 @@ async function adopt(site: Site, name: string): Promise<void> {
   try {
     const { setAside } = await updateRecord(site.state, name, (record) => {
       // What was recovered stays so: the empty backups made before must not begin to count.
-      record.origin ??= { how: 'adopted', since: site.now().toISOString() }
+      const how = record.origin?.how ?? 'adopted'
+      record.origin = { how, since: site.now().toISOString() }
     })
     if (setAside !== null) process.stderr.write(`${name}: its record was damaged and is set aside as ${setAside}\n`)
   } finally {

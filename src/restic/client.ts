@@ -96,6 +96,15 @@ export function openRestic({ name, repository, cacheDir, program = 'restic', loc
     }
   }
 
+  const forgotten = async (argv: string[], options: CallOptions): Promise<string> => {
+    const finished = await ended(argv, options)
+    // 0.18 exits 0 when the storage forbids deleting, 0.19 exits 3.
+    const kept = /^unable to remove .*/m.exec(finished.stderr)?.[0]
+    if (kept) throw failure('restic-failed', asked, `${kept}: does the storage allow deleting?`)
+    if (finished.exit !== 0) throw failureOf(finished, asked, { reason: options.signal?.reason })
+    return finished.stdout
+  }
+
   return {
     name,
     async location() {
@@ -248,12 +257,11 @@ export function openRestic({ name, repository, cacheDir, program = 'restic', loc
         return { keep: its.map((snapshot) => ({ snapshot, reasons: ['no rule'] })), remove: [] }
       }
       const argv = [program, 'forget', '--json', ...retryLock, '--tag', `service:${service}`, '--host', host, '--group-by', 'host', ...rules]
-      const finished = await ended([...argv, ...(dryRun ? ['--dry-run'] : [])], options)
-      // 0.18 exits 0 when the storage forbids deleting, 0.19 exits 3.
-      const kept = /^unable to remove .*/m.exec(finished.stderr)?.[0]
-      if (kept) throw failure('restic-failed', asked, `${kept}: does the storage allow deleting?`)
-      if (finished.exit !== 0) throw failureOf(finished, asked, { reason: options.signal?.reason })
-      return forgottenOf(finished.stdout)
+      return forgottenOf(await forgotten([...argv, ...(dryRun ? ['--dry-run'] : [])], options))
+    },
+
+    async forgetSnapshots(ids, options = {}) {
+      if (ids.length > 0) await forgotten([program, 'forget', ...retryLock, '--', ...ids], options)
     },
 
     async prune({ dryRun, ...options }) {

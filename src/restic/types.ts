@@ -141,6 +141,8 @@ export interface Restic {
   tag(snapshot: string, add: string[], options?: CallOptions): Promise<string>
   /** Without a rule (all zero) everything is kept. */
   forget(request: ForgetRequest): Promise<Forgotten>
+  /** These and no others, by their full ids. */
+  forgetSnapshots(ids: string[], options?: CallOptions): Promise<void>
   prune(options: CallOptions & { dryRun: boolean }): Promise<string>
   check(options?: CallOptions): Promise<CheckSummary>
   locks(options?: CallOptions): Promise<RepositoryLock[]>

@@ -5,7 +5,7 @@ import type { Service } from '../manifest/types.gen.ts'
 import type { Forgotten, Snapshot } from '../restic/types.ts'
 import { discardOld } from '../restore/old.ts'
 import type { Site } from '../site.ts'
-import { isComplete, isInFuture, newestFirst, snapshotsOf } from '../snapshots/select.ts'
+import { isComplete, isInFuture, newestFirst, snapshotsOf, tags } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import type { OldData } from '../state/record.gen.ts'
@@ -36,7 +36,7 @@ export async function pruneRepository(site: Site, name: string, options: PruneOp
   const all = await restic.snapshots(call)
   const retained: Retained[] = []
   for (const [service, declared] of services) {
-    const kept = await reasonToKeep(site, service, declared, all)
+    const kept = (await reasonToKeep(site, service, declared, all)) ?? (await passedOver(site, service, declared, all, options))
     const keep = retentionOf(site.manifest, declared)
     retained.push({
       name: service,
@@ -64,6 +64,26 @@ async function reasonToKeep(site: Site, name: string, service: Service, all: Sna
   if (own.some((snapshot) => isInFuture(snapshot, site.now()))) return 'a snapshot lies in the future: is the clock right?'
   const [latest] = newestFirst(own)
   return latest && !isComplete(latest) ? 'its newest snapshot is partial' : null
+}
+
+/**
+ * restic would count the unadopted snapshots of a fresh install in place of those that it was recovered from. So they go first, as late as
+ * the data that the recovery moved aside: until then nothing of the service is forgotten. Returns why, or null.
+ */
+async function passedOver(site: Site, name: string, service: Service, all: Snapshot[], { dryRun, signal }: PruneOptions): Promise<string | null> {
+  const { origin } = await readRecord(site.state, name)
+  const own = snapshotsOf(all, { name, service, host: site.manifest.host, origin, install: null })
+  const passed = origin?.how === 'adopted' ? [] : own.filter(({ tags: has }) => has.includes(tags.unadopted))
+  if (passed.length === 0) return null
+  const due = Math.max(...passed.map(({ time }) => Date.parse(time))) + site.manifest.restore.keepOldDays * 86_400_000
+  if (due > site.now().getTime())
+    return `${passed.length} unadopted snapshots would count in place of its own; they go after ${new Date(due).toISOString().slice(0, 10)}`
+  if (!dryRun)
+    await site.restic(service.repository).forgetSnapshots(
+      passed.map(({ id }) => id),
+      { signal },
+    )
+  return dryRun ? `${passed.length} unadopted snapshots go first` : null
 }
 
 /** Deletes old data of restores that was kept for long enough: past `keepOldDays`, and a complete backup is newer. Returns the folders. */
