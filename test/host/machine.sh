@@ -13,7 +13,8 @@ for root in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
   [[ ! -e $root/cgroup.procs ]] || groups+=("$root")
 done
 leave() {
-  trap - EXIT
+  # Asked twice (its input ends, and its parent), it isn't broken off.
+  trap '' EXIT TERM
   set +e
   if [[ $nspawn ]]; then
     # The host's systemd, and with it all of the host; killed itself, systemd-nspawn would leave it running.
