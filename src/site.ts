@@ -8,6 +8,7 @@ import { defaultCache, defaultManifest, defaultState } from './places.ts'
 import { openRestic } from './restic/client.ts'
 import type { Restic } from './restic/types.ts'
 import { lockersOf } from './state/lockers.ts'
+import { pinnedRepository } from './state/records.ts'
 
 export interface Site {
   manifest: Manifest
@@ -37,10 +38,28 @@ export async function openSite(options: { manifest?: string | undefined; stateDi
         throw new Failure('unknown-repository', `no repository "${name}" in ${manifestFile}${didYouMean(name, Object.keys(manifest.repositories))}`, {
           exit: 2,
         })
-      const client = clients.get(name) ?? openRestic({ name, repository, cacheDir: cache, lockers: lockersOf(state, name) })
+      const client = clients.get(name) ?? knowing(state, openRestic({ name, repository, cacheDir: cache, lockers: lockersOf(state, name) }))
       clients.set(name, client)
       return client
     },
+  }
+}
+
+/** restic sees only that there is no repository; the state knows whether there was one. */
+function knowing(state: string, client: Restic): Restic {
+  const explained = async (error: unknown): Promise<never> => {
+    const isMissing = error instanceof Failure && error.code === 'no-repository'
+    if (!isMissing || (await pinnedRepository(state, client.name).catch(() => null)) === null) throw error
+    throw new Failure(
+      'no-repository',
+      `repository ${client.name} (${await client.location()}) was there and has vanished: nothing is created in its place. Bring it back, or, if it is gone for good: atelier-backup adopt --repository ${client.name}`,
+    )
+  }
+  return {
+    ...client,
+    snapshots: (options) => client.snapshots(options).catch(explained),
+    repositoryId: (options) => client.repositoryId(options).catch(explained),
+    backup: (request) => client.backup(request).catch(explained),
   }
 }
 

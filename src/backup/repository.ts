@@ -66,7 +66,6 @@ export async function save(restic: Restic, standing: Standing, request: BackupRe
   try {
     return await restic.backup({ ...request, parent: standing.parent })
   } catch (error) {
-    if (isCode(error, 'no-repository')) throw await vanished(restic)
     if (!isCode(error, 'parent-missing')) throw error
     // Forgotten by somebody else, or another repository: its id tells.
     requireSame(restic.name, await restic.repositoryId(request), standing.repositoryId)
@@ -81,7 +80,7 @@ async function identify(site: Site, name: string, pinned: string | null, call: C
     requireSame(name, id, pinned)
     return id
   } catch (error) {
-    if (isCode(error, 'no-repository') && pinned !== null) throw await vanished(restic)
+    if (pinned !== null) throw error
     return createIfAllowed(site, name, error, call)
   }
 }
@@ -100,13 +99,6 @@ export async function createIfAllowed(site: Site, name: string, error: unknown, 
 
 function isCode(error: unknown, code: string): boolean {
   return error instanceof Failure && error.code === code
-}
-
-async function vanished(restic: Restic): Promise<Failure> {
-  return new Failure(
-    'no-repository',
-    `repository ${restic.name} (${await restic.location()}) was there and has vanished: nothing is created in its place. Bring it back, or, if it is gone for good: atelier-backup adopt --repository ${restic.name}`,
-  )
 }
 
 function requireSame(name: string, id: string, pinned: string | null): void {

@@ -89,9 +89,10 @@ async function checkRepository(site: Site, name: string, signal: AbortSignal): P
     return [identity, good('password', `the password opens ${name}`), checkLocks(site, name, await restic.locks(call))]
   } catch (error) {
     const { code, message } = asFailure(error)
-    const isToCome =
-      code === 'no-repository' && site.manifest.repositories[name]?.initialize && (await pinnedRepository(site.state, name).catch(() => '')) === null
-    if (isToCome) return [good('repository', `${name} (${location}) isn't there yet: the first backup creates it`)]
+    const wasThere = code === 'no-repository' && (await pinnedRepository(site.state, name).catch(() => '')) !== null
+    if (wasThere) return [bad('repository', message, 'mount its disk, or bring it back')]
+    if (code === 'no-repository' && site.manifest.repositories[name]?.initialize)
+      return [good('repository', `${name} (${location}) isn't there yet: the first backup creates it`)]
     if (code !== 'wrong-password') return [bad('repository', message, remedies[code] ?? 'check the location, the network and the credentials')]
     return [
       good('repository', `${name} (${location}) answers`),
@@ -127,7 +128,13 @@ async function checkPaths(site: Site): Promise<Check[]> {
   const missing = await Promise.all(
     declared.map(async ({ name, path }) =>
       (await resolveLinks(path).catch(() => null))?.real == null
-        ? [bad('paths', `${name}: ${path} doesn't exist`, `create it, or take it out of the manifest`)]
+        ? [
+            bad(
+              'paths',
+              `${name}: ${path} doesn't exist`,
+              `if it was lost: atelier-backup dr (or restore ${name} --in-place); else create it, or take it out of the manifest`,
+            ),
+          ]
         : [],
     ),
   )
