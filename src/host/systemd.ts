@@ -148,21 +148,23 @@ export async function stopUnits(service: string, units: Unit[]): Promise<void> {
 export async function startUnits(service: string, units: Unit[]): Promise<void> {
   const kindOf = (unit: Unit) => unit.slice(unit.lastIndexOf('.') + 1)
   const named = (isOne: (kind: string) => boolean) => units.filter((unit) => isOne(kindOf(unit)))
+  const sockets = named((kind) => kind === 'socket')
+  // A socket is refused whose service is there already: one that was closed before a stop that failed, or was cut short.
+  if (!(await unitStates(sockets)).every(isActive)) await run(['systemctl', 'stop', '--', ...units])
   const waves = [
-    // A socket is refused whose service is there already.
-    { names: named((kind) => kind === 'socket'), options: [] },
+    { names: sockets, options: [] },
     { names: named((kind) => kind !== 'socket' && kind !== 'target'), options: [] },
     // Alone: a target would start all that it wants, also what somebody has stopped.
     { names: named((kind) => kind === 'target'), options: ['--job-mode=ignore-dependencies'] },
   ]
+  let failed: Failure | null = null
   for (const { names, options } of waves.filter((wave) => wave.names.length > 0)) {
     const { exit, stderr } = await run(['systemctl', 'start', ...options, '--', ...names])
-    if (exit !== 0)
-      throw new Failure(
-        'start-failed',
-        `${service}: ${names.join(', ')} didn't start: ${stderr.trim().split('\n')[0]}; look with: journalctl -u ${names.join(' -u ')} -n 50`,
-      )
+    if (exit === 0) continue
+    const look = `journalctl -u ${names.join(' -u ')} -n 50`
+    failed ??= new Failure('start-failed', `${service}: ${names.join(', ')} didn't start: ${stderr.trim().split('\n')[0]}; look with: ${look}`)
   }
+  if (failed) throw failed
 }
 
 /** Of a unit or of those below it, which it may have made for its own children. */

@@ -1,0 +1,303 @@
+// Units that stop for their backup: which, for how long, and that they run again whatever happens.
+import { mkdirSync, rmSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { canMountDisks, makeImage } from '../lib/disk.ts'
+import { canHost, type TestHost } from '../lib/host.ts'
+import { output } from '../lib/live.ts'
+import { makeNixosHost, rebuild } from './nixos.ts'
+import { restic, snapshots } from './notes.ts'
+
+const unit = 'restic-backups-app.service'
+const events = '/var/lib/atelier-backup/running/app.ndjson'
+const running = ['app.service', 'app.socket', 'helper.service', 'stack.target', 'web.service', 'worker.service']
+
+describe.skipIf(!canHost || !canMountDisks)('units that stop for their backup', () => {
+  let host: TestHost
+  beforeAll(async () => {
+    host = await makeNixosHost(declared())
+    for (const type of ['btrfs', 'xfs'] as const) mount(host, type)
+    host.write('/opt/app.mjs', app)
+    rmSync(host.path('/nix/store/restic/bin/restic'))
+    host.write('/nix/store/restic/bin/restic', heldRestic, 0o755)
+    host.write('/opt/client.mjs', client)
+    for (const [name, text] of Object.entries(units)) host.write(`/etc/systemd/system/${name}`, text)
+    await host.boot()
+    await host.sh('btrfs subvolume create /mnt/btrfs/app; mkdir /mnt/xfs/app /srv/app; systemctl start app.socket web worker stack.target')
+    await host.until('test -s /srv/app/file && test -s /mnt/btrfs/app/file && test -s /mnt/xfs/app/file')
+  }, 120_000)
+  afterAll(() => host.remove())
+
+  const active = async () => {
+    const { stdout } = await host.run(['systemctl', 'show', '--property=Id,ActiveState', ...running, 'idle.service'])
+    const states = stdout
+      .trim()
+      .split('\n\n')
+      .map((block) => block.split('\n').sort((a, b) => b.length - a.length))
+    return states.flatMap((lines) => (lines.includes('ActiveState=active') ? [lines.find((line) => line.startsWith('Id='))?.slice(3)] : [])).sort()
+  }
+  const lastRun = async () => JSON.parse(host.read('/var/lib/atelier-backup/records/app.json')).runs.at(-1)
+  const done = () => host.until(`systemctl show --property=ActiveState ${unit} | grep -qE 'inactive|failed'`)
+  const left = () => host.sh("find /mnt /srv/app -name '.atelier-backup-*'; btrfs subvolume list /mnt/btrfs | grep -v 'path app$' || true")
+
+  const views = [
+    ['btrfs', '/mnt/btrfs/app'],
+    ['reflink', '/mnt/xfs/app'],
+  ]
+  test.each(views)(
+    '[stop.1] [stop.2] [stop.4] %s: stopped for moments, the upload goes on without it; files and databases agree',
+    async (view, folder) => {
+      await rebuild(host, declared(folder))
+      await host.sh('rm -f /tmp/enough')
+      const client = host.run(['/nix/store/nodejs', '/opt/client.mjs'])
+      await host.sh(`touch /run/hold; systemctl start --no-block ${unit}`)
+      await host.until('test -e /run/held')
+      expect(await active()).toEqual(running)
+      const n = await host.sh(`cat ${folder}/file`)
+      await host.until(`test "$(cat ${folder}/file)" != ${n}`)
+      await sleep(1500)
+      await host.sh('rm /run/hold /run/held')
+      await done()
+      await host.sh('touch /tmp/enough')
+      const { stdout } = await client
+      const worstGap = Number(stdout)
+      const run = await lastRun()
+      expect(run).toMatchObject({ outcome: 'ok', view })
+      expect(run.seconds).toBeGreaterThan(1.5 + run.downtimeSeconds)
+      // Measured from before the stop to after the start: no client waits longer, but for its own next try.
+      expect(worstGap).toBeLessThan(run.downtimeSeconds + 0.3)
+      expect(worstGap).toBeGreaterThan(0)
+      const { services } = (await host.cli(['status', '--json'])).json()
+      expect(services[0]).toMatchObject({ state: 'ok', lastRun: { downtimeSeconds: run.downtimeSeconds } })
+      await agree((await snapshots(host)).at(-1)?.id ?? '', folder)
+      expect(await left()).toBe('')
+    },
+  )
+
+  test('[stop.1] [stop.3] where the filesystem holds nothing still: all that uses it is down while it is read, and then runs again', async () => {
+    await rebuild(host, declared('/srv/app'))
+    await host.sh(`touch /run/hold; systemctl start --no-block ${unit}`)
+    await host.until('test -e /run/held')
+    expect(await active()).toEqual([])
+    // Nobody starts it by knocking.
+    expect((await host.run(['/nix/store/nodejs', '-e', knock])).exit).toBe(1)
+    await host.sh('rm /run/hold /run/held')
+    await done()
+    expect(await active()).toEqual(running)
+    const run = await lastRun()
+    expect(run).toMatchObject({ outcome: 'ok', view: 'stopped' })
+    expect(run.downtimeSeconds).toBeLessThanOrEqual(run.seconds)
+    await agree((await snapshots(host)).at(-1)?.id ?? '', '/srv/app')
+    expect((await host.cli(['backup', 'app', '--json'])).stdout).toContain('stays stopped for the whole upload')
+  })
+
+  const instants: [instant: string, folder: string][] = [
+    ['"do":"stop","state":"begun"', '/mnt/btrfs/app'],
+    ['"do":"stop","state":"done"', '/mnt/xfs/app'],
+    ['"do":"view","state":"begun"', '/mnt/xfs/app'],
+    ['"do":"start","state":"begun"', '/mnt/btrfs/app'],
+    ['"do":"snapshot","state":"begun"', '/mnt/btrfs/app'],
+    ['"do":"snapshot","state":"begun"', '/srv/app'],
+  ]
+  test.each(instants)('[stop.5] killed at %s (%s): the same units run again, nothing is left, and the next run is clean', async (instant, folder) => {
+    await rebuild(host, declared(folder))
+    await host.sh(`rm -f ${events}; systemctl start --no-block ${unit}; ${killAt(instant, `systemctl kill --kill-whom=main --signal=KILL ${unit}`)}`)
+    await done()
+    expect(await active()).toEqual(running)
+    expect(await left()).toBe('')
+    expect(await lastRun()).toMatchObject({ outcome: 'failed', code: 'killed' })
+    await host.sh(`systemctl start ${unit}`)
+    expect([await active(), await left(), (await lastRun()).outcome]).toEqual([running, '', 'ok'])
+  })
+
+  test('[stop.5] killed outside of its unit: the next run starts what was stopped; and `run --cleanup` does', async () => {
+    await rebuild(host, declared('/srv/app'))
+    for (const next of ['run app', 'run --cleanup app']) {
+      await host.sh(
+        `rm -f ${events}; /nix/store/00000000000000000000000000000000-atelier-backup/bin/atelier-backup run app >/dev/null 2>&1 & ${killAt('"do":"stop","state":"done"', 'kill -KILL $!')}`,
+      )
+      await host.until('! systemctl --quiet is-active app')
+      expect(await host.cli(next.split(' '))).toMatchObject({ exit: 0 })
+      expect(await active()).toEqual(running)
+    }
+  })
+
+  test('[stop.5] interrupted, or failed at a step: the same units run again', async () => {
+    await rebuild(host, declared('/srv/app'))
+    await host.sh(`touch /run/hold; systemctl start --no-block ${unit}`)
+    await host.until('test -e /run/held')
+    await host.sh(`systemctl stop --no-block ${unit}`)
+    await host.sh('rm /run/hold /run/held')
+    await done()
+    await host.until('systemctl --quiet is-active app')
+    expect([await active(), (await lastRun()).outcome]).toEqual([running, 'interrupted'])
+    await host.sh('mv /srv/repository/config /srv/config')
+    expect((await host.run(['systemctl', 'start', unit])).exit).not.toBe(0)
+    await host.sh('mv /srv/config /srv/repository/config')
+    expect([await active(), (await lastRun()).downtimeSeconds]).toEqual([running, null])
+    await rebuild(host, declared('/srv/app', 'postgres = [ "none" ];'))
+    expect((await host.run(['systemctl', 'start', unit])).exit).not.toBe(0)
+    expect([await active(), (await lastRun()).outcome]).toEqual([running, 'failed'])
+  })
+
+  test('[stop.3] an idle service stays idle, and has no downtime', async () => {
+    await rebuild(host, declared('/srv/app'))
+    await host.sh('systemctl stop app.socket app web worker stack.target')
+    await host.sh(`systemctl start ${unit}`)
+    expect([await active(), (await lastRun()).downtimeSeconds]).toEqual([[], null])
+    await host.sh('systemctl start app.socket web worker stack.target')
+    expect(await active()).toEqual(running)
+  })
+
+  test('[stop.6] a unit that will not stop: no snapshot, and all the others run again; one that is killed for it counts as stopped', async () => {
+    await rebuild(host, declared('/srv/app'))
+    const before = await snapshots(host)
+    await host.sh(
+      'mkdir -p /run/systemd/system/worker.service.d; printf "[Service]\\nSendSIGKILL=no\\nExecStart=\\nExecStart=bash -c \\"trap : TERM; while true; do sleep 1; done\\"\\n" >/run/systemd/system/worker.service.d/stubborn.conf',
+    )
+    await host.sh('systemctl daemon-reload; systemctl restart worker')
+    expect((await host.run(['systemctl', 'start', unit])).exit).toBe(1)
+    expect(await lastRun()).toMatchObject({ outcome: 'failed', code: 'stop-failed', message: expect.stringMatching(/worker.service.* didn't stop/) })
+    expect(await snapshots(host)).toEqual(before)
+    // Itself it has never ended; systemd counts it as failed.
+    expect((await active()).filter((name) => name !== 'worker.service')).toEqual(running.filter((name) => name !== 'worker.service'))
+    await host.sh(
+      'systemctl kill --signal=KILL worker; sed -i /SIGKILL/d /run/systemd/system/worker.service.d/stubborn.conf; systemctl daemon-reload; systemctl restart worker',
+    )
+    await host.sh(`systemctl start ${unit}`)
+    expect([await active(), (await lastRun()).outcome]).toEqual([running, 'ok'])
+    await host.sh('rm -r /run/systemd/system/worker.service.d; systemctl daemon-reload; systemctl restart worker')
+  }, 60_000)
+
+  test('[stop.6] a unit that fails to start again: the data is saved, and the run fails and names it', async () => {
+    await rebuild(host, declared('/mnt/btrfs/app'))
+    const before = await snapshots(host)
+    await host.sh(
+      'mkdir -p /run/systemd/system/worker.service.d; printf "[Service]\\nExecStartPre=test ! -e /run/broken\\n" >/run/systemd/system/worker.service.d/broken.conf',
+    )
+    await host.sh('systemctl daemon-reload; touch /run/broken')
+    expect((await host.run(['systemctl', 'start', unit])).exit).toBe(1)
+    expect(await lastRun()).toMatchObject({
+      outcome: 'failed',
+      code: 'start-failed',
+      message: expect.stringContaining('worker.service'),
+      snapshotId: expect.any(String),
+    })
+    expect(await snapshots(host)).toHaveLength(before.length + 1)
+    expect(await active()).toEqual(running.filter((name) => name !== 'worker.service'))
+    await host.sh(
+      'rm -r /run/broken /run/systemd/system/worker.service.d; systemctl daemon-reload; systemctl reset-failed worker; systemctl start worker',
+    )
+  })
+
+  test('[stop.6] a unit that systemd does not know, and one whose stop would stop the backup itself, are named before anything is stopped', async () => {
+    await rebuild(host, declared('/srv/app', 'units = [ "app.service" "apq.service" ];'))
+    expect((await host.run(['systemctl', 'start', unit])).exit).toBe(1)
+    expect(await lastRun()).toMatchObject({ code: 'unknown-unit', message: expect.stringContaining('apq.service'), downtimeSeconds: null })
+    await rebuild(host, declared('/srv/app'))
+    await host.sh(
+      `mkdir -p /run/systemd/system/${unit}.d; printf "[Unit]\\nRequires=app.service\\n" >/run/systemd/system/${unit}.d/bound.conf; systemctl daemon-reload`,
+    )
+    expect((await host.run(['systemctl', 'start', unit])).exit).toBe(1)
+    expect(await lastRun()).toMatchObject({ code: 'stops-itself', message: expect.stringContaining(unit), downtimeSeconds: null })
+    expect(await active()).toEqual(running)
+    await host.sh(`rm -r /run/systemd/system/${unit}.d; systemctl daemon-reload`)
+  })
+
+  /** Both databases and the file hold the same number: that of one instant between two rounds of the application. */
+  async function agree(id: string, folder: string): Promise<void> {
+    await restic(host, `restore ${id} --target /tmp/look`)
+    const look = `/tmp/look${folder}`
+    const numbers = await host.sh(
+      `sqlite3 ${look}/a.db 'SELECT max(n) FROM t'; sqlite3 ${look}/b.db 'SELECT max(n) FROM t'; cat ${look}/file; rm -r /tmp/look`,
+    )
+    const [a, ...others] = numbers.split('\n')
+    expect(Number(a)).toBeGreaterThan(0)
+    expect(others).toEqual([a, a])
+  }
+})
+
+/** A restic that saves nothing as long as /run/hold is there. */
+const heldRestic = `#!/usr/bin/bash
+if [[ $1 == backup && -e /run/hold ]]; then
+  touch /run/held
+  while [[ -e /run/hold ]]; do sleep 0.02; done
+fi
+exec /usr/bin/restic "$@"
+`
+
+/** A disk below /mnt of a host that isn't booted yet. */
+function mount(host: TestHost, type: 'btrfs' | 'xfs'): void {
+  const [, pid = ''] = /\/proc\/(\d+)\//.exec(host.path('/')) ?? []
+  makeImage(host.path(`/srv/${type}.image`), type)
+  mkdirSync(host.path(`/mnt/${type}`))
+  output(['nsenter', '--target', pid, '--mount', 'mount', '-o', 'loop', `/run/host/srv/${type}.image`, `/run/host/mnt/${type}`])
+}
+
+/** Shell: kills as soon as the run tells of an instant. */
+function killAt(instant: string, kill: string): string {
+  return `for i in {1..4000}; do ! grep -qs '${instant}' ${events} || break; done; ${kill}`
+}
+
+function declared(folder = '/srv/app', more = ''): string {
+  return `[ {
+    networking.hostName = "hearth";
+    atelier.backup = {
+      enable = true;
+      schedule = { onCalendar = "yearly"; randomizedDelaySec = "0"; };
+      services.app = {
+        stopForBackup = true;
+        shrinkThreshold = null;
+        paths = [ "${folder}" ];
+        sqlite = [ "${folder}/a.db" "${folder}/b.db" ];
+        ${more}
+      };
+    };
+  } ]`
+}
+
+const sleeper = '[Service]\nExecStart=sleep infinity\n'
+const units = {
+  'app.service': '[Service]\nExecStart=/nix/store/nodejs /opt/app.mjs\nRestart=always\nKillMode=mixed\n',
+  'app.socket': '[Socket]\nListenStream=8080\n',
+  // Goes down with it.
+  'web.service': `[Unit]\nRequires=app.service\nAfter=app.service\n${sleeper}`,
+  'worker.service': `[Unit]\nPartOf=app.service\n${sleeper}TimeoutStopSec=2\n`,
+  'idle.service': `[Unit]\nPartOf=app.service\n${sleeper}`,
+  // A target goes down with what it requires, and takes along what is part of it.
+  'stack.target': '[Unit]\nRequires=web.service\nAfter=web.service\nWants=helper.service\n',
+  'helper.service': `[Unit]\nPartOf=stack.target\n${sleeper}`,
+}
+
+/** Answers on the socket it is given, and counts: in two databases and a file, one after the other. */
+const app = `
+import { spawn } from 'node:child_process'
+import { existsSync, writeFileSync, readFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+createServer((socket) => socket.end('here')).listen({ fd: 3 })
+let ends = false
+process.on('SIGTERM', () => { ends = true })
+const sql = (file, text) => new Promise((done) => spawn('/usr/bin/sqlite3', ['-cmd', '.timeout 5000', file, text]).on('close', done))
+const number = '/opt/number'
+for (let n = existsSync(number) ? Number(readFileSync(number)) : 1; !ends; n++) {
+  for (const folder of ['/srv/app', '/mnt/btrfs/app', '/mnt/xfs/app']) {
+    for (const name of ['a', 'b']) await sql(folder + '/' + name + '.db', 'PRAGMA journal_mode=wal; CREATE TABLE IF NOT EXISTS t(n); INSERT INTO t VALUES(' + n + ')')
+    writeFileSync(folder + '/file', String(n))
+  }
+  writeFileSync(number, String(n + 1))
+}
+process.exit(0)
+`
+/** Prints the longest time, in seconds, between two answers. */
+const client = `
+import { connect } from 'node:net'
+import { existsSync } from 'node:fs'
+let last = performance.now(), worst = 0
+const ask = () => new Promise((done) => {
+  const socket = connect(8080, '127.0.0.1').on('data', () => { worst = Math.max(worst, performance.now() - last); last = performance.now() })
+  socket.on('error', () => {}).on('close', done)
+})
+while (!existsSync('/tmp/enough')) { await ask(); await new Promise((done) => setTimeout(done, 10)) }
+console.log(worst / 1000)
+`
+const knock = "require('node:net').connect(8080, '127.0.0.1').on('error', () => process.exit(1)).on('data', () => process.exit(0))"
