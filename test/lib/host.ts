@@ -50,14 +50,14 @@ export async function makeHost(): Promise<TestHost> {
     [process.execPath, '/nix/store/nodejs'],
     [dirname(cliFile), `${program}/lib`],
   ].map(([from, to]) => `--bind-ro=${from}:${to}`)
+  const namespaces = ['--mount', '--propagation', 'private', '--pid', '--fork', '--kill-child', '--mount-proc']
   // Killed outright, we take it along.
-  const argv = ['--pdeathsig', 'TERM', 'unshare', '--mount', '--propagation', 'private', resolve('test/host/machine.sh'), image, name, ...binds]
+  const argv = ['--pdeathsig', 'KILL', 'unshare', ...namespaces, resolve('test/host/machine.sh'), image, name, ...binds]
   const machine = spawn('setpriv', argv, { stdio: ['pipe', 'pipe', 'inherit'] }) as unknown as ChildProcessWithoutNullStreams
   const said = createInterface({ input: machine.stdout })[Symbol.asyncIterator]()
-  const next = async (word: string): Promise<number> => {
-    const { value = 'its end' } = await said.next()
-    if (!value.startsWith(word)) throw new Error(`the host said ${value} instead of ${word}`)
-    return Number(value.split(' ')[1])
+  const next = async (word: string): Promise<void> => {
+    const { value } = await said.next()
+    if (value !== word) throw new Error(`the host said ${value} instead of ${word}`)
   }
   await next('made')
   const path = (file: string) => `/proc/${machine.pid}/root/run/host${file}`
@@ -87,18 +87,21 @@ export async function makeHost(): Promise<TestHost> {
     cli: (args) => start(inside(init, person, ['atelier-backup', ...args])).ended,
     terminal: (args, options) => terminal(inside(init, person, ['atelier-backup', ...args]), options),
     async boot() {
+      const begun = performance.now()
       machine.stdin.write('boot\n')
-      const nspawn = await next('booted')
+      await next('booted')
       for (;;) {
-        init = childOf(nspawn)
+        // machine.sh, systemd-nspawn, and the host's own first process.
+        init = childOf(childOf(childOf(machine.pid ?? 0)))
         if (init > 0 && /^(running|degraded)$/m.test((await host.run(['systemctl', 'is-system-running'])).stdout)) return
-        if (init === 0 && !existsSync(`/proc/${nspawn}`)) throw new Error(readFileSync(`/proc/${machine.pid}/root/run/console`, 'utf8'))
+        if (performance.now() - begun > 60_000) throw new Error(readFileSync(`/proc/${machine.pid}/root/run/console`, 'utf8'))
         await sleep(50)
       }
     },
     async shutdown() {
       await host.run(['systemctl', 'poweroff'])
       await next('ended')
+      init = 0
     },
     async reboot() {
       await host.run(['systemctl', 'reboot'])
@@ -108,10 +111,12 @@ export async function makeHost(): Promise<TestHost> {
     async powerCut() {
       process.kill(init, 'SIGKILL')
       await next('ended')
+      init = 0
     },
     async remove() {
       if (machine.exitCode !== null || machine.signalCode !== null) return
-      machine.kill('SIGTERM')
+      machine.stdin.end()
+      if (init > 0) process.kill(init, 'SIGKILL')
       await once(machine, 'exit')
     },
   }
@@ -131,9 +136,10 @@ let count = 0
 /** The PATH of a person at the host: a NixOS has more, but what the CLI needs must be its own. */
 const person = `${program}/bin`
 
+/** The only child of a process, or 0. */
 function childOf(pid: number): number {
   const file = `/proc/${pid}/task/${pid}/children`
-  return existsSync(file) ? Number(readFileSync(file, 'utf8').trim()) : 0
+  return existsSync(file) ? Number(readFileSync(file, 'utf8').trim()) || 0 : 0
 }
 
 /** A command in the host, as root, that takes this terminal's Ctrl-C for itself. */
