@@ -100,6 +100,7 @@ export function openRestic({ name, repository, cacheDir, program = 'restic', loc
     const finished = await ended(argv, options)
     // 0.18 exits 0 when the storage forbids deleting, 0.19 exits 3.
     const kept = /^unable to remove .*/m.exec(finished.stderr)?.[0]
+    if (kept && /\b403\b|forbidden/i.test(finished.stderr)) throw failure('append-only', asked, 'nothing can be deleted from here')
     if (kept) throw failure('restic-failed', asked, `${kept}: does the storage allow deleting?`)
     if (finished.exit !== 0) throw failureOf(finished, asked, { reason: options.signal?.reason })
     return finished.stdout

@@ -1,5 +1,6 @@
 // Retention: each declared service's old snapshots are forgotten, then the repository is pruned once.
 import { removeOwnLocks, requirePinned } from '../backup/repository.ts'
+import { Failure } from '../errors.ts'
 import { retentionOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Forgotten, Snapshot } from '../restic/types.ts'
@@ -35,17 +36,23 @@ export async function pruneRepository(site: Site, name: string, options: PruneOp
   const services = Object.entries(site.manifest.services).filter(([, service]) => service.repository === name)
   const all = await restic.snapshots(call)
   const retained: Retained[] = []
+  let isAppendOnly = false
   for (const [service, declared] of services) {
-    const kept = (await reasonToKeep(site, service, declared, all)) ?? (await passedOver(site, service, declared, all, options))
     const keep = retentionOf(site.manifest, declared)
-    retained.push({
-      name: service,
-      kept,
-      forgotten: kept === null ? await restic.forget({ service, host: site.manifest.host, keep, dryRun: options.dryRun, ...call }) : null,
+    const forget = async () => {
+      const kept = (await reasonToKeep(site, service, declared, all)) ?? (await passedOver(site, service, declared, all, options))
+      const request = { service, host: site.manifest.host, keep, dryRun: options.dryRun, ...call }
+      return { kept, forgotten: kept === null ? await restic.forget(request) : null }
+    }
+    const outcome = await forget().catch((error: unknown) => {
+      if (!(error instanceof Failure && error.code === 'append-only')) throw error
+      isAppendOnly = true
+      return { kept: 'the repository is append-only here: prune it where its storage allows deleting', forgotten: null }
     })
+    retained.push({ name: service, ...outcome })
   }
   // Also if nothing was forgotten: what an interrupted run left behind takes space, too.
-  if (!options.dryRun) await restic.prune({ dryRun: false, ...call })
+  if (!options.dryRun && !isAppendOnly) await restic.prune({ dryRun: false, ...call })
   return retained
 }
 
