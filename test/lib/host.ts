@@ -129,6 +129,8 @@ export async function makeHost(): Promise<TestHost> {
     '',
   ]
   host.write(`${program}/bin/atelier-backup`, wrapper.join('\n'), 0o755)
+  // Tests start units more often in ten seconds than anybody does.
+  host.write('/etc/systemd/system.conf.d/tests.conf', '[Manager]\nDefaultStartLimitIntervalSec=0\n')
   return host
 }
 
