@@ -87,10 +87,11 @@ export async function notes(service: object = {}): Promise<Notes> {
     async changesOf(...rest) {
       const ended = await traced(w, `--trace=fsync,${changing}`, w.path('trace'), args(rest))
       const counts = new Map<string, number>()
-      const calls = [...readFileSync(w.path('trace'), 'utf8').matchAll(/^\d+ +(\w+)\(/gm)].map(([, call = '']) => call)
-      const changes = calls.map((call) => {
-        const n = (counts.get(call) ?? 0) + 1
-        counts.set(call, n)
+      // strace counts a thread's calls, each thread's apart.
+      const calls = [...readFileSync(w.path('trace'), 'utf8').matchAll(/^(\d+) +(\w+)\(/gm)]
+      const changes = calls.map(([, thread = '', call = '']) => {
+        const n = (counts.get(thread + call) ?? 0) + 1
+        counts.set(thread + call, n)
         return { call, n }
       })
       return { ended, changes }
