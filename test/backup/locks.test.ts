@@ -13,7 +13,8 @@ beforeEach(async (test) => {
   w.manifest({ services: { notes: { paths: [w.path('data')] } } })
   await w.cli(['run', 'notes'])
 })
-const locks = () => readdirSync(`${w.repository.repository}/locks`)
+/** Written whole. */
+const locks = () => readdirSync(`${w.repository.repository}/locks`).filter((name) => /^[0-9a-f]{64}$/.test(name))
 
 /** What is left where memory was short: its exclusive lock. */
 async function killedPrune(): Promise<void> {

@@ -1,4 +1,5 @@
 // One lock for each service: whoever comes second is told who is at work, and a dead owner holds nothing.
+import { readFileSync } from 'node:fs'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { makeState } from '../../src/state/install.ts'
 import { lockService } from '../../src/state/lock.ts'
@@ -62,6 +63,7 @@ test('[state.6] a child that outlives its owner still holds the lock; with its e
   const pid = await restic.waits()
   // Stopped, it can't follow us into death.
   process.kill(pid, 'SIGSTOP')
+  await until(() => /\) T /.test(readFileSync(`/proc/${pid}/stat`, 'utf8')))
   child.kill('SIGKILL')
   await ended
   expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 11, stderr: expect.stringContaining('notes: another atelier-backup is at work') })
