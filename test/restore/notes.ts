@@ -29,7 +29,7 @@ export interface Notes extends World {
   /** What is at the service's paths, or, `around`, at and beside them all, without when. */
   look(around?: boolean): Entry[]
   rows(): string
-  journal(): boolean
+  journal(): { phase: string; putsBack: string | null } | null
   record(): {
     old: { folder: string; paths: string[]; absent: object[] }[]
     origin: { how: string } | null
@@ -109,7 +109,7 @@ export async function notes(service: object = {}): Promise<Notes> {
       copy('live/db', 'looked-at')
       return sql(w.path('looked-at/notes.db'), 'PRAGMA integrity_check; SELECT text FROM notes;')
     },
-    journal: () => existsSync(w.path('state/journals/notes.json')),
+    journal: () => (existsSync(w.path('state/journals/notes.json')) ? JSON.parse(readFileSync(w.path('state/journals/notes.json'), 'utf8')) : null),
     record: () => JSON.parse(readFileSync(w.path('state/records/notes.json'), 'utf8')),
     leftovers: () =>
       output(['find', w.path('live'), '-name', '.atelier-backup-*'])
