@@ -1,11 +1,13 @@
 // One host as the commands see it: its manifest, its state folder, its repositories.
 import { join, resolve } from 'node:path'
 import { Failure } from './errors.ts'
+import { isWithin, realAsFarAsThere } from './host/files.ts'
 import { loadManifest } from './manifest/load.ts'
 import { nearest } from './manifest/nearest.ts'
 import type { Manifest, Service } from './manifest/types.gen.ts'
 import { defaultCache, defaultManifest, defaultState } from './places.ts'
 import { openRestic } from './restic/client.ts'
+import { excluded } from './restic/patterns.ts'
 import type { Restic } from './restic/types.ts'
 import { lockersOf } from './state/lockers.ts'
 import { pinnedRepository } from './state/records.ts'
@@ -60,6 +62,26 @@ function knowing(state: string, client: Restic): Restic {
     snapshots: (options) => client.snapshots(options).catch(explained),
     repositoryId: (options) => client.repositoryId(options).catch(explained),
     backup: (request) => client.backup(request).catch(explained),
+  }
+}
+
+/**
+ * A repository inside of a service's data would be saved into itself, and be replaced by an older one with the first restore in place.
+ * `exclude`: what a backup leaves out; a restore spares nothing.
+ * @throws Failure `repository-inside`
+ */
+export async function requireRepositoryApart(site: Site, name: string, exclude: string[] = []): Promise<void> {
+  const service = serviceOf(site, name)
+  const location = (await site.restic(service.repository).location()).replace(/^local:/, '')
+  if (!location.startsWith('/')) return
+  const repository = await realAsFarAsThere(location)
+  for (const path of [...service.paths, ...service.sqlite]) {
+    const real = await realAsFarAsThere(path)
+    if ((!isWithin(repository, real) || excluded(exclude, repository)) && !isWithin(real, repository)) continue
+    throw new Failure(
+      'repository-inside',
+      `${name}: its repository ${location} and its data ${path} stand one inside the other: a restore would replace the repository by an older one. Keep them apart`,
+    )
   }
 }
 

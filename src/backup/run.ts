@@ -6,7 +6,7 @@ import { asFailure, Failure } from '../errors.ts'
 import { execute } from '../execute.ts'
 import { lstatIfThere } from '../host/files.ts'
 import { endHook } from '../host/hooks.ts'
-import { type Site, serviceOf } from '../site.ts'
+import { requireRepositoryApart, type Site, serviceOf } from '../site.ts'
 import { installId, makeState, placeOf } from '../state/install.ts'
 import { requireNoJournal } from '../state/journal.ts'
 import { lockService } from '../state/lock.ts'
@@ -72,6 +72,7 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
       const record = await readRecord(site.state, name).catch(() => emptyRecord(name))
       const about = { run, name, install, staging: await stagingOf(site, name) }
       const look = async () => {
+        await requireRepositoryApart(site, name, service.exclude)
         standing = await settle(site, name, record, install, { signal: options.signal, hold: [fd] })
         return lookBackup(service, { ...about, unadopted: standing.unadopted })
       }

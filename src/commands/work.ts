@@ -4,7 +4,7 @@ import { printable } from '../text.ts'
 import { formatBytes, formatSeconds } from '../ui/format.ts'
 import { type ProgressView, progressView } from '../ui/progress.ts'
 import { pad } from '../ui/table.ts'
-import { print, printJson } from '../ui/terminal.ts'
+import { print, printJson, sign } from '../ui/terminal.ts'
 
 export interface Watcher {
   emit(event: Event): void
@@ -30,16 +30,24 @@ export async function withReport(
   work: (watcher: Watcher) => Promise<Result[]>,
 ): Promise<number> {
   const view: ProgressView | null = json ? null : progressView(names, describe)
+  const warnings: string[] = []
   const watcher: Watcher = view
-    ? { emit: view.event, output: view.log, result: view.result }
+    ? { emit: (event) => (event.type === 'warning' ? warnings.push(event.message) : view.event(event)), output: view.log, result: view.result }
     : { emit: printEvent, output: (line) => void process.stderr.write(`${printable(line)}\n`), result: () => {} }
   const results = await work(watcher).finally(() => view?.end())
   const exit = joinExits(results.map((result) => result.exit))
+  // What a result doesn't tell itself.
+  const untold = [...new Set(warnings)].filter((warning) => !results.some(({ message }) => message?.includes(warning)))
+  for (const line of untold.slice(0, warningsShown)) process.stderr.write(`${sign('warn')} ${printable(line)}\n`)
+  if (untold.length > warningsShown) process.stderr.write(`${sign('warn')} and ${untold.length - warningsShown} further warnings: see the record\n`)
   if (json) printReport(results, exit)
   else if (summary) print(...summary(results))
   else for (const line of complaints(results)) process.stderr.write(`${printable(line)}\n`)
   return exit
 }
+
+/** A folder full of unreadable files needn't fill the screen. */
+const warningsShown = 10
 
 /** What went wrong, each reason once: "notes, wiki: the repository …". */
 function complaints(results: Result[]): string[] {

@@ -2,7 +2,7 @@
 import type { Path, Plan, RestoreStep, Result } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import type { Snapshot } from '../restic/types.ts'
-import { type Site, serviceOf } from '../site.ts'
+import { requireRepositoryApart, type Site, serviceOf } from '../site.ts'
 import { isComplete, tags } from '../snapshots/select.ts'
 import { type RestoreJournal, readJournal, unfinished } from '../state/journal.ts'
 import { newRunId } from '../state/running.ts'
@@ -19,6 +19,7 @@ export interface PlannedRestore {
 /** Looks and plans, touches nothing. @throws Failure */
 export async function planInPlace(site: Site, name: string, snapshot: Snapshot, wanted: Path[], signal: AbortSignal): Promise<PlannedRestore> {
   const service = serviceOf(site, name)
+  await requireRepositoryApart(site, name)
   const left = await interrupted(site, name)
   const wish = { run: newRunId(site.now()), name, service, snapshot, wanted, ran: left?.units ?? [] }
   const facts = await lookRestore(site.restic(service.repository), wish, { signal })

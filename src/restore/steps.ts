@@ -1,18 +1,18 @@
 // What each step of a restore in place does, and how it is taken back.
-import { mkdir, stat } from 'node:fs/promises'
+import { mkdir, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Context, Handlers, Path, RestoreStep } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { lstatIfThere } from '../host/files.ts'
 import { runHook } from '../host/hooks.ts'
 import { run } from '../host/shell.ts'
-import { checkDatabase } from '../host/sqlite.ts'
+import { checkDatabase, sidecarsOf } from '../host/sqlite.ts'
 import { startUnits, stopUnits } from '../host/systemd.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Restic } from '../restic/types.ts'
 import { type RestoreJournal, writeJournal } from '../state/journal.ts'
 import { requireNoMount } from './look.ts'
-import { identifyMoves, swapBackward, swapForward } from './swap.ts'
+import { identifyMoves, isDatabase, makeParents, nearestFolder, swapBackward, swapForward } from './swap.ts'
 
 /** What a restore knows, and finds out on its way. */
 export interface RestoreJob {
@@ -73,11 +73,24 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
       },
     },
     carry: {
-      apply: async ({ entries }, { signal }) => {
+      apply: async ({ entries }, { signal, emit }) => {
         for (const { from, to } of entries) {
-          if ((await lstatIfThere(to)) || !(await lstatIfThere(from)) || !(await lstatIfThere(dirname(to)))) continue
-          const { mtimeNs } = await stat(dirname(to), { bigint: true })
-          const { exit, stderr, interrupted } = await run(['cp', '--archive', '--reflink=auto', '--', from, to], { signal, hold: job.hold })
+          if ((await lstatIfThere(to)) || !(await lstatIfThere(from))) continue
+          const folder = await nearestFolder(dirname(to))
+          if (!(await lstatIfThere(folder))?.isDirectory()) {
+            const message = `${name}: ${from}, which backups exclude, isn't carried over, for it stood below what is a file in the snapshot: it stays with the old data`
+            emit({ type: 'warning', code: 'not-carried', message })
+            continue
+          }
+          const { mtimeNs } = await stat(folder, { bigint: true })
+          // The folders above it may have been made since.
+          await makeParents(to, from, folder)
+          // A database comes with its own sidecars, which hold committed rows; what the snapshot has beside it belongs to another.
+          const database = await isDatabase(from)
+          for (const stale of database ? await sidecarsOf(to) : []) await rm(stale)
+          const along = database ? await sidecarsOf(from) : []
+          const argv = ['cp', '--archive', '--reflink=auto', `--target-directory=${dirname(to)}`, '--', from, ...along]
+          const { exit, stderr, interrupted } = await run(argv, { signal, hold: job.hold })
           if (interrupted) throw new Failure('interrupted', `${name}: interrupted while ${from} was carried over`)
           if (exit !== 0)
             throw new Failure(
@@ -85,7 +98,7 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
               `${name}: ${from}, which backups exclude, can't be carried over: ${stderr.trim().split('\n')[0]}`,
             )
           // The folder's own time is the snapshot's. Node's utimes would round it.
-          await run(['touch', `--date=@${mtimeNs / 1_000_000_000n}.${String(mtimeNs % 1_000_000_000n).padStart(9, '0')}`, '--', dirname(to)], {})
+          await run(['touch', `--date=@${mtimeNs / 1_000_000_000n}.${String(mtimeNs % 1_000_000_000n).padStart(9, '0')}`, '--', folder], {})
         }
       },
     },

@@ -111,7 +111,7 @@ async function take(from: Path, to: Path, sidecars: (path: Path) => Promise<Path
 }
 
 /** Makes the folders above `path`, below `stop`, each with owner and mode of the one above `model`. */
-async function makeParents(path: Path, model: Path, stop: Path): Promise<void> {
+export async function makeParents(path: Path, model: Path, stop: Path): Promise<void> {
   const folder = dirname(path)
   if (folder === stop || !isWithin(folder, stop)) return
   await makeParents(folder, dirname(model), stop)
@@ -135,7 +135,7 @@ async function identityOf(path: Path | null): Promise<string | null> {
 }
 
 /** Whether a file begins as every SQLite database does. Source: sqlite.org/fileformat.html. */
-async function isDatabase(path: Path | null): Promise<boolean> {
+export async function isDatabase(path: Path | null): Promise<boolean> {
   if (path === null || !(await lstatIfThere(path))?.isFile()) return false
   const handle = await open(path, 'r')
   try {

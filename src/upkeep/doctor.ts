@@ -6,7 +6,7 @@ import { canMountPrivately } from '../host/mounts.ts'
 import { run } from '../host/shell.ts'
 import { hasSystemd } from '../host/systemd.ts'
 import type { RepositoryLock } from '../restic/types.ts'
-import type { Site } from '../site.ts'
+import { requireRepositoryApart, type Site } from '../site.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import { pinnedRepository, readRecord, setAsideRecords } from '../state/records.ts'
@@ -138,7 +138,16 @@ async function checkPaths(site: Site): Promise<Check[]> {
         : [],
     ),
   )
-  const found = missing.flat()
+  const mixed = services.map(([name, { exclude }]) =>
+    requireRepositoryApart(site, name, exclude).then(
+      () => [],
+      (error) => {
+        const { code, message } = asFailure(error)
+        return code === 'repository-inside' ? [bad('paths', message, 'move the repository to a folder (better: a disk) of its own')] : []
+      },
+    ),
+  )
+  const found = [...missing, ...(await Promise.all(mixed))].flat()
   return found.length > 0 ? found : [good('paths', `${declared.length} declared paths exist`)]
 }
 

@@ -69,6 +69,28 @@ test('a snapshot that somebody else has forgotten doesn’t hinder the next back
   expect(readFileSync(w.path('back', w.path('data/notes/file')), 'utf8')).toBe('x')
 })
 
+test('[repository.7] one that stands inside of the data, or around it, takes no backup of it and is replaced by no restore', async () => {
+  const at = w.path('data/notes/backups')
+  const services = (notes: object) => ({
+    services: { notes: { paths: [w.path('data/notes')], ...notes } },
+    repositories: { main: { ...w.repository, repository: at, initialize: true } },
+  })
+  w.write('data/notes/file', 'x')
+  symlinkSync(w.path('data/notes'), w.path('link'))
+  const refused = { exit: 1, stderr: expect.stringMatching(/notes: its repository .* stand one inside the other.*Keep them apart/) }
+  for (const paths of [[w.path('data/notes')], [w.path('link')], [w.path('data/notes/backups/inside')]]) {
+    w.manifest(services({ paths }))
+    expect(await w.cli(['run', 'notes']), paths[0]).toMatchObject(refused)
+  }
+  expect(existsSync(at)).toBe(false)
+  expect((await w.cli(['doctor'])).stdout).toContain('stand one inside the other')
+  // Left out it is safe from backups, but not from restores.
+  w.manifest(services({ exclude: [at] }))
+  expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 0 })
+  expect(await w.cli(['restore', 'notes', '--in-place', '--snapshot', 'latest', '--yes'])).toMatchObject(refused)
+  expect(await w.cli(['restore', 'notes', '--snapshot', 'latest', '--target', w.path('look')])).toMatchObject({ exit: 0 })
+})
+
 test('[repository.2] a repository that vanished is never created anew, neither by the service that used it nor by a new one', async () => {
   declare()
   expect((await w.cli(['run', 'notes'])).exit).toBe(0)

@@ -1,5 +1,18 @@
 // Restores in place on real filesystems: everything that files can be, links, mounts, full disks, power cuts.
-import { copyFileSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, onTestFinished, type TestContext, test } from 'vitest'
 import { output, resticBefore, sql } from '../lib/live.ts'
 import { has, isRoot } from '../lib/needs.ts'
@@ -10,13 +23,13 @@ import { killedAt } from './notes.ts'
 const inPlace = ['--in-place', '--yes']
 const sh = (script: string) => output(['bash', '-euc', script])
 
-/** A world whose service `s` is saved as `make` leaves it. */
-async function saved(test: TestContext, service: (w: World) => object, make: (w: World) => void): Promise<World> {
+/** A world whose service `s` is saved as `make` leaves it; `exit`: how the backup ends. */
+async function saved(test: TestContext, service: (w: World) => object, make: (w: World) => void, exit = 0): Promise<World> {
   const w = await world()
   test.onTestFinished(w.cleanup)
   w.manifest({ services: { s: service(w) } })
   make(w)
-  expect(await w.cli(['run', 's'])).toMatchObject({ exit: 0, stderr: '' })
+  expect(await w.cli(['run', 's'])).toMatchObject({ exit, ...(exit === 0 ? { stderr: '' } : {}) })
   return w
 }
 const restore = (w: World, ...args: string[]) => w.cli(['restore', 's', ...(args.length > 0 ? args : inPlace)])
@@ -122,6 +135,50 @@ describe.skipIf(!isRoot)('as root', () => {
     expect(sql(db(w), 'SELECT a FROM t')).toBe('1')
     sh(`cp -a ${old(w)}${w.path('srv')} ${w.path('kept')}`)
     expect(sql(w.path('kept/app.db'), 'SELECT a FROM t')).toBe('1\n2')
+  })
+
+  test('[restore.3] a database that a backup could not copy, or was told to leave out, is carried over with its rows', async (t) => {
+    const [locked, left] = ['srv/locked.db', 'srv/left.out']
+    const insert = (w: World, value: number) => {
+      for (const name of [locked, left]) sql(w.path(name), `.dbconfig no_ckpt_on_close on\nINSERT INTO t VALUES (${value})`)
+    }
+    const w = await saved(
+      t,
+      (w) => ({ paths: [w.path('srv')], sqlite: [w.path(locked)], exclude: ['*.out'] }),
+      (w) => {
+        mkdirSync(w.path('srv'))
+        for (const name of [locked, left]) sql(w.path(name), 'PRAGMA journal_mode=wal; CREATE TABLE t (a)')
+        insert(w, 1)
+        // Another name: rows could stand in another -wal, so it isn't copied.
+        linkSync(w.path(locked), w.path('other-name'))
+      },
+      3,
+    )
+    rmSync(w.path('other-name'))
+    insert(w, 2)
+    expect(await restore(w)).toMatchObject({ exit: 0 })
+    for (const name of [locked, left]) expect(sql(w.path(name), 'SELECT a FROM t'), name).toBe('1\n2')
+  })
+
+  test('[restore.3] so is what stands in a folder that the snapshot lacks; below what is a file there it stays with the old data', async (t) => {
+    const w = await saved(
+      t,
+      (w) => ({ paths: [w.path('srv')], exclude: ['cache'] }),
+      (w) => w.write('srv/becomes', 'a file'),
+    )
+    rmSync(w.path('srv/becomes'))
+    w.write('srv/becomes/cache/a', 'kept')
+    w.write('srv/new/deep/cache/a', 'carried')
+    w.write('srv/new/since', 'goes')
+    sh(`chmod 0751 ${w.path('srv/new')} && chown 33:44 ${w.path('srv/new')}`)
+    const { exit, stderr } = await restore(w)
+    expect([exit, stderr]).toEqual([0, expect.stringContaining(`${w.path('srv/becomes/cache')}, which backups exclude, isn't carried over`)])
+    expect(readFileSync(w.path('srv/new/deep/cache/a'), 'utf8')).toBe('carried')
+    expect(existsSync(w.path('srv/new/since'))).toBe(false)
+    const { mode, uid, gid } = statSync(w.path('srv/new'))
+    expect([mode & 0o777, uid, gid]).toEqual([0o751, 33, 44])
+    expect(readFileSync(w.path('srv/becomes'), 'utf8')).toBe('a file')
+    expect(readFileSync(join(old(w), w.path('srv/becomes/cache/a')), 'utf8')).toBe('kept')
   })
 
   test('[restore.5] a database that is gone, and its -wal is not: the new one stands alone', async (t) => {
@@ -282,11 +339,8 @@ describe.skipIf(!isRoot)('as root', () => {
           expect(await killedAt(w, { call: 'rename', n }, ['restore', 's', ...inPlace])).toBe(true)
           if (isOld('data') && isOld('more')) await restore(w, '--rollback', '--yes')
         }
-        const loop = output(['findmnt', '--noheadings', '--output', 'SOURCE', w.path('disk')])
-        // Taken by somebody else, so that the next is another.
-        sh(
-          `umount ${w.path('disk')}; truncate -s 1M ${w.path('other')}; losetup ${loop} ${w.path('other')}; mount -o loop ${w.path('image')} ${w.path('disk')}; losetup -d ${loop}`,
-        )
+        // While the first is taken the next is another.
+        sh(`next=$(losetup --find --show ${w.path('image')}); umount ${w.path('disk')}; mount "$next" ${w.path('disk')}; losetup --detach "$next"`)
         expect(statSync(w.path('disk')).dev).not.toBe(before)
         expect(await restore(w, direction)).toMatchObject({ exit: 0 })
         for (const path of ['data', 'more']) expect(existsSync(w.path('disk', path, 'since'))).toBe(direction === '--rollback')
