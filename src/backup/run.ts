@@ -11,7 +11,7 @@ import { installId, makeState, placeOf } from '../state/install.ts'
 import { requireNoJournal } from '../state/journal.ts'
 import { lockService } from '../state/lock.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
-import { emptyRecord, lastRun, pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
+import { emptyRecord, isRecorded, killedRun, lastRun, pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
 import { announce, announceEnd, newRunId, readLeftBehind, recordPlan } from '../state/running.ts'
 import { lookBackup, unlooked } from './look.ts'
 import { heldStill, planBackup } from './plan.ts'
@@ -165,6 +165,11 @@ export async function cleanUp(site: Site, name: string, output: (line: string) =
   const left = await readLeftBehind(site.state, name)
   await rm(await stagingOf(site, name), { recursive: true, force: true })
   if (left?.kind !== 'backup') return false
+  const record = await readRecord(site.state, name).catch(() => emptyRecord(name))
+  if (isRecorded(record, left)) {
+    await announceEnd(site.state, name)
+    return false
+  }
   await endHook(name)
   const service = serviceOf(site, name)
   const nothingKnown = unlooked({ run: left.run, name, install: '', staging: await stagingOf(site, name) })
@@ -185,13 +190,6 @@ export async function cleanUp(site: Site, name: string, output: (line: string) =
   await updateRecord(site.state, name, (record) => void record.runs.push(killedRun(name, left)))
   await announceEnd(site.state, name)
   return true
-}
-
-/** What is remembered of a run that was killed. */
-export function killedRun(name: string, { run, started }: Pick<Run, 'run' | 'started'>): Run {
-  const none = { snapshotId: null, downtimeSeconds: null, view: 'live' as const, bytes: null, files: null, addedBytes: null, warnings: [] }
-  const message = `${name}: the run was killed before its end`
-  return { run, kind: 'backup', started, seconds: 0, outcome: 'failed', code: 'killed', message, ...none }
 }
 
 /** @throws Failure `staging-unsafe` */

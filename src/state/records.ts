@@ -6,6 +6,7 @@ import { Failure } from '../errors.ts'
 import { readIfThere, writeDurably } from '../host/files.ts'
 import { placeOf } from './install.ts'
 import { type Run, type RunRecord, runRecordSchema } from './record.gen.ts'
+import { readLeftBehind } from './running.ts'
 
 /** Enough for the strip of 30 days with several runs a day. */
 const runsKept = 200
@@ -25,6 +26,29 @@ export async function readRecord(state: string, service: string): Promise<RunRec
   const parsed = runRecordSchema.safeParse(parseJson(text))
   if (parsed.success && parsed.data.service === service) return parsed.data
   throw new Failure('record-damaged', `${service}: its record ${file} is damaged; the next backup sets it aside and starts a new one`)
+}
+
+/**
+ * A service's record as it should stand: with a backup that was killed and that nobody has written down yet (no ExecStopPost after a power cut).
+ * @throws Failure `record-damaged`
+ */
+export async function readHistory(state: string, service: string): Promise<RunRecord> {
+  // In this order: a run that comes to its end meanwhile is in the record, or alive.
+  const left = await readLeftBehind(state, service)
+  const record = await readRecord(state, service)
+  return left?.kind === 'backup' && !isRecorded(record, left) ? { ...record, runs: [...record.runs, killedRun(service, left)] } : record
+}
+
+/** Killed after its last line in the record, a run has come to its end all the same. */
+export function isRecorded({ runs }: RunRecord, { run }: Pick<Run, 'run'>): boolean {
+  return runs.some((recorded) => recorded.run === run)
+}
+
+/** What is remembered of a run that was killed. */
+export function killedRun(name: string, { run, started }: Pick<Run, 'run' | 'started'>): Run {
+  const none = { snapshotId: null, downtimeSeconds: null, view: 'live' as const, bytes: null, files: null, addedBytes: null, warnings: [] }
+  const message = `${name}: the run was killed before its end`
+  return { run, kind: 'backup', started, seconds: 0, outcome: 'failed', code: 'killed', message, ...none }
 }
 
 /** Changes a record; call it with the service's lock held. A damaged one is set aside first (returned: where to), and a new one begun. */

@@ -1,6 +1,5 @@
 // Everything `status` tells, looked up: one restic call for each repository, however many services.
 import { requirePinned } from '../backup/repository.ts'
-import { killedRun } from '../backup/run.ts'
 import type { Iso, Path } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { hasSystemd, nextElapses } from '../host/systemd.ts'
@@ -12,8 +11,8 @@ import { countable, elsewhereWords, fromElsewhere, newestFirst, snapshotsOf } fr
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
-import { lastRun, pinnedRepository, readRecord } from '../state/records.ts'
-import { readLeftBehind, readRunning } from '../state/running.ts'
+import { lastRun, pinnedRepository, readHistory, readRecord } from '../state/records.ts'
+import { readRunning } from '../state/running.ts'
 import { type Judgement, judge, type State } from './judge.ts'
 
 /** Bytes, seconds, ISO 8601. */
@@ -57,7 +56,7 @@ export async function queryStatus(site: Site, options: { services: string[]; loc
   const install = await installIdIfThere(site.state)
   const [timers, records, asked] = await Promise.all([
     hasSystemd() ? nextElapses(names.map(timerOf)) : new Map<string, null>(),
-    Promise.all(names.map((name) => readRecord(site.state, name).catch(asFailure))),
+    Promise.all(names.map((name) => readHistory(site.state, name).catch(asFailure))),
     Promise.all(repositories.map(async (name) => [name, options.local ? null : await askRepository(site, name, options.signal)] as const)),
   ])
   const answers = new Map(asked)
@@ -128,9 +127,7 @@ async function serviceStatus(
   install: string | null,
   nextRun: Iso | null,
 ): Promise<ServiceStatus> {
-  const left = await readLeftBehind(site.state, name)
-  const killed = left?.kind === 'backup' ? [killedRun(name, left)] : []
-  const readable = record instanceof Failure ? null : { ...record, runs: [...record.runs, ...killed] }
+  const readable = record instanceof Failure ? null : record
   const origin = readable?.origin ?? null
   const subject = { name, service, host: site.manifest.host, origin, install }
   const own = answer && snapshotsOf(answer.snapshots, subject)

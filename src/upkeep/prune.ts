@@ -10,7 +10,7 @@ import { isComplete, isInFuture, newestFirst, snapshotsOf, tags } from '../snaps
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import type { OldData } from '../state/record.gen.ts'
-import { lastRun, readRecord } from '../state/records.ts'
+import { lastRun, readHistory, readRecord } from '../state/records.ts'
 
 /** What happens to one service's snapshots. `kept` says why all are left alone. */
 export interface Retained {
@@ -58,7 +58,7 @@ export async function pruneRepository(site: Site, name: string, options: PruneOp
 
 /** Why none of a service's snapshots may be forgotten now, or null. */
 async function reasonToKeep(site: Site, name: string, service: Service, all: Snapshot[]): Promise<string | null> {
-  const record = await readRecord(site.state, name).catch(() => null)
+  const record = await readHistory(site.state, name).catch(() => null)
   if (record === null) return 'its record is damaged'
   if (await readJournal(site.state, name).then(Boolean, () => true)) return 'a restore is unfinished'
   // One with nothing to do says nothing of what is there.

@@ -51,6 +51,7 @@ describe('a repository of several services', () => {
     future: 'a snapshot lies in the future: is the clock right?',
     fresh: 'this install has not backed it up yet',
     open: 'a restore is unfinished',
+    killed: 'its newest backup ended as "failed"',
   }
   let w: Awaited<ReturnType<typeof saved>>
   let before: Listed[]
@@ -74,6 +75,12 @@ describe('a repository of several services', () => {
     w.change('partial', ends('partial'))
     w.change('fresh', (record) => record.runs.splice(0))
     w.write('state/journals/open.json', JSON.stringify({ version: 1, service: 'open', moves: [], folders: [] }))
+    // A power cut: nobody has written down how it ended.
+    const run = { kind: 'backup', started: new Date().toISOString(), pid: 1, startTime: '1', bootId: 'another' }
+    w.write('state/running/killed.json', JSON.stringify({ run: 'cut', ...run }))
+    // Its last line was written, and it ended right then.
+    const [ended] = JSON.parse(readFileSync(w.path('state/records/notes.json'), 'utf8')).runs
+    w.write('state/running/notes.json', JSON.stringify({ ...run, run: ended.run }))
     before = await w.all()
     const watched = watchedRestic(w)
     const text = await w.cli(['prune', '--dry-run'], { env: { ...watched.env, COLUMNS: '200' } })

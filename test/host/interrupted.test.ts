@@ -9,12 +9,17 @@ const unit = 'restic-backups-notes.service'
 describe.skipIf(!canHost)('a backup half-way', { timeout: 120_000 }, () => {
   let host: TestHost
   let before: number
+  let attempt = 0
   beforeAll(async () => {
-    host = await makeNotesHost()
-    await host.sh(`systemctl start ${unit}`)
+    // Whenever something is forgotten it shows: there are always more.
+    host = await makeNotesHost('atelier.backup.retention = { last = 1; daily = 0; weekly = 0; monthly = 0; };')
+    for (let i = 0; i < 2; i++) await host.sh(`systemctl start ${unit}`)
   }, imageTimeout)
   afterAll(() => host?.remove())
   beforeEach(async () => {
+    attempt += 1
+    // What a test left that failed.
+    await host.run(['bash', '-c', `kill -CONT ${pidsOf('restic')}; systemctl stop ${unit} restic-prune`])
     // New data each time, or there would be nothing to save.
     await makeBulk(host)
     before = (await snapshots(host)).length
@@ -27,8 +32,9 @@ describe.skipIf(!canHost)('a backup half-way', { timeout: 120_000 }, () => {
     expect(await snapshots(host)).toHaveLength(before)
     expect(await host.sh('findmnt --raw --noheadings --output TARGET | grep /notes || true')).toBe('')
     expect(await host.sh('systemctl is-active notes')).toBe('active')
-    // It needs the repository for itself.
+    // It needs the repository for itself, and forgets nothing after a failure.
     await host.sh('systemctl start restic-prune')
+    expect(await snapshots(host)).toHaveLength(before)
     await host.sh(`systemctl start ${unit}`)
     expect(await snapshots(host)).toHaveLength(before + 1)
     expect(await host.sh('ls -A /var/lib/atelier-backup/staging')).toBe('')
@@ -71,7 +77,7 @@ describe.skipIf(!canHost)('a backup half-way', { timeout: 120_000 }, () => {
 
   test('[unit.8] a prune that is killed does not keep the next backup out', async () => {
     await goOn(host)
-    await rebuild(host, notes('atelier.backup.repositories.main.retryLock = "1s";'))
+    await rebuild(host, notes('atelier.backup = { repositories.main.retryLock = "1s"; retention.last = 1000; };'))
     await host.until(`! systemctl --quiet is-active ${unit}; systemctl show --property=ActiveState ${unit} | grep -q inactive`)
     await host.sh('systemctl start --no-block restic-prune')
     await host.sh(`until test "$(ls /srv/repository/locks)"; do sleep 0.01; done; kill -STOP ${pidsOf('restic')}`)
@@ -87,8 +93,8 @@ describe.skipIf(!canHost)('a backup half-way', { timeout: 120_000 }, () => {
     await rebuild(
       host,
       notes(`
-        atelier.backup.services.notes = { schedule.onCalendar = "daily"; tags = [ "new" ]; };
-        systemd.services.restic-backups-notes.serviceConfig.TimeoutStartSec = "1h";`),
+        atelier.backup.services.notes = { schedule.onCalendar = "daily"; tags = [ "new-${attempt}" ]; };
+        systemd.services.restic-backups-notes.serviceConfig.TimeoutStartSec = "${attempt}h";`),
     )
     expect(await host.run(['systemctl', 'is-active', unit])).toMatchObject({ stdout: 'activating\n' })
     expect(await statusOf(host)).toMatchObject({ state: 'running' })
@@ -97,7 +103,7 @@ describe.skipIf(!canHost)('a backup half-way', { timeout: 120_000 }, () => {
     await host.until(`systemctl show --property=ActiveState,Result ${unit} | tr '\\n' ' ' | grep -q 'Result=success ActiveState=inactive'`)
     const all = await snapshots(host)
     expect(all).toHaveLength(before + 1)
-    expect(all.at(-1)?.tags).not.toContain('new')
+    expect(all.at(-1)?.tags).not.toContain(`new-${attempt}`)
     expect(await statusOf(host)).toMatchObject({ state: 'ok' })
   })
 })
