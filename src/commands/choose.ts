@@ -1,13 +1,14 @@
 // What several commands look up and ask: a service, with its snapshots, and one of them.
 import { Failure } from '../errors.ts'
-import type { Snapshot } from '../restic/types.ts'
+import type { Node, Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { countable, newestFirst, pick, type Subject, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readRecord } from '../state/records.ts'
+import { printable } from '../text.ts'
 import { dayAndClock, formatBytes, formatCount, formatTime } from '../ui/format.ts'
 import { type Choice, choose } from '../ui/prompt.ts'
-import { type Column, tableLines } from '../ui/table.ts'
+import { type Column, pad, tableLines } from '../ui/table.ts'
 import { columns } from '../ui/terminal.ts'
 
 /** A service and its snapshots, newest first, unadopted and failed ones too. */
@@ -97,4 +98,10 @@ export function snapshotLines(snapshots: Snapshot[], now: Date): string[] {
     tags.filter((tag) => !/^(service|install):/.test(tag)).join(' '),
   ])
   return tableLines([{ title: '' }, { title: '' }, right, right, right, { title: '' }, { title: '', shrink: true }], rows, columns() - 3)
+}
+
+/** "  5.9 MB  today 11:42       notes.db" */
+export function fileLine({ type, bytes, mtime }: Node, name: string, now: Date): string {
+  const size = type === 'file' ? formatBytes(bytes) : type
+  return `${pad(size, 8, true)}  ${pad(formatTime(mtime, now), 16)}  ${printable(name)}`
 }

@@ -8,6 +8,7 @@ import { parseEnvironmentFile, resticEnvironment } from './environment.ts'
 import { type Asked, failure, failureOf, interruption, isTimeout, redacted, secretsOf } from './errors.ts'
 import {
   forgottenOf,
+  foundOf,
   isMessage,
   type Message,
   messages,
@@ -19,7 +20,7 @@ import {
   snapshotsOf,
 } from './json.ts'
 import { escapePattern } from './patterns.ts'
-import type { BackupSummary, CallOptions, Restic, RestoreSummary } from './types.ts'
+import type { BackupSummary, CallOptions, Node, Restic, RestoreSummary } from './types.ts'
 
 export interface ClientOptions {
   /** Name of the repository in the manifest. */
@@ -131,6 +132,27 @@ export function openRestic({ name, repository, cacheDir, program = 'restic', loc
         const node = nodeOf(message)
         if (node) yield node
       }
+    },
+
+    async folder(snapshot, path, options = {}) {
+      const nodes: Node[] = []
+      let isThere = path === '/'
+      for await (const message of stream(['ls', '--no-lock', '--json', '--', snapshot, path], options)) {
+        const node = nodeOf(message)
+        if (node?.path === path) isThere = node.type === 'dir'
+        else if (node) nodes.push(node)
+      }
+      if (!isThere) throw new Failure('unknown-path', `${printable(path)} is no folder in snapshot ${snapshot.slice(0, 8)}`)
+      return nodes
+    },
+
+    async find({ pattern, host, tags, ...options }) {
+      const only = ['--host', host, ...tags.flatMap((tag) => ['--tag', tag])]
+      const finished = await ended([program, 'find', '--no-lock', '--json', '--ignore-case', ...only, '--', pattern], options)
+      if (finished.stderr.includes('syntax error in pattern'))
+        throw new Failure('usage', `${JSON.stringify(pattern)} is no pattern: a [ begins a set of letters, which a ] ends; \\[ is a bracket`)
+      if (finished.exit !== 0) throw failureOf(finished, asked, { reason: options.signal?.reason })
+      return foundOf(JSON.parse(finished.stdout || '[]'))
     },
 
     async *diff(older, newer, options = {}) {

@@ -105,8 +105,15 @@ export function forgottenOf(stdout: string): Forgotten {
 
 /** An entry of `ls --json`, or null for another line. */
 export function nodeOf(line: Message | null): Node | null {
-  if (!isMessage(line, 'node')) return null
-  const { path, type, size, mtime, mode, uid, gid } = line as unknown as RawNode
+  return isMessage(line, 'node') ? typedNode(line as unknown as RawNode) : null
+}
+
+/** Output of `find --json`. */
+export function foundOf(raw: { snapshot: string; matches: RawNode[] }[]): { snapshot: string; nodes: Node[] }[] {
+  return raw.map(({ snapshot, matches }) => ({ snapshot, nodes: matches.map(typedNode) }))
+}
+
+function typedNode({ path, type, size, mtime, mode, uid, gid }: RawNode): Node {
   return { path, type, bytes: size ?? 0, mtime, mode: posixMode(mode ?? 0), uid: uid ?? 0, gid: gid ?? 0 }
 }
 

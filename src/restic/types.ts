@@ -86,6 +86,13 @@ export interface RestoreSummary {
   bytes: number
 }
 
+export interface FindRequest extends CallOptions {
+  pattern: string
+  host: string
+  /** Only snapshots that have one of them; none: all. */
+  tags: string[]
+}
+
 export interface ForgetRequest extends CallOptions {
   service: string
   host: string
@@ -131,6 +138,10 @@ export interface Restic {
   snapshots(options?: CallOptions): Promise<Snapshot[]>
   /** The tree of a snapshot, streamed in restic's order, without a lock; below `under` if given (literal path, itself included). */
   ls(snapshot: string, under?: Path, options?: CallOptions): AsyncGenerator<Node>
+  /** What stands directly in a folder of a snapshot, without a lock. Failure `unknown-path`: it is no folder there. */
+  folder(snapshot: string, path: Path, options?: CallOptions): Promise<Node[]>
+  /** Where a pattern (as restic's find takes it, in any case) matches, newest snapshot first, without a lock. Failure `usage`: it is none. */
+  find(request: FindRequest): Promise<{ snapshot: string; nodes: Node[] }[]>
   /** What changed from one snapshot to another, in the order of paths, without a lock. Modifiers: + - M (content) T (type); folders end in "/". */
   diff(older: string, newer: string, options?: CallOptions): AsyncGenerator<{ path: Path; modifier: string }>
   /** Where a symbolic link of a snapshot leads; null if there is none of that name. One call. */

@@ -3,7 +3,7 @@ import type { Event, Result } from '../core.ts'
 import { printable } from '../text.ts'
 import { formatBytes, formatSeconds } from './format.ts'
 import { cut, displayWidth, pad } from './table.ts'
-import { canRedraw, hasUnicode, print, type Sign, sign, typeset } from './terminal.ts'
+import { canRedraw, hasUnicode, isInteractive, print, type Sign, sign, typeset } from './terminal.ts'
 
 interface Row {
   state: 'waiting' | 'working' | Result
@@ -43,8 +43,7 @@ export function progressView(names: string[], describe: (result: Result) => stri
   const lineOf = ([name, { state, step, progress, begun }]: [string, Row]): string => {
     if (state === 'waiting') return headed(name, sign('waiting'), 'waiting')
     if (state !== 'working') return finished(name, state)
-    const spinner = hasUnicode() ? '⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏'.charAt(frame % 10) : `${'-\\|/'.charAt(frame % 4)} `
-    return headed(name, spinner, progress ? progressWords(progress, (performance.now() - begun) / 1000) : step)
+    return headed(name, spinner(frame), progress ? progressWords(progress, (performance.now() - begun) / 1000) : step)
   }
   const clear = () => {
     // A terminal that became narrower has wrapped what stood there; the cursor may stand behind an echoed ^C.
@@ -95,6 +94,30 @@ export function progressView(names: string[], describe: (result: Result) => stri
       draw(Number.POSITIVE_INFINITY)
     },
   }
+}
+
+/** Says what is waited for, where that takes a moment. */
+export async function waitingFor<T>(what: string, work: Promise<T>): Promise<T> {
+  const { stderr } = process
+  if (!isInteractive() || !canRedraw(stderr)) return work
+  let frame = 0
+  const draw = () => {
+    frame += 1
+    stderr.write(`\r\x1b[2K${spinner(frame)} ${typeset(cut(`${what} …`, (stderr.columns || 80) - 4))}`)
+  }
+  const first = setTimeout(draw, 150)
+  const timer = setInterval(() => frame > 0 && draw(), 120)
+  try {
+    return await work
+  } finally {
+    clearTimeout(first)
+    clearInterval(timer)
+    if (frame > 0) stderr.write('\r\x1b[2K')
+  }
+}
+
+function spinner(frame: number): string {
+  return hasUnicode() ? '⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏'.charAt(frame % 10) : `${'-\\|/'.charAt(frame % 4)} `
 }
 
 const stepWords: Record<(Event & { type: 'step' })['do'], string> = {

@@ -1,14 +1,30 @@
 // Questions. None is asked without a terminal: a piped newline would answer yes, and an end of input would exit 0.
+import { emitKeypressEvents, type Interface } from 'node:readline'
 import { Failure } from '../errors.ts'
-import { printable } from '../text.ts'
-import { cut } from './table.ts'
-import { columns, hasUnicode, isInteractive, sign, styled, typeset } from './terminal.ts'
+import type { Config } from './picker.ts'
+import { isInteractive, sign, styled } from './terminal.ts'
 
 export interface Choice<T> {
+  /** What typing searches, and what is shown unless `line` says otherwise. */
   name: string
+  /** What is shown, made when it comes to the screen. `marked`: how many are. */
+  line?: (marked: number) => string
   value: T
   /** What the answered question shows; default: the name. */
   short?: string
+  /** Its name among the marks, where there are some. */
+  mark?: string
+}
+
+export interface ListOptions<T> {
+  /** The answered question leaves no line behind. */
+  tidy?: boolean
+  /** Where the pointer stands at first. */
+  first?: T | undefined
+  /** What is marked; space adds to it and removes. */
+  marks?: Set<string>
+  /** Right goes in, left goes out, as Enter and Esc do. */
+  arrows?: boolean
 }
 
 /** @throws Failure `no-terminal` (exit 2), naming the flag that answers the question */
@@ -16,39 +32,44 @@ export function requireTerminal(flag: string): void {
   if (!isInteractive()) throw new Failure('no-terminal', `an answer is needed and there is no terminal: give ${flag}`)
 }
 
-/**
- * One of several; type to search where the list is long. `tidy`: the answered question leaves no line behind.
- * @throws Failure `left` on Esc, as every question here
- */
-export async function choose<T>(
-  message: string,
-  choices: Choice<T>[],
-  flag: string,
-  { tidy = false, first }: { tidy?: boolean; first?: T | undefined } = {},
-): Promise<T> {
-  requireTerminal(flag)
-  const { search, select } = await import('./questions.ts')
-  const shown = fitting(choices, message)
-  const cursor = first === undefined || first === choices[0]?.value ? {} : { default: first }
-  if (shown.length <= 12 || 'default' in cursor)
-    return ask(tidy, (context) => select({ message, choices: shown, pageSize: 14, loop: false, theme: theme(), ...cursor }, context))
-  const source = (term = '') => shown.filter(({ name }) => name.toLowerCase().includes(term.toLowerCase()))
-  return ask(tidy, (context) => search({ message, source, pageSize: 14, theme: theme(['type', 'to search']) }, context))
+/** One of several; typing narrows them. @throws Failure `left` on Esc, as every question here */
+export async function choose<T>(message: string, choices: Choice<T>[], flag: string, options: ListOptions<T> = {}): Promise<T> {
+  const { tidy = false, first, marks = null, arrows = false } = options
+  const cursor = Math.max(0, first === undefined ? 0 : choices.findIndex(({ value }) => value === first))
+  const n = await pick(message, choices, flag, { first: cursor, marks, many: false, arrows }, tidy)
+  return (choices[n] as Choice<T>).value
 }
 
 /** Several of several, at first all, or none. */
 export async function chooseMany<T>(message: string, choices: Choice<T>[], flag: string, checked = true): Promise<T[]> {
+  const marks = new Set(checked ? choices.map((_, n) => String(n)) : [])
+  const rows = choices.map((choice, n) => ({ ...choice, mark: String(n) }))
+  await pick(message, rows, flag, { first: 0, marks, many: true, arrows: false }, false)
+  return choices.filter((_, n) => marks.has(String(n))).map(({ value }) => value)
+}
+
+async function pick(
+  message: string,
+  choices: Choice<unknown>[],
+  flag: string,
+  config: Omit<Config, 'message' | 'rows'>,
+  tidy: boolean,
+): Promise<number> {
   requireTerminal(flag)
-  const { checkbox } = await import('./questions.ts')
-  const shown = fitting(choices, message).map((choice) => ({ ...choice, checked }))
-  return ask(false, (context) => checkbox({ message, choices: shown, required: true, pageSize: 14, loop: false, theme: theme() }, context))
+  const { picker } = await import('./questions.ts')
+  const rows = choices.map(({ name, line, short = name.trim(), mark }) => ({ name, line, short, mark }))
+  return ask(tidy, (context) => picker({ message, rows, ...config }, context), config.arrows)
 }
 
 /** A destructive answer is typed, not nodded. False: something else was typed, so nothing is done. */
 export async function typeToConfirm(message: string, word: string, flag: string): Promise<boolean> {
   requireTerminal(flag)
   const { input } = await import('./questions.ts')
-  return (await ask(false, (context) => input({ message, theme: { prefix: theme().prefix } }, context))).trim() === word
+  return (
+    (
+      await ask(false, (context) => input({ message, theme: { prefix: { idle: styled('blue', '?'), done: sign('good').trimEnd() } } }, context))
+    ).trim() === word
+  )
 }
 
 /** Questions in a row, in which Esc goes back to the one before, and from the first one out. Each says whether there was something to ask. */
@@ -87,16 +108,21 @@ interface Context {
 }
 
 /** Esc and signals end a question; the prompts know of Ctrl-C alone. */
-async function ask<T>(tidy: boolean, question: (context: Context) => Promise<T>): Promise<T> {
+async function ask<T>(tidy: boolean, question: (context: Context) => Promise<T>, leftToo = false): Promise<T> {
   const ended = new AbortController()
   const context = { signal: ended.signal, clearPromptOnDone: tidy }
   const onKey = (_: unknown, key: { name?: string } | undefined) => {
-    if (key?.name !== 'escape') return
+    if (key?.name !== 'escape' && !(leftToo && key?.name === 'left')) return
     context.clearPromptOnDone = true
     ended.abort(left())
   }
   const onSignal = (signal: NodeJS.Signals) => ended.abort(new Failure('interrupted', `interrupted by ${signal}`))
+  // After Ctrl-Z and fg readline has paused the keyboard.
+  const onContinue = () => setImmediate(() => process.stdin.resume())
+  // Node waits half a second for what may follow an Esc.
+  emitKeypressEvents(process.stdin, { escapeCodeTimeout: 50 } as unknown as Interface)
   process.stdin.on('keypress', onKey)
+  process.on('SIGCONT', onContinue)
   for (const signal of signals) process.on(signal, onSignal)
   try {
     return await question(context)
@@ -104,32 +130,8 @@ async function ask<T>(tidy: boolean, question: (context: Context) => Promise<T>)
     throw ended.signal.aborted ? ended.signal.reason : error
   } finally {
     process.stdin.off('keypress', onKey)
+    process.off('SIGCONT', onContinue)
     for (const signal of signals) process.off(signal, onSignal)
   }
 }
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
-
-/** On one line each, also beside the question that they answer. */
-function fitting<T>(choices: Choice<T>[], message: string): Choice<T>[] {
-  const within = (text: string, room: number) => typeset(cut(printable(text), Math.max(8, columns() - room)))
-  return choices.map(({ name, value, short = name.trim() }) => ({ name: within(name, 5), value, short: within(short, message.length + 5) }))
-}
-
-/** The prompts' looks in our terms: what the locale takes, and Esc among the keys. */
-function theme(...keys: [string, string][]) {
-  const dot = hasUnicode() ? ' • ' : '  '
-  const ascii = { icon: { cursor: '>', checked: '[x]', unchecked: '[ ]' } }
-  const names: Record<string, string> = hasUnicode() ? {} : { '↑↓': 'up/down', '⏎': 'enter' }
-  return {
-    ...(hasUnicode() ? {} : ascii),
-    prefix: { idle: styled('blue', '?'), done: sign('good').trimEnd() },
-    style: {
-      keysHelpTip: (own: [string, string][]) =>
-        [...keys, ...own, ['esc', 'back']]
-          .filter(([key]) => key !== 'i')
-          .map(([key = '', action = '']) => `${styled('bold', names[key] ?? key)} ${styled('dim', action)}`)
-          .join(dot),
-      renderSelectedChoices: (chosen: readonly { short: string }[]) => typeset(cut(chosen.map(({ short }) => short).join(', '), columns() - 20)),
-    },
-  }
-}

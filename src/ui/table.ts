@@ -40,6 +40,16 @@ export function cut(text: string, width: number): string {
   })
 }
 
+/** Cut to a width at its beginning: of a path the end tells more. */
+export function cutStart(text: string, width: number): string {
+  if (displayWidth(text) <= width) return text
+  const characters = [...text]
+  let left = width - 1
+  let begin = characters.length
+  while (left >= displayWidth(characters[begin - 1] ?? '')) left -= displayWidth(characters[--begin] ?? '')
+  return `…${characters.slice(begin).join('')}`
+}
+
 /** Columns a text takes: East Asian wide characters and emoji take two, combining marks none. */
 export function displayWidth(text: string): number {
   let width = 0

@@ -12,6 +12,7 @@ let w: World
 beforeAll(async () => {
   w = await world()
   w.write('data/notes/a.txt', 'first')
+  w.write('data/notes/gone.txt', 'gone')
   w.write('data/notes/folder/deep.txt', 'deep')
   w.write('data/photos/one.jpg', 'one')
   w.write('data/albums/two.jpg', 'two')
@@ -24,6 +25,7 @@ beforeAll(async () => {
   })
   await w.cli(['backup', '--all'])
   w.write('data/notes/a.txt', 'second')
+  rmSync(w.path('data/notes/gone.txt'))
   w.write('data/notes/new.txt', 'new')
   await w.cli(['backup', 'notes'])
 })
@@ -38,6 +40,15 @@ async function walk(t: Terminal, ...steps: [screen: string | RegExp, keys: strin
 }
 
 const { enter, down, up, space, ctrlC, escape: esc } = keys
+/** A screen with what differs from run to run named alike, column for column where it is as long. */
+const plain = (screen: string) =>
+  screen
+    .replaceAll(w.root, '/ROOT')
+    .replaceAll(/\b[0-9a-f]{8}\b/g, 'ID______')
+    .replaceAll(/\b\d\d:\d\d\b/g, 'TIME_')
+    .replaceAll(/\+\d+\.\d kB/g, '+N.N kB')
+const screenOf = async (t: Terminal, shows: string | RegExp) => plain(await t.waitFor(shows)).split('\n')
+
 /** The line that the cursor stands on. */
 const at = (text: string) => new RegExp(`❯[^\\n]*${text}`)
 const live = () => fingerprint(w.path('data'))
@@ -84,10 +95,20 @@ describe('list', () => {
     expect(await t.waitFor('Which service?')).toMatch(/❯ notes +\d snapshots {2}today {2}\d\d:\d\d +\d+ B\n {2}photos/)
     await walk(t, [at('notes'), enter], ['? Snapshots of notes', enter], [at('Walk its files'), enter])
     // Where the data begins.
-    expect(await t.waitFor(`? ${w.path('data/notes')}`)).toMatch(/❯ \.\.\n[\s\S]*6 B {2}today \d\d:\d\d +a\.txt\n +dir {2}today \d\d:\d\d +folder\//)
-    await walk(t, [at('\\.\\.'), down], [at('a.txt'), down], [at('folder/'), enter])
-    await t.waitFor(new RegExp(`\\? ${w.path('data/notes/folder')}\\n❯ \\.\\.\\n +4 B.*deep\\.txt`))
-    await walk(t, ['deep.txt', esc], ['folder/', esc], [at('Walk its files'), esc], ['? Snapshots of notes', esc], ['? Which service?', esc])
+    expect(await screenOf(t, `? ${w.path('data/notes')}`)).toEqual([
+      '✓ Which service? notes',
+      '✓ Snapshots of notes ID______, today TIME_',
+      '? /ROOT/data/notes',
+      '   ..',
+      '   Restore this folder …',
+      '❯◯      6 B  today TIME_       a.txt',
+      ' ◯      dir  today TIME_       folder/',
+      ' ◯      3 B  today TIME_       new.txt',
+      '',
+      '↑↓ navigate • space mark • ⏎ select • esc back',
+    ])
+    await walk(t, [at('a.txt'), down], [at('folder/'), enter])
+    await walk(t, [at('deep.txt'), esc], [at('folder/'), esc], [at('Walk its files'), esc], ['? Snapshots of notes', esc], ['? Which service?', esc])
     expect(await t.exit).toBe(0)
     expect(live()).toEqual(before)
   })
@@ -100,27 +121,51 @@ describe('list', () => {
     expect(await t.exit).toBe(0)
   })
 
-  test('says what changed since the snapshot before', async () => {
+  test('says what changed since the snapshot before, and brings back what is gone', async () => {
     const t = w.terminal(['list', 'notes'])
     await walk(t, ['? Snapshots of notes', enter], [at('Walk'), down], [at('What changed'), enter])
-    const screen = await t.waitFor('2 changes since')
-    expect(screen).toContain(`  M  ${w.path('data/notes/a.txt')}`)
-    expect(screen).toContain(`  +  ${w.path('data/notes/new.txt')}`)
+    expect(await screenOf(t, /gone since .*kB\n/)).toEqual([
+      '✓ Snapshots of notes ID______, today TIME_',
+      '? 1 new, 1 changed, 1 gone since ID______, +N.N kB',
+      '❯ changed  /ROOT/data/notes/a.txt',
+      '  gone     /ROOT/data/notes/gone.txt',
+      '  new      /ROOT/data/notes/new.txt',
+      '',
+      '↑↓ navigate • ⏎ select • esc back',
+    ])
+    t.type('gone')
+    await walk(t, ['1 of 1', enter], [at('Restore it as of today'), enter], [at('Inspect: into /tmp/restore-notes-'), enter])
+    expect(await t.exit).toBe(0)
+    const target = inspected(t)
+    expect(readFileSync(target + w.path('data/notes/gone.txt'), 'utf8')).toBe('gone')
+    rmSync(target, { recursive: true })
     // The oldest has none before it.
-    await walk(t, [at('Walk'), esc], ['? Snapshots of notes', down], [at('today'), enter])
-    expect(await t.waitFor(at('Walk'))).not.toContain('What changed')
-    t.type(ctrlC)
-    expect(await t.exit).toBe(130)
+    const oldest = w.terminal(['list', 'notes'])
+    await walk(oldest, ['? Snapshots of notes', down], [/\n❯ today.*\n {2}Leave/, enter])
+    expect(await oldest.waitFor(at('Walk'))).not.toContain('What changed')
+    oldest.type(ctrlC)
+    expect(await oldest.exit).toBe(130)
   })
 
-  test('a folder of a snapshot is restored from there, to look at', async () => {
+  /** The folder of a restore for a look, from what it printed. */
+  const inspected = (t: Terminal) => /(\/tmp\/restore-notes-[0-9a-f]{8})\//.exec(t.all().replaceAll('\n', ''))?.[1] ?? ''
+
+  test('[cli.14] what is marked, in whatever folders, is restored from there, and nothing else', async () => {
     const t = w.terminal(['list', 'notes'])
-    await walk(t, ['? Snapshots of notes', enter], [at('Walk'), enter], [at('\\.\\.'), down], [at('a.txt'), down], [at('folder/'), enter])
-    await walk(t, ['deep.txt', 'Res'], [at('Restore this folder'), enter], [at('Inspect: into /tmp/restore-notes-'), enter])
+    await walk(t, ['? Snapshots of notes', enter], [at('Walk'), enter], [at('a.txt'), space], [/❯◉.*a\.txt/, down])
+    await walk(t, [at('folder/'), keys.right], [at('deep.txt'), space], [/❯◉.*deep\.txt/, keys.left], [at('folder/'), up], [/❯◉.*a\.txt/, 'Res'])
+    expect(await screenOf(t, /notes Res\n❯.*marked/)).toEqual([
+      '✓ Snapshots of notes ID______, today TIME_',
+      '? /ROOT/data/notes Res',
+      '❯  Restore what is marked (2) …',
+      '',
+      '1 of 1 • ↑↓ navigate • space mark • ⏎ select • esc back',
+    ])
+    await walk(t, [at('Restore what'), enter], [at('Inspect: into /tmp/restore-notes-'), enter])
     expect(await t.exit).toBe(0)
-    const [, target = ''] = /(\/tmp\/restore-notes-[0-9a-f]{8})\//.exec(t.all()) ?? []
+    const target = inspected(t)
     expect(readFileSync(target + w.path('data/notes/folder/deep.txt'), 'utf8')).toBe('deep')
-    expect(existsSync(target + w.path('data/notes/a.txt'))).toBe(false)
+    expect(readdirSync(target + w.path('data/notes')).sort()).toEqual(['a.txt', 'folder'])
     rmSync(target, { recursive: true })
   })
 

@@ -115,6 +115,34 @@ describe.each(resticPrograms())('%s', (program) => {
       expect(await restic.readlink(snapshotId, join(source, 'suid'))).toBeNull()
     })
 
+    it('folder tells what stands directly in it, and nothing below', async () => {
+      write('a')
+      fs.mkdirSync(join(source, 'in/deep'), { recursive: true })
+      const { snapshotId } = await backup()
+      const names = async (path: string) => (await restic.folder(snapshotId, path)).map((node) => node.path)
+      expect(await names(source)).toEqual([join(source, 'a'), join(source, 'in')])
+      expect(await names(join(source, 'in/deep'))).toEqual([])
+      expect(await names('/')).toEqual([`/${source.split('/')[1]}`])
+      for (const path of [join(source, 'none'), join(source, 'a')]) await expect(names(path)).rejects.toMatchObject({ code: 'unknown-path' })
+    })
+
+    it('find looks through all snapshots of a host, newest first, in any case', async () => {
+      write('Budget 2026.txt', 'one')
+      const first = await backup({ time: new Date('2025-03-01T10:00:00Z') })
+      write('Budget 2026.txt', 'more')
+      const second = await backup({ time: new Date('2025-03-02T10:00:00Z') })
+      await backup({ tags: ['service:other'] })
+      await backup({ host: 'elsewhere' })
+      const found = await restic.find({ pattern: '*budget*', host: 'here', tags: ['service:notes'] })
+      expect(found).toMatchObject([
+        { snapshot: second.snapshotId, nodes: [{ path: join(source, 'Budget 2026.txt'), type: 'file', bytes: 4 }] },
+        { snapshot: first.snapshotId, nodes: [{ path: join(source, 'Budget 2026.txt'), type: 'file', bytes: 3 }] },
+      ])
+      expect(await restic.find({ pattern: '*budget*', host: 'here', tags: [] })).toHaveLength(3)
+      expect(await restic.find({ pattern: 'nothing', host: 'here', tags: [] })).toEqual([])
+      await expect(restic.find({ pattern: '[', host: 'here', tags: [] })).rejects.toMatchObject({ code: 'usage' })
+    })
+
     it('leaving ls early ends restic', async () => {
       write('a')
       const { snapshotId } = await backup()

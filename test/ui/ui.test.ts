@@ -2,7 +2,7 @@
 import { afterEach, expect, test, vi } from 'vitest'
 import { printable } from '../../src/text.ts'
 import { dayAndClock, formatAge, formatBytes, formatCount, formatSeconds, formatTime, timesInWords } from '../../src/ui/format.ts'
-import { cut, displayWidth, pad, tableLines } from '../../src/ui/table.ts'
+import { cut, cutStart, displayWidth, pad, tableLines } from '../../src/ui/table.ts'
 import { columns, typeset } from '../../src/ui/terminal.ts'
 
 afterEach(() => void vi.unstubAllEnvs())
@@ -90,6 +90,13 @@ test('a text is cut to its width, between characters, and its colour ends where 
   expect(cut('日本語', 4)).toBe('日…')
   expect(cut('\x1b[31mabcdef\x1b[39m', 4)).toBe('\x1b[31mabc…\x1b[39m')
   for (let width = 1; width < 20; width++) expect(displayWidth(cut('a日b本c語 \x1b[1mgru\u0308n\x1b[22m📦', width))).toBeLessThanOrEqual(width)
+})
+
+test('a path is cut at its beginning', () => {
+  expect(cutStart('/var/lib/notes', 14)).toBe('/var/lib/notes')
+  expect(cutStart('/var/lib/notes', 8)).toBe('…b/notes')
+  expect(cutStart('/日本語', 5)).toBe('…本語')
+  expect(cutStart('/日本語', 4)).toBe('…語')
 })
 
 test('a table aligns numbers right, and its one soft column gives way', () => {

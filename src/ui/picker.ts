@@ -1,0 +1,183 @@
+// The list that every choice is made from. Typing narrows it; only what the screen shows of it is made, however long it is.
+import { createPrompt, isDownKey, isEnterKey, isSpaceKey, isUpKey, useEffect, useKeypress, useMemo, useState } from '@inquirer/core'
+import { printable } from '../text.ts'
+import { formatCount } from './format.ts'
+import { cut, displayWidth } from './table.ts'
+import { hasUnicode, sign, styled, typeset } from './terminal.ts'
+
+export interface Row {
+  /** What typing searches. */
+  name: string
+  /** What is shown, without the pointer; made when it comes to the screen. Default: the name. */
+  line?: ((marked: number) => string) | undefined
+  /** What the answered question shows. */
+  short: string
+  /** Its name among the marks; without one it can't be marked. */
+  mark?: string | undefined
+}
+
+export interface Config {
+  message: string
+  rows: Row[]
+  /** The row that the pointer stands on at first. */
+  first: number
+  /** Space adds and removes; null: nothing is marked here. Enter answers with the row, or with `many` with what is marked. */
+  marks: Set<string> | null
+  many: boolean
+  /** Right is Enter. Left is Esc, which the caller sees to. */
+  arrows: boolean
+}
+
+/** Answers with the number of a row; with `many` with -1: the marks are the answer. */
+export const picker = createPrompt<number, Config>(({ message, rows, first, marks, many, arrows }, done) => {
+  const [term, setTerm] = useState('')
+  const [pointer, setPointer] = useState(first)
+  const [answer, setAnswer] = useState<string | null>(null)
+  const [complaint, setComplaint] = useState('')
+  const [drawn, setDrawn] = useState(0)
+  const searched = useMemo(() => (term === '' ? [] : rows.map(({ name }) => name.toLowerCase())), [term === ''])
+  const shown = useMemo(() => matching(searched, rows.length, term), [term])
+  const active = Math.min(pointer, shown.length - 1)
+  const page = pageSize()
+
+  const header = headerOf(message, answer ?? term, answer !== null)
+  const help = () => {
+    const long = shown.length > page || term !== ''
+    const position = long ? `${formatCount(active + 1)} of ${formatCount(shown.length)}` : ''
+    return helpLine(position, [
+      ...(rows.length > page ? [['type', 'to search']] : []),
+      ['↑↓', 'navigate'],
+      ...(marks ? [['space', 'mark'], ...(many ? [['ctrl-a', 'all']] : [])] : []),
+      ['⏎', many ? 'go on' : 'select'],
+      ['esc', 'back'],
+    ] as [string, string][])
+  }
+  const body = () => {
+    const start = Math.max(0, Math.min(active - Math.floor(page / 2), shown.length - page))
+    const lines = shown.slice(start, start + page).map((n, i) => lineOf(rows[n] as Row, start + i === active, marks))
+    return [...(lines.length > 0 ? lines : ['  nothing matches']), complaint, help()]
+  }
+
+  useKeypress((key, rl) => {
+    const row = rows[shown[active] ?? -1]
+    const moved = { home: 0, end: shown.length - 1, pageup: active - page, pagedown: active + page }[key.name]
+    const step = isUpKey(key) ? active - 1 : isDownKey(key) ? active + 1 : moved
+    if (isEnterKey(key) || (arrows && key.name === 'right')) {
+      if (many && marks?.size === 0) setComplaint('Mark at least one, by the space bar')
+      else if (row) {
+        setAnswer(many ? rows.flatMap(({ mark, short }) => (mark !== undefined && marks?.has(mark) ? short : [])).join(', ') : row.short)
+        return done(many ? -1 : (shown[active] as number))
+      }
+    } else if (step !== undefined) setPointer(Math.max(0, Math.min(step, shown.length - 1)))
+    else if (marks && isSpaceKey(key)) {
+      if (row) toggle(marks, [row])
+      setComplaint('')
+      setDrawn(drawn + 1)
+    } else if (marks && many && key.ctrl && key.name === 'a') {
+      toggle(
+        marks,
+        shown.map((n) => rows[n] as Row),
+      )
+      setComplaint('')
+      setDrawn(drawn + 1)
+    } else if (rl.line !== term) {
+      setTerm(rl.line)
+      return setPointer(0)
+    }
+    // What was no word of the search isn't one of the line either.
+    rl.clearLine(0)
+    rl.write(term)
+  })
+  useEffect(
+    (rl) => {
+      const below = answer === null ? body().length : 0
+      const up = (lines: number) => (lines > 0 ? `\x1b[${lines}A` : '')
+      const again = (above: number) => {
+        process.stdout.write(`${up(above)}\r\x1b[J${'\n'.repeat(below)}${up(below)}`)
+        setDrawn(drawn + 1)
+      }
+      // A terminal that became narrower has wrapped what stood there.
+      const onResize = () => again(Math.floor(displayWidth(header) / width()))
+      // Ctrl-Z: the shell's words come below, and with fg we begin anew below these.
+      const onStop = () => {
+        process.stdout.write('\n'.repeat(below + 1))
+        process.stdin.setRawMode(false)
+        process.kill(process.pid, 'SIGTSTP')
+      }
+      const onContinue = () => {
+        process.stdin.setRawMode(true)
+        rl.resume()
+        again(0)
+      }
+      process.stdout.on('resize', onResize)
+      process.on('SIGCONT', onContinue)
+      rl.on('SIGTSTP', onStop)
+      return () => {
+        process.stdout.off('resize', onResize)
+        process.off('SIGCONT', onContinue)
+        rl.removeListener('SIGTSTP', onStop)
+      }
+    },
+    [header, shown, drawn],
+  )
+  return answer === null ? [header, body().join('\n')] : header
+})
+
+/** Those that hold every word; first those that begin so. */
+function matching(searched: string[], count: number, term: string): number[] {
+  const all = Array.from({ length: count }, (_, n) => n)
+  if (term === '') return all
+  const sought = term.toLowerCase()
+  const words = sought.split(' ')
+  const found = all.filter((n) => words.every((word) => searched[n]?.includes(word)))
+  const begins = (n: number) => searched[n]?.startsWith(sought) === true
+  return [...found.filter(begins), ...found.filter((n) => !begins(n))]
+}
+
+/** Marks all of them, or, where all are marked, none. */
+function toggle(marks: Set<string>, rows: Row[]): void {
+  const names = rows.flatMap(({ mark }) => mark ?? [])
+  const all = names.every((name) => marks.has(name))
+  for (const name of names) all ? marks.delete(name) : marks.add(name)
+}
+
+function headerOf(message: string, text: string, answered: boolean): string {
+  const room = width() - 4
+  const told = answered ? typeset(cut(printable(text), Math.max(8, room - displayWidth(message) - 1))) : cut(text, Math.max(8, room - 12))
+  const asked = typeset(cut(message, Math.max(8, room - displayWidth(told) - 1)))
+  return [
+    answered ? sign('good').trimEnd() : styled('blue', '?'),
+    styled('bold', asked),
+    ...(told === '' ? (answered ? [] : ['']) : [styled('cyan', told)]),
+  ].join(' ')
+}
+
+function lineOf({ name, line, mark }: Row, isActive: boolean, marks: Set<string> | null): string {
+  const [arrow, on, off] = hasUnicode() ? ['❯', '◉', '◯'] : ['>', '[x]', '[ ]']
+  const box = marks === null ? '' : mark === undefined ? ' '.repeat(off.length) : marks.has(mark) ? styled('green', on) : off
+  const text = typeset(cut(printable(line?.(marks?.size ?? 0) ?? name), Math.max(8, width() - 4 - (marks ? off.length : 0))))
+  return `${isActive ? styled('cyan', arrow) : ' '}${box} ${isActive ? styled('cyan', text) : text}`
+}
+
+/** At the least: what is wider is wrapped, and the cursor lost count. */
+function width(): number {
+  return Math.max(20, process.stdout.columns || 80)
+}
+
+/** Room for the question, what stands above it, and the keys. */
+function pageSize(): number {
+  return Math.max(3, Math.min(16, (process.stdout.rows || 24) - 6))
+}
+
+/** What everybody knows goes first where it is narrow. */
+function helpLine(position: string, keys: [string, string][]): string {
+  const names: Record<string, string> = hasUnicode() ? {} : { '↑↓': 'up/down', '⏎': 'enter' }
+  const dot = hasUnicode() ? ' • ' : '  '
+  const parts = (left: [string, string][]) => [
+    ...(position ? [styled('dim', position)] : []),
+    ...left.map(([key, does]) => `${styled('bold', names[key] ?? key)} ${styled('dim', does)}`),
+  ]
+  const fits = ['', '↑↓', '⏎', 'ctrl-a', 'type'].map((_, n, order) => keys.filter(([key]) => !order.slice(1, n + 1).includes(key)))
+  const lines = fits.map((left) => parts(left).join(dot))
+  return lines.find((line) => displayWidth(line) < width()) ?? cut(lines.at(-1) ?? '', width() - 1)
+}
