@@ -14,6 +14,7 @@ import type { Run, RunRecord } from '../state/record.gen.ts'
 import { emptyRecord, isRecorded, killedRun, lastRun, pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
 import { announce, announceEnd, newRunId, readLeftBehind, recordPlan } from '../state/running.ts'
 import { lookBackup, unlooked } from './look.ts'
+import { storeManifest } from './manifest.ts'
 import { heldStill, planBackup } from './plan.ts'
 import { removeOwnLocks, type Standing, settle } from './repository.ts'
 import { backupHandlers, type Job } from './steps.ts'
@@ -65,6 +66,10 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
     await requireNoJournal(site.state, name)
     const run = newRunId(started)
     let standing: Standing | null = null
+    const warn = (code: string, message: string) => {
+      job.warnings.push({ code, message })
+      emit({ type: 'warning', code, message })
+    }
     try {
       write = await announce(site.state, name, { run, kind: 'backup', started: started.toISOString() })
       const install = await installId(site.state)
@@ -96,16 +101,16 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
           before: lastWhole(record),
           hold: [fd],
           outcome: (failure: Failure | null) => outcomeOf({ ...job, failure: job.failure ?? failure }),
-          warn: (code: string, message: string) => {
-            job.warnings.push({ code, message })
-            emit({ type: 'warning', code, message })
-          },
+          warn,
           output: options.output,
         }),
       )
       const context = { now: site.now, signal: options.signal, emit }
       const ending = await execute(plan, handlers, context)
       job.failure ??= ending.failure
+      await storeChanged(standing, install, fd).catch((error: unknown) =>
+        warn('manifest-not-stored', `the manifest isn't stored in the repository: ${asFailure(error).message}`),
+      )
     } catch (error) {
       job.failure = asFailure(error)
     }
@@ -115,6 +120,17 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
     const end = result()
     write({ time: site.now().toISOString(), service: name, type: 'report', outcome: end.outcome, exit: end.exit, services: [end] })
     await announceEnd(site.state, name)
+  }
+
+  /**
+   * Dated a moment before the service's own snapshot, so that restic's "latest" is that one.
+   * Not where nobody said which data is the truth: the manifest of a fresh install may lack what the lost host had.
+   */
+  async function storeChanged(standing: Standing | null, install: string, fd: number): Promise<void> {
+    if (job.summary === null || standing === null || standing.unadopted || options.signal.aborted) return
+    const { repository } = serviceOf(site, name)
+    const time = new Date(Date.parse(job.summary.time) - 1000)
+    await storeManifest(site, repository, { repositoryId: standing.repositoryId, install, time }, { signal: options.signal, hold: [fd] })
   }
 
   async function remember(run: string, standing: Standing | null): Promise<void> {

@@ -2,11 +2,12 @@
 import { joinExits } from '../core.ts'
 import { asFailure } from '../errors.ts'
 import type { Site } from '../site.ts'
+import { manifestsKept } from '../snapshots/manifests.ts'
 import { printable } from '../text.ts'
 import { formatTime } from '../ui/format.ts'
 import { tableLines } from '../ui/table.ts'
 import { columns, print, printJson, sign } from '../ui/terminal.ts'
-import { discardExpired, pruneRepository, type Retained } from '../upkeep/prune.ts'
+import { discardExpired, type Pruned, pruneRepository } from '../upkeep/prune.ts'
 import { type Input, isSet, textFlag } from './command.ts'
 
 export async function run(input: Input): Promise<number> {
@@ -18,9 +19,9 @@ export async function run(input: Input): Promise<number> {
   const exits: number[] = []
   for (const name of repositories) {
     try {
-      const retained = await pruneRepository(site, name, { dryRun, signal: input.signal })
-      if (input.json) printJson(jsonOf(name, dryRun, retained))
-      else print(...view(name, dryRun, retained, site.now()))
+      const pruned = await pruneRepository(site, name, { dryRun, signal: input.signal })
+      if (input.json) printJson(jsonOf(name, dryRun, pruned))
+      else print(...view(name, dryRun, pruned, site.now()))
     } catch (error) {
       exits.push(complain(error))
     }
@@ -48,7 +49,7 @@ function complain(error: unknown): number {
   return exit
 }
 
-function jsonOf(repository: string, dryRun: boolean, retained: Retained[]) {
+function jsonOf(repository: string, dryRun: boolean, { retained, manifests }: Pruned) {
   return {
     repository,
     dryRun,
@@ -58,10 +59,12 @@ function jsonOf(repository: string, dryRun: boolean, retained: Retained[]) {
       keep: (forgotten?.keep ?? []).map(({ snapshot, reasons }) => ({ id: snapshot.id, time: snapshot.time, reasons })),
       remove: (forgotten?.remove ?? []).map(({ id, time }) => ({ id, time })),
     })),
+    manifests: { remove: manifests.map(({ id, time }) => ({ id, time })) },
   }
 }
 
-function view(repository: string, dryRun: boolean, retained: Retained[], now: Date): string[] {
+function view(repository: string, dryRun: boolean, { retained, manifests }: Pruned, now: Date): string[] {
+  const gone = dryRun ? 'would go' : 'forgotten'
   const rows = retained.flatMap(({ name, kept, forgotten }) => {
     if (kept !== null) return [[name, '', '', `everything kept: ${kept}`]]
     const keep = (forgotten?.keep ?? []).map(({ snapshot, reasons }) => [
@@ -78,7 +81,9 @@ function view(repository: string, dryRun: boolean, retained: Retained[], now: Da
     ])
     return [...keep, ...remove]
   })
-  const removed = retained.reduce((sum, { forgotten }) => sum + (forgotten?.remove.length ?? 0), 0)
+  for (const { shortId, time } of manifests)
+    rows.push(['(manifest)', shortId, formatTime(time, now), `${gone}: ${manifestsKept} newer ones are kept`])
+  const removed = retained.reduce((sum, { forgotten }) => sum + (forgotten?.remove.length ?? 0), manifests.length)
   const end = dryRun
     ? `${repository}: ${removed} snapshots would be forgotten; nothing was changed`
     : `${sign('good')} ${repository}: ${removed} snapshots forgotten, space freed`

@@ -167,6 +167,10 @@ export function openRestic({ name, repository, cacheDir, program = 'restic', loc
       return tree.nodes.find((node: { name: string }) => node.name === quoted)?.linktarget ?? null
     },
 
+    async dump(snapshot, path, options = {}) {
+      return call(['dump', '--no-lock', '--', snapshot, path], options)
+    },
+
     async backup({ paths, exclude, tags, host, time, parent, prefix = [], onProgress, ...options }) {
       const unreadable: BackupSummary['unreadable'] = []
       let unreadableCount = 0

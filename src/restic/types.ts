@@ -146,6 +146,8 @@ export interface Restic {
   diff(older: string, newer: string, options?: CallOptions): AsyncGenerator<{ path: Path; modifier: string }>
   /** Where a symbolic link of a snapshot leads; null if there is none of that name. One call. */
   readlink(snapshot: string, path: Path, options?: CallOptions): Promise<string | null>
+  /** The text of a file of a snapshot, without a lock. For small ones: it is held in memory. */
+  dump(snapshot: string, path: Path, options?: CallOptions): Promise<string>
   backup(request: BackupRequest): Promise<BackupSummary>
   /** Into an empty target, `--overwrite` irrelevant. */
   restore(request: RestoreRequest): Promise<RestoreSummary>

@@ -5,13 +5,14 @@ import { nearest } from '../manifest/nearest.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Snapshot } from '../restic/types.ts'
 
-/** Tags that mean something to us. `partial`: something could not be read. `failed`: the run failed after it was saved. */
+/** Tags that mean something to us. `partial`: something could not be read. `failed`: the run failed after it was saved. `manifest`: no service's. */
 export const tags = {
   service: (name: string) => `service:${name}`,
   install: (id: string) => `install:${id}`,
   unadopted: 'unadopted',
   partial: 'partial',
   failed: 'failed',
+  manifest: 'atelier:manifest',
 } as const
 
 /** Name of the folder of a snapshot that holds dumps of databases: it is no path of the service. */
@@ -39,7 +40,7 @@ export function snapshotsOf(all: Snapshot[], subject: Subject): Snapshot[] {
   const names = [subject.name, ...subject.service.formerNames].map(tags.service)
   const untagged = [subject.service.paths, [...subject.service.paths, ...subject.service.sqlite]].map(pathKey)
   return all.filter((snapshot) => {
-    if (snapshot.host !== subject.host) return false
+    if (snapshot.host !== subject.host || snapshot.tags.includes(tags.manifest)) return false
     const own = snapshot.tags.filter((tag) => tag.startsWith('service:'))
     return own.length > 0 ? own.some((tag) => names.includes(tag)) : snapshot.paths.length > 0 && untagged.includes(pathKey(snapshot.paths))
   })

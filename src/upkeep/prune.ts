@@ -6,6 +6,7 @@ import type { Service } from '../manifest/types.gen.ts'
 import type { Forgotten, Snapshot } from '../restic/types.ts'
 import { discardOld } from '../restore/old.ts'
 import type { Site } from '../site.ts'
+import { manifestsKept, storedManifests } from '../snapshots/manifests.ts'
 import { isComplete, isInFuture, newestFirst, snapshotsOf, tags } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
@@ -24,11 +25,17 @@ export interface PruneOptions {
   signal: AbortSignal
 }
 
+/** `manifests`: stored manifests of this host that go, since newer ones are kept. */
+export interface Pruned {
+  retained: Retained[]
+  manifests: Snapshot[]
+}
+
 /**
  * Forgets and prunes one repository. What the manifest doesn't declare is never forgotten.
  * @throws Failure `other-repository` and restic's own
  */
-export async function pruneRepository(site: Site, name: string, options: PruneOptions): Promise<Retained[]> {
+export async function pruneRepository(site: Site, name: string, options: PruneOptions): Promise<Pruned> {
   const restic = site.restic(name)
   const call = { signal: options.signal }
   await requirePinned(site, name, call)
@@ -45,15 +52,27 @@ export async function pruneRepository(site: Site, name: string, options: PruneOp
       return { kept, forgotten: kept === null ? await restic.forget(request) : null }
     }
     const outcome = await forget().catch((error: unknown) => {
-      if (!(error instanceof Failure && error.code === 'append-only')) throw error
+      requireAppendOnly(error)
       isAppendOnly = true
       return { kept: 'the repository is append-only here: prune it where its storage allows deleting', forgotten: null }
     })
     retained.push({ name: service, ...outcome })
   }
+  const manifests = storedManifests(all, site.manifest.host).slice(manifestsKept)
+  const ids = manifests.map(({ id }) => id)
+  if (!options.dryRun && !isAppendOnly)
+    await restic.forgetSnapshots(ids, call).catch((error: unknown) => {
+      requireAppendOnly(error)
+      isAppendOnly = true
+    })
   // Also if nothing was forgotten: what an interrupted run left behind takes space, too.
   if (!options.dryRun && !isAppendOnly) await restic.prune({ dryRun: false, ...call })
-  return retained
+  return { retained, manifests: isAppendOnly ? [] : manifests }
+}
+
+/** @throws whatever else it is */
+function requireAppendOnly(error: unknown): void {
+  if (!(error instanceof Failure && error.code === 'append-only')) throw error
 }
 
 /** Why none of a service's snapshots may be forgotten now, or null. */

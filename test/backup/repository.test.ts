@@ -23,7 +23,8 @@ function declare({ location = w.repository.repository, initialize = true, names 
 const pin = () => JSON.parse(readFileSync(w.path('state/repositories/main.json'), 'utf8')).id
 const lastRun = (name = 'notes') => JSON.parse(readFileSync(w.path('state/records', `${name}.json`), 'utf8')).runs.at(-1)
 const state = async () => JSON.parse((await w.cli(['status', '--json'])).stdout).services[0].state
-const snapshots = (repository = w.repository.repository) => readdirSync(`${repository}/snapshots`).length
+const snapshots = async (repository = w.repository.repository) =>
+  (await w.restic(['snapshots', '--json'], { env: { RESTIC_REPOSITORY: repository } })).json().length
 
 test('[repository.1] the id is pinned after the first success; no backup goes to another repository in its place', async () => {
   declare()
@@ -62,9 +63,9 @@ test('a snapshot that somebody else has forgotten doesn’t hinder the next back
   declare()
   expect((await w.cli(['run', 'notes'])).exit).toBe(0)
   await w.restic(['forget', 'latest', '--prune'])
-  expect(snapshots()).toBe(0)
+  expect(await snapshots()).toBe(0)
   expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 0 })
-  expect(snapshots()).toBe(1)
+  expect(await snapshots()).toBe(1)
   expect((await w.restic(['restore', 'latest', '--target', w.path('back')])).exit).toBe(0)
   expect(readFileSync(w.path('back', w.path('data/notes/file')), 'utf8')).toBe('x')
 })
@@ -120,7 +121,7 @@ test('[repository.3] a repository is created where there is none and the manifes
   expect(existsSync(location)).toBe(false)
   declare({ location })
   expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 0 })
-  expect(snapshots(location)).toBe(1)
+  expect(await snapshots(location)).toBe(1)
 })
 
 test.each([
@@ -141,7 +142,7 @@ test('[repository.3] of two services that begin together one creates the reposit
   const location = w.path('both')
   declare({ location, names: ['a', 'b', 'c'] })
   expect(await w.cli(['backup', '--all', '--jobs', '3'])).toMatchObject({ exit: 0, stderr: '' })
-  expect(snapshots(location)).toBe(3)
+  expect(await snapshots(location)).toBe(3)
   const { id } = JSON.parse((await w.restic(['cat', 'config'], { env: { RESTIC_REPOSITORY: location } })).stdout)
   expect(pin()).toBe(id)
 })

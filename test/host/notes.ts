@@ -43,9 +43,10 @@ export interface Saved {
   tags: string[] | null
 }
 
-/** What the repository holds, asked past the CLI. */
+/** What the repository holds of services, asked past the CLI. */
 export async function snapshots(host: TestHost): Promise<Saved[]> {
-  return JSON.parse(await restic(host, 'snapshots --json --no-lock')) ?? []
+  const all = (JSON.parse(await restic(host, 'snapshots --json --no-lock')) ?? []) as Saved[]
+  return all.filter(({ tags }) => !tags?.includes('atelier:manifest'))
 }
 
 export function restic(host: TestHost, command: string): Promise<string> {

@@ -24,7 +24,7 @@ export interface World {
   startCli(args: string[], options?: StartOptions): ReturnType<typeof startCli>
   /** The CLI at a pseudo-terminal. */
   terminal(args: string[], options?: TerminalOptions): Terminal
-  /** restic itself on the repository, past everything of ours. */
+  /** restic itself on the repository, past everything of ours. `snapshots --json` without `--tag` leaves the stored manifests out. */
   restic(args: string[], options?: StartOptions): Promise<Ended>
   cleanup(): void
 }
@@ -65,9 +65,19 @@ export async function world(test?: TestContext): Promise<World> {
     cli: (args, options) => cli(args, within(options)),
     startCli: (args, options) => startCli(args, within(options)),
     terminal: (args, options) => terminal([process.execPath, cliFile, ...args], within(options)),
-    restic: (args, options) => start(['restic', ...args], { ...options, env: { ...secrets, ...options?.env } }).ended,
+    async restic(args, options) {
+      const ended = await start(['restic', ...args], { ...options, env: { ...secrets, ...options?.env } }).ended
+      const lists = ended.exit === 0 && args[0] === 'snapshots' && args.includes('--json') && !args.includes('--tag')
+      return lists ? { ...ended, ...servicesOnly(ended.stdout) } : ended
+    },
     cleanup,
   }
+}
+
+/** A list of snapshots as restic prints it, without the manifests that runs store beside their service's. */
+function servicesOnly(list: string): Pick<Ended, 'stdout' | 'json'> {
+  const kept = (JSON.parse(list) as { tags?: string[] }[]).filter(({ tags }) => !tags?.includes('atelier:manifest'))
+  return { stdout: JSON.stringify(kept), json: () => kept }
 }
 
 /** Remove a world. Nothing may be left mounted in it: it would be emptied too. */
