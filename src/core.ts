@@ -27,6 +27,7 @@ export type RestoreStep =
   /** Restore `paths` of a snapshot below the new folder `in` (root-owned, 0700, on the filesystem of what it replaces). */
   | { do: 'stage'; snapshot: string; paths: Path[]; in: Path }
   | { do: 'verify'; databases: Path[] }
+  /** Stopped, and masked until the start: nothing else starts them meanwhile. */
   | { do: 'stop' | 'start'; units: Unit[] }
   /** Copy live entries that backups exclude into the staged tree. */
   | { do: 'carry'; entries: { from: Path; to: Path }[] }

@@ -3,13 +3,25 @@ import { readFile } from 'node:fs/promises'
 import { isWithin, realAsFarAsThere } from './files.ts'
 import { run } from './shell.ts'
 
-/** Mount points of this process's namespace. Source: proc_pid_mountinfo(5), where blanks are octal. */
-async function mountPoints(pid: number | 'self' = 'self'): Promise<string[]> {
+export interface Mount {
+  /** The filesystem's number, major:minor. */
+  device: string
+  /** The folder of the filesystem that is mounted. */
+  root: string
+  point: string
+}
+
+/** What is mounted in a process's namespace, one that covers another after it. Source: proc_pid_mountinfo(5), where blanks are octal. */
+export async function mountsOf(pid: string): Promise<Mount[]> {
   const text = await readFile(`/proc/${pid}/mountinfo`, 'utf8')
-  return text
-    .split('\n')
-    .flatMap((line) => line.split(' ')[4] ?? [])
-    .map(unescapeOctal)
+  return text.split('\n').flatMap((line) => {
+    const [, , device, root, point] = line.split(' ').map(unescapeOctal)
+    return device !== undefined && root !== undefined && point !== undefined ? [{ device, root, point }] : []
+  })
+}
+
+async function mountPoints(): Promise<string[]> {
+  return (await mountsOf('self')).map(({ point }) => point)
 }
 
 /** Mount points at or below a path. */

@@ -1,7 +1,7 @@
 // systemd, as far as backups and restores need it.
 import { existsSync } from 'node:fs'
-import { readdir, readFile, readlink } from 'node:fs/promises'
-import { basename } from 'node:path'
+import { mkdir, readdir, readFile, readlink, rm, symlink } from 'node:fs/promises'
+import { basename, join } from 'node:path'
 import type { Iso, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { run } from './shell.ts'
@@ -37,6 +37,8 @@ export async function stopOutside(unit: Unit): Promise<void> {
 
 export interface UnitState {
   unit: Unit
+  /** All of its names: an alias starts it as well. */
+  names: Unit[]
   /** `not-found`: systemd doesn't know it, which is something else than "not running". */
   load: string
   active: string
@@ -52,7 +54,7 @@ async function unitStates(units: Unit[]): Promise<UnitState[]> {
   const { exit, stdout, stderr } = await run([
     'systemctl',
     'show',
-    '--property=Id,LoadState,ActiveState,ControlGroup,ExecStart,TriggeredBy,RequiredBy,BoundBy,ConsistsOf',
+    '--property=Id,Names,LoadState,ActiveState,ControlGroup,ExecStart,TriggeredBy,RequiredBy,BoundBy,ConsistsOf',
     '--',
     ...units,
   ])
@@ -64,6 +66,7 @@ async function unitStates(units: Unit[]): Promise<UnitState[]> {
       const of = properties(block)
       return {
         unit: units[i] ?? of.Id ?? '',
+        names: of.Names?.split(' ').filter(Boolean) ?? [],
         load: of.LoadState ?? '',
         active: of.ActiveState ?? '',
         controlGroup: of.ControlGroup ?? '',
@@ -92,7 +95,7 @@ export interface UnitsAtWork {
 
 /**
  * Looks at units that are to be stopped. Touches nothing.
- * @throws Failure `no-systemd`, `unknown-unit`, `stops-itself`
+ * @throws Failure `no-systemd`, `unknown-unit`, `masked-unit`, `stops-itself`
  */
 export async function unitsAtWork(service: string, units: Unit[]): Promise<UnitsAtWork> {
   if (units.length === 0) return { units, running: [] }
@@ -111,6 +114,12 @@ export async function unitsAtWork(service: string, units: Unit[]): Promise<Units
     for (const state of wave) all.set(state.unit, state)
   }
   const involved = [...all.values()]
+  const masked = involved.filter((state) => state.load === 'masked' && isActive(state)).map(({ unit }) => unit)
+  if (masked.length > 0)
+    throw new Failure(
+      'masked-unit',
+      `${service}: ${masked.join(', ')} runs although it is masked, and couldn't be started again: unmask it, or stop it, first`,
+    )
   const own = await ownUnit()
   if (own !== null && all.has(own))
     throw new Failure(
@@ -144,8 +153,61 @@ export async function stopUnits(service: string, units: Unit[]): Promise<void> {
     )
 }
 
-/** @throws Failure `start-failed` */
-export async function startUnits(service: string, units: Unit[]): Promise<void> {
+/** Masks stand where systemd.unit(5) lets them win: what `mask --runtime` makes is nothing beside a unit file in /etc, where NixOS has them. */
+const masks = '/run/systemd/system.control'
+
+/** The names that `stopAndMask` is to mask: of what runs programs or starts what does, except those that somebody else has masked there. */
+export async function masksFor(units: Unit[]): Promise<Unit[]> {
+  const states = await unitStates(units)
+  const names = states.flatMap(({ unit, names }) => [unit, ...names]).filter((unit) => /\.(service|socket|timer|path|automount)$/.test(unit))
+  const free = await Promise.all([...new Set(names)].map(async (unit) => ((await isMasked(unit)) ? [] : [unit])))
+  return free.flat()
+}
+
+/**
+ * Stops units, confirms it, and masks `names` until `unmaskUnits` or a reboot: no client, timer, dependency or rebuild starts them meanwhile.
+ * Not masked first: without its unit file a service would be stopped in another way than it says.
+ * @throws Failure `stop-failed`
+ */
+export async function stopAndMask(service: string, units: Unit[], names: Unit[]): Promise<void> {
+  for (let left = 3; ; left--) {
+    await stopUnits(service, units)
+    await maskUnits(names)
+    const awake = (await unitStates(units)).filter(isActive).map(({ unit }) => unit)
+    if (awake.length === 0) return
+    await unmaskUnits(names)
+    if (left === 0) throw new Failure('stop-failed', `${service}: ${awake.join(', ')} was started again each time it had stopped`)
+  }
+}
+
+/** Masks units as they are, running or not. */
+export async function maskUnits(names: Unit[]): Promise<void> {
+  if (names.length === 0) return
+  await mkdir(masks, { recursive: true })
+  for (const name of names) if (!(await isMasked(name))) await symlink('/dev/null', join(masks, name))
+  await reload()
+}
+
+/** Takes masks of ours away. Returns those that were still there: none after a reboot. */
+export async function unmaskUnits(names: Unit[]): Promise<Unit[]> {
+  const there: Unit[] = []
+  for (const name of names) if (await isMasked(name)) there.push(name)
+  for (const name of there) await rm(join(masks, name))
+  if (there.length > 0) await reload()
+  return there
+}
+
+async function isMasked(name: Unit): Promise<boolean> {
+  return (await readlink(join(masks, name)).catch(() => null)) === '/dev/null'
+}
+
+async function reload(): Promise<void> {
+  const { exit, stderr } = await run(['systemctl', 'daemon-reload'])
+  if (exit !== 0) throw new Failure('systemd-failed', `systemctl daemon-reload failed: ${stderr.trim()}`)
+}
+
+/** `later`: once the boot has come so far. @throws Failure `start-failed` */
+export async function startUnits(service: string, units: Unit[], { later = false } = {}): Promise<void> {
   const kindOf = (unit: Unit) => unit.slice(unit.lastIndexOf('.') + 1)
   const named = (isOne: (kind: string) => boolean) => units.filter((unit) => isOne(kindOf(unit)))
   const sockets = named((kind) => kind === 'socket')
@@ -159,7 +221,7 @@ export async function startUnits(service: string, units: Unit[]): Promise<void> 
   ]
   let failed: Failure | null = null
   for (const { names, options } of waves.filter((wave) => wave.names.length > 0)) {
-    const { exit, stderr } = await run(['systemctl', 'start', ...options, '--', ...names])
+    const { exit, stderr } = await run(['systemctl', 'start', ...(later ? ['--no-block'] : []), ...options, '--', ...names])
     if (exit === 0) continue
     const look = `journalctl -u ${names.join(' -u ')} -n 50`
     failed ??= new Failure('start-failed', `${service}: ${names.join(', ')} didn't start: ${stderr.trim().split('\n')[0]}; look with: ${look}`)

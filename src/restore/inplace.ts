@@ -45,6 +45,7 @@ export async function restoreInPlace(site: Site, { plan, facts }: PlannedRestore
       folders: plan.steps.flatMap((step) => (step.do === 'stage' ? [step.in] : [])),
       moves: [],
       units: running,
+      masked: left?.masked ?? [],
     })
   })
 }

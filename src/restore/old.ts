@@ -46,6 +46,7 @@ export async function rollBackRestore(site: Site, name: string, options: InPlace
       folders: olds.map(({ folder }) => dirname(folder)),
       moves: [],
       units: facts.running,
+      masked: open?.masked ?? [],
     })
   })
 }

@@ -37,10 +37,10 @@ export function planRestore(service: Pick<Service, 'healthCheck'>, facts: Restor
     ...stop(units),
     ...(carried.length > 0 ? [{ do: 'carry', entries: carried } as const, ...flush] : []),
     { do: 'swap', moves },
-    ...start(running),
+    ...start(units, running),
     ...(service.healthCheck === null ? [] : [{ do: 'health' } as const]),
   ]
-  return { run, service: name, steps, always: start(running), notes: notesOf(facts, carried.length) }
+  return { run, service: name, steps, always: start(units, running), notes: notesOf(facts, carried.length) }
 }
 
 /** What is put back: all that one restore replaced. */
@@ -57,10 +57,10 @@ export function planPutBack(service: Pick<Service, 'healthCheck'>, { run, name, 
   const steps: RestoreStep[] = [
     ...stop(units),
     { do: 'swap', moves },
-    ...start(running),
+    ...start(units, running),
     ...(service.healthCheck === null ? [] : [{ do: 'health' } as const]),
   ]
-  return { run, service: name, steps, always: start(running), notes: [`puts back what the restore of ${olds[0]?.since} replaced`] }
+  return { run, service: name, steps, always: start(units, running), notes: [`puts back what the restore of ${olds[0]?.since} replaced`] }
 }
 
 /** Where the old data of a restore ends up. */
@@ -72,9 +72,9 @@ function stop(units: Unit[]): RestoreStep[] {
   return units.length > 0 ? [{ do: 'stop', units }] : []
 }
 
-/** Starting what runs already does nothing: `always` brings back what a failure left stopped. */
-function start(units: Unit[]): RestoreStep[] {
-  return units.length > 0 ? [{ do: 'start', units }] : []
+/** Of what was stopped, what ran. Starting what runs already does nothing: `always` brings back what a failure left stopped. */
+function start(stopped: Unit[], units: Unit[]): RestoreStep[] {
+  return stopped.length > 0 ? [{ do: 'start', units }] : []
 }
 
 interface Stage {

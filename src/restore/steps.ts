@@ -1,13 +1,15 @@
 // What each step of a restore in place does, and how it is taken back.
 import { mkdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import type { Context, Handlers, Path, RestoreStep } from '../core.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Context, Handlers, Move, Path, RestoreStep, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { lstatIfThere } from '../host/files.ts'
 import { runHook } from '../host/hooks.ts'
+import { usersOf } from '../host/processes.ts'
 import { run } from '../host/shell.ts'
 import { checkDatabase } from '../host/sqlite.ts'
-import { startUnits, stopUnits } from '../host/systemd.ts'
+import { masksFor, startUnits, stopAndMask, unmaskUnits } from '../host/systemd.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Restic } from '../restic/types.ts'
 import { type RestoreJournal, writeJournal } from '../state/journal.ts'
@@ -69,7 +71,7 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
     stop: {
       apply: async ({ units }) => {
         job.downtime = { since: performance.now(), seconds: null }
-        await stopUnits(name, units)
+        await closeUnits(job.state, job.journal, units)
       },
     },
     carry: {
@@ -92,6 +94,7 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
     swap: {
       apply: async ({ moves }) => {
         for (const { live } of moves) await requireNoMount(name, live)
+        await requireUnused(name, moves)
         job.journal.moves = await identifyMoves(moves)
         job.journal.phase = 'swapping'
         await writeJournal(job.state, job.journal)
@@ -109,18 +112,45 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
     start: {
       apply: async ({ units }) => {
         if (job.live === 'mixed') throw new Failure('not-started', `${name}: ${units.join(', ')} stay stopped: its data is partly old and partly new`)
-        await startUnits(name, units)
+        await openUnits(job.journal, units)
         if (job.downtime) job.downtime.seconds ??= (performance.now() - job.downtime.since) / 1000
       },
       undo: async ({ units }) => {
         if (job.downtime) job.downtime.seconds = null
-        await stopUnits(name, units)
+        await closeUnits(job.state, job.journal, units)
       },
     },
     health: {
       apply: async (_, { signal }) => checkHealth(job, signal),
     },
   }
+}
+
+/** Stops and masks units; the journal knows the masks before they are there. */
+export async function closeUnits(state: Path, journal: RestoreJournal, units: Unit[]): Promise<void> {
+  journal.masked = [...new Set([...journal.masked, ...(await masksFor(units))])]
+  await writeJournal(state, journal)
+  await stopAndMask(journal.service, units, journal.masked)
+}
+
+/** Takes our masks away, and starts units. */
+export async function openUnits({ service, masked }: RestoreJournal, units: Unit[]): Promise<void> {
+  await unmaskUnits(masked)
+  await startUnits(service, units)
+}
+
+/** @throws Failure `in-use`: who has a file open would go on with the old data */
+export async function requireUnused(name: string, moves: Move[]): Promise<void> {
+  const paths = moves.map(({ live }) => live)
+  let users = await usersOf(paths)
+  // Who only looks in is gone in a moment.
+  for (let left = 5; left > 0 && users.length > 0; left--) {
+    await sleep(400)
+    users = await usersOf(paths)
+  }
+  if (users.length === 0) return
+  const words = users.slice(0, 3).map(({ pid, command, path }) => `${command} (pid ${pid}) has ${path} open`)
+  throw new Failure('in-use', `${name}: ${words.join(', ')}: end it, or leave that folder, and try again`)
 }
 
 /** Puts the old data back. What was staged is of no use any more then: to go on means to begin anew. */

@@ -5,7 +5,7 @@ import type { Event, EventBody, Outcome, Plan, RestoreStep, Result } from '../co
 import { asFailure, Failure } from '../errors.ts'
 import { execute } from '../execute.ts'
 import { isWithin, lstatIfThere } from '../host/files.ts'
-import { startUnits, stopUnits } from '../host/systemd.ts'
+import { masksFor, maskUnits, startUnits, unmaskUnits } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { makeState } from '../state/install.ts'
@@ -15,7 +15,7 @@ import type { OldData } from '../state/record.gen.ts'
 import { updateRecord } from '../state/records.ts'
 import { announce, announceEnd, newRunId } from '../state/running.ts'
 import { oldFolder } from './plan.ts'
-import { checkHealth, type RestoreJob, removeFolder, restoreHandlers, takeBack } from './steps.ts'
+import { checkHealth, closeUnits, openUnits, type RestoreJob, removeFolder, requireUnused, restoreHandlers, takeBack } from './steps.ts'
 import { removeEmpty, swapForward } from './swap.ts'
 
 export interface InPlaceOptions {
@@ -116,10 +116,11 @@ export async function carryOut({ site, name, hold, options, emit }: Transaction,
 /** Finishes a swap that was interrupted; one that the service doesn't bear is taken back. */
 export async function goForward({ site, name, options }: Transaction, journal: RestoreJournal): Promise<Ended> {
   const service = serviceOf(site, name)
-  await stopUnits(name, unitsOf(name, service))
+  await closeUnits(site.state, journal, unitsOf(name, service))
+  await requireUnused(name, journal.moves)
   await swapForward(journal.moves)
   try {
-    await startUnits(name, journal.units)
+    await openUnits(journal, journal.units)
     await checkHealth({ name, service, output: options.output }, options.signal)
   } catch (error) {
     await goBack(site, journal)
@@ -129,10 +130,20 @@ export async function goForward({ site, name, options }: Transaction, journal: R
   return { snapshotId: journal.snapshot }
 }
 
-/** At boot, before the units start: an exchange that had begun is finished, one that had only staged leaves nothing. The units are systemd's to start. */
-export async function endAtBoot({ site }: Transaction, journal: RestoreJournal): Promise<Ended> {
+/** At boot, before the units start: an exchange that had begun is finished, one that had only staged leaves nothing. */
+export async function endAtBoot({ site, name }: Transaction, journal: RestoreJournal): Promise<Ended> {
   const begun = journal.phase === 'swapping'
-  if (begun) await swapForward(journal.moves)
+  try {
+    if (begun) await swapForward(journal.moves)
+  } catch (error) {
+    // Nothing may run on a mixture.
+    journal.masked = [...new Set([...journal.masked, ...(await masksFor(unitsOf(name, serviceOf(site, name))))])]
+    await writeJournal(site.state, journal)
+    await maskUnits(journal.masked)
+    throw explain(asFailure(error), 'mixed')
+  }
+  // At a boot the units are systemd's to start. What is masked still, it was told not to: the crash wasn't the host's.
+  if ((await unmaskUnits(journal.masked)).length > 0) await startUnits(name, journal.units, { later: true })
   await settle(site, journal, begun)
   return { snapshotId: journal.snapshot }
 }
@@ -141,11 +152,12 @@ export async function endAtBoot({ site }: Transaction, journal: RestoreJournal):
 export async function goBack(site: Site, journal: RestoreJournal): Promise<void> {
   const { service, units, phase } = journal
   if (phase === 'swapping') {
-    await stopUnits(service, unitsOf(service, serviceOf(site, service)))
+    await closeUnits(site.state, journal, unitsOf(service, serviceOf(site, service)))
+    await requireUnused(service, journal.moves)
     await takeBack(site.state, journal)
   }
   try {
-    await startUnits(service, units)
+    await openUnits(journal, units)
   } finally {
     await settle(site, journal, false)
   }

@@ -39,6 +39,8 @@ export interface RestoreJournal {
   moves: JournalMove[]
   /** Units that ran before, to be started again. */
   units: Unit[]
+  /** Names of units that we mask while the data is exchanged; written down before they are masked. */
+  masked: Unit[]
 }
 
 /** @throws Failure `journal-damaged`: a restore is unfinished, and what it did can't be read. */

@@ -40,7 +40,8 @@ export interface TestHost {
 }
 
 /** Where the module's units look for the CLI (test/nix/nixos.nix). */
-const program = '/nix/store/00000000000000000000000000000000-atelier-backup'
+const store = '/nix/store/00000000000000000000000000000000-atelier-backup'
+export const program = `${store}/bin/atelier-backup`
 
 /** A new host, not yet booted: write its files first. */
 export async function makeHost(): Promise<TestHost> {
@@ -48,7 +49,7 @@ export async function makeHost(): Promise<TestHost> {
   const name = `atelier-host-${process.pid}-${++count}`
   const binds = [
     [process.execPath, '/nix/store/nodejs'],
-    [dirname(cliFile), `${program}/lib`],
+    [dirname(cliFile), `${store}/lib`],
   ].map(([from, to]) => `--bind-ro=${from}:${to}`)
   const namespaces = ['--mount', '--propagation', 'private', '--pid', '--fork', '--kill-child', '--mount-proc']
   // Killed outright, we take it along.
@@ -125,10 +126,10 @@ export async function makeHost(): Promise<TestHost> {
   const wrapper = [
     '#!/usr/bin/bash -e',
     `export PATH=${tools.join(':')}\${PATH:+:$PATH}`,
-    `exec /nix/store/nodejs ${program}/lib/atelier-backup.mjs "$@"`,
+    `exec /nix/store/nodejs ${store}/lib/atelier-backup.mjs "$@"`,
     '',
   ]
-  host.write(`${program}/bin/atelier-backup`, wrapper.join('\n'), 0o755)
+  host.write(program, wrapper.join('\n'), 0o755)
   // Tests start units more often in ten seconds than anybody does.
   host.write('/etc/systemd/system.conf.d/tests.conf', '[Manager]\nDefaultStartLimitIntervalSec=0\n')
   return host
@@ -136,7 +137,7 @@ export async function makeHost(): Promise<TestHost> {
 
 let count = 0
 /** The PATH of a person at the host: a NixOS has more, but what the CLI needs must be its own. */
-const person = `${program}/bin`
+const person = `${store}/bin`
 
 /** The only child of a process, or 0. */
 function childOf(pid: number): number {

@@ -263,7 +263,7 @@ describe.skipIf(!isRoot)('a service in two versions', () => {
     expect([w.journal(), w.leftovers().includes(left ?? '')]).toEqual([null, false])
   })
 
-  test('what appears between a crash and its end is kept aside', async () => {
+  test('what appears between a crash and its end is kept aside', { timeout: 60_000 }, async () => {
     for (const direction of ['--resume', '--rollback']) {
       w.reset()
       // The first rename beneath `live` has happened: data is away.

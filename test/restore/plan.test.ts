@@ -40,7 +40,7 @@ describe('the plan of a restore', () => {
   test.for([
     ['files alone', facts(), silent, 'stage verify flush swap'],
     ['a unit that runs', facts({ units: ['n.service'], running: ['n.service'] }), checked, 'stage verify flush stop swap start health'],
-    ['a unit that is stopped stays so', facts({ units: ['n.service'] }), silent, 'stage verify flush stop swap'],
+    ['a unit that is stopped stays so', facts({ units: ['n.service'] }), silent, 'stage verify flush stop swap start'],
     [
       'what is excluded is carried, and flushed too',
       facts({ excluded: [{ path: '/var/lib/notes/cache', bytes: 1 }] }),

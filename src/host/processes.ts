@@ -1,0 +1,43 @@
+// Processes: who has files open, under whatever name.
+import { readdir, readFile, readlink } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { isWithin, realAsFarAsThere } from './files.ts'
+import { type Mount, mountsOf } from './mounts.ts'
+
+export interface User {
+  pid: number
+  command: string
+  /** What it has open, or works in, by its own name. */
+  path: string
+}
+
+/** Processes, this one aside, that have something at or below these paths open or mapped, or work in it; also by another mount of it, as containers do. */
+export async function usersOf(paths: string[]): Promise<User[]> {
+  const own = await mountsOf('self')
+  const namespace = await readlink('/proc/self/ns/mnt')
+  const wanted = await Promise.all(paths.map(async (path) => placeOf(own, join(await realAsFarAsThere(dirname(path)), basename(path)))))
+  const mounts = new Map([[namespace, own]])
+  const users: User[] = []
+  for (const pid of (await readdir('/proc')).filter((name) => /^[0-9]+$/.test(name) && name !== String(process.pid))) {
+    const theirs = await readlink(`/proc/${pid}/ns/mnt`).catch(() => null)
+    if (theirs === null) continue
+    const seen = mounts.get(theirs) ?? (await mountsOf(pid).catch(() => []))
+    mounts.set(theirs, seen)
+    const path = (await openPaths(pid)).find((path) => wanted.some((place) => isWithin(placeOf(seen, path), place)))
+    if (path !== undefined) users.push({ pid: Number(pid), command: (await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '?')).trim(), path })
+  }
+  return users
+}
+
+/** A path by its filesystem and its place in that, which is the same under each mount. */
+function placeOf(mounts: Mount[], path: string): string {
+  const mount = mounts.findLast(({ point }) => isWithin(path, point))
+  return mount ? join(mount.device, mount.root, path.slice(mount.point === '/' ? 0 : mount.point.length)) : path
+}
+
+async function openPaths(pid: string): Promise<string[]> {
+  const open = (await readdir(`/proc/${pid}/fd`).catch(() => [])).map((fd) => `fd/${fd}`)
+  const links = await Promise.all(['cwd', 'root', ...open].map((link) => readlink(`/proc/${pid}/${link}`).catch(() => '')))
+  const mapped = (await readFile(`/proc/${pid}/maps`, 'utf8').catch(() => '')).matchAll(/^(?:\S+ +){5}(\/.*)$/gm)
+  return [...links.filter((path) => path.startsWith('/')), ...[...mapped].map(([, path = '']) => path)]
+}
