@@ -3,6 +3,7 @@ import { joinExits } from '../core.ts'
 import { asFailure } from '../errors.ts'
 import type { Site } from '../site.ts'
 import { manifestsKept } from '../snapshots/manifests.ts'
+import { tags } from '../snapshots/select.ts'
 import { printable } from '../text.ts'
 import { formatTime } from '../ui/format.ts'
 import { tableLines } from '../ui/table.ts'
@@ -53,11 +54,11 @@ function jsonOf(repository: string, dryRun: boolean, { retained, manifests }: Pr
   return {
     repository,
     dryRun,
-    services: retained.map(({ name, kept, forgotten }) => ({
+    services: retained.map(({ name, kept, first, forgotten }) => ({
       name,
       message: kept,
       keep: (forgotten?.keep ?? []).map(({ snapshot, reasons }) => ({ id: snapshot.id, time: snapshot.time, reasons })),
-      remove: (forgotten?.remove ?? []).map(({ id, time }) => ({ id, time })),
+      remove: [...first, ...(forgotten?.remove ?? [])].map(({ id, time }) => ({ id, time })),
     })),
     manifests: { remove: manifests.map(({ id, time }) => ({ id, time })) },
   }
@@ -65,7 +66,7 @@ function jsonOf(repository: string, dryRun: boolean, { retained, manifests }: Pr
 
 function view(repository: string, dryRun: boolean, { retained, manifests }: Pruned, now: Date): string[] {
   const gone = dryRun ? 'would go' : 'forgotten'
-  const rows = retained.flatMap(({ name, kept, forgotten }) => {
+  const rows = retained.flatMap(({ name, kept, first, forgotten }) => {
     if (kept !== null) return [[name, '', '', `everything kept: ${kept}`]]
     const keep = (forgotten?.keep ?? []).map(({ snapshot, reasons }) => [
       name,
@@ -79,11 +80,18 @@ function view(repository: string, dryRun: boolean, { retained, manifests }: Prun
       formatTime(time, now),
       dryRun ? 'would go: no rule keeps it' : 'forgotten',
     ])
-    return [...keep, ...remove]
+    const passed = first.map(({ shortId, time, tags: has }) => [
+      name,
+      shortId,
+      formatTime(time, now),
+      `${gone}: ${has.includes(tags.failed) ? 'its run failed' : 'unadopted'}`,
+    ])
+    const open = forgotten === null ? [[name, '', '', 'the rules are applied once these are gone']] : []
+    return [...passed, ...open, ...keep, ...remove]
   })
   for (const { shortId, time } of manifests)
     rows.push(['(manifest)', shortId, formatTime(time, now), `${gone}: ${manifestsKept} newer ones are kept`])
-  const removed = retained.reduce((sum, { forgotten }) => sum + (forgotten?.remove.length ?? 0), manifests.length)
+  const removed = retained.reduce((sum, { first, forgotten }) => sum + first.length + (forgotten?.remove.length ?? 0), manifests.length)
   const end = dryRun
     ? `${repository}: ${removed} snapshots would be forgotten; nothing was changed`
     : `${sign('good')} ${repository}: ${removed} snapshots forgotten, space freed`

@@ -7,16 +7,17 @@ import type { Forgotten, Snapshot } from '../restic/types.ts'
 import { discardOld } from '../restore/old.ts'
 import type { Site } from '../site.ts'
 import { manifestsKept, storedManifests } from '../snapshots/manifests.ts'
-import { isComplete, isInFuture, newestFirst, snapshotsOf, tags } from '../snapshots/select.ts'
+import { countable, isComplete, isInFuture, newestFirst, snapshotsOf, tags } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import type { OldData } from '../state/record.gen.ts'
 import { lastRun, readHistory, readRecord } from '../state/records.ts'
 
-/** What happens to one service's snapshots. `kept` says why all are left alone. */
+/** What happens to one service's snapshots. `kept` says why all are left alone; `first` are those that don't count, and go before any is counted. */
 export interface Retained {
   name: string
   kept: string | null
+  first: Snapshot[]
   forgotten: Forgotten | null
 }
 
@@ -47,14 +48,19 @@ export async function pruneRepository(site: Site, name: string, options: PruneOp
   for (const [service, declared] of services) {
     const keep = retentionOf(site.manifest, declared)
     const forget = async () => {
-      const kept = (await reasonToKeep(site, service, declared, all)) ?? (await passedOver(site, service, declared, all, options))
+      const reason = await reasonToKeep(site, service, declared, all)
+      const { kept, first } = reason === null ? await passedOver(site, service, declared, all) : { kept: reason, first: [] }
+      const ids = first.map(({ id }) => id)
+      if (!options.dryRun) await restic.forgetSnapshots(ids, call)
+      // What the rules say once these are gone can't be asked before.
+      const isOpen = options.dryRun && first.length > 0
       const request = { service, host: site.manifest.host, keep, dryRun: options.dryRun, ...call }
-      return { kept, forgotten: kept === null ? await restic.forget(request) : null }
+      return { kept, first, forgotten: kept === null && !isOpen ? await restic.forget(request) : null }
     }
     const outcome = await forget().catch((error: unknown) => {
       requireAppendOnly(error)
       isAppendOnly = true
-      return { kept: 'the repository is append-only here: prune it where its storage allows deleting', forgotten: null }
+      return { kept: 'the repository is append-only here: prune it where its storage allows deleting', first: [], forgotten: null }
     })
     retained.push({ name: service, ...outcome })
   }
@@ -93,23 +99,21 @@ async function reasonToKeep(site: Site, name: string, service: Service, all: Sna
 }
 
 /**
- * restic would count the unadopted snapshots of a fresh install in place of those that it was recovered from. So they go first, as late as
- * the data that the recovery moved aside: until then nothing of the service is forgotten. Returns why, or null.
+ * What doesn't count (`countable`) must not be counted by restic in place of what does, so it goes first. A run that failed left nothing that
+ * the newest one hasn't; what a fresh install saved before its recovery goes as late as the data that the recovery moved aside, and until
+ * then nothing of the service is forgotten.
  */
-async function passedOver(site: Site, name: string, service: Service, all: Snapshot[], { dryRun, signal }: PruneOptions): Promise<string | null> {
+async function passedOver(site: Site, name: string, service: Service, all: Snapshot[]): Promise<{ kept: string | null; first: Snapshot[] }> {
   const { origin } = await readRecord(site.state, name)
-  const own = snapshotsOf(all, { name, service, host: site.manifest.host, origin, install: null })
-  const passed = origin?.how === 'adopted' ? [] : own.filter(({ tags: has }) => has.includes(tags.unadopted))
-  if (passed.length === 0) return null
-  const due = Math.max(...passed.map(({ time }) => Date.parse(time))) + site.manifest.restore.keepOldDays * 86_400_000
-  if (due > site.now().getTime())
-    return `${passed.length} unadopted snapshots would count in place of its own; they go after ${new Date(due).toISOString().slice(0, 10)}`
-  if (!dryRun)
-    await site.restic(service.repository).forgetSnapshots(
-      passed.map(({ id }) => id),
-      { signal },
-    )
-  return dryRun ? `${passed.length} unadopted snapshots go first` : null
+  const subject = { name, service, host: site.manifest.host, origin, install: await installIdIfThere(site.state) }
+  const own = snapshotsOf(all, subject).filter((snapshot) => snapshot.tags.includes(tags.service(name)))
+  const counted = countable(own, subject)
+  const passed = own.filter((snapshot) => !counted.includes(snapshot))
+  const unadopted = passed.filter(({ tags: has }) => has.includes(tags.unadopted))
+  const due = Math.max(...unadopted.map(({ time }) => Date.parse(time))) + site.manifest.restore.keepOldDays * 86_400_000
+  if (due <= site.now().getTime() || unadopted.length === 0) return { kept: null, first: passed }
+  const until = new Date(due).toISOString().slice(0, 10)
+  return { kept: `${unadopted.length} unadopted snapshots would count in place of its own; they go after ${until}`, first: [] }
 }
 
 /** Deletes old data of restores that was kept for long enough: past `keepOldDays`, and a complete backup is newer. Returns the folders. */

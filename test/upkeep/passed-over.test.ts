@@ -1,12 +1,15 @@
 // What a fresh install saved before it was recovered takes no place of what it was recovered from.
-import { expect, test } from 'vitest'
+import { readFileSync } from 'node:fs'
+import { expect, type TestContext, test } from 'vitest'
 import { world } from '../lib/world.ts'
 
-test('[newest.4] retention passes over the unadopted snapshots of a host that was recovered, and lets go of them in time', {
-  timeout: 60_000,
-}, async (t) => {
+/** A host that keeps two snapshots; `save`: one of so many days ago; `days`: how old they are that are there. */
+async function host(t: TestContext) {
   const w = await world(t)
-  w.manifest({ services: { notes: { paths: [w.path('data')] } }, retention: { last: 2, daily: 0, weekly: 0, monthly: 0 } })
+  const keep = (last: number) =>
+    w.manifest({ services: { notes: { paths: [w.path('data')] } }, retention: { last, daily: 0, weekly: 0, monthly: 0 } })
+  keep(2)
+  w.write('data/note', 'good')
   const save = (days: number, ...tags: string[]) => {
     const time = new Date(Date.now() - days * 86_400_000).toISOString().slice(0, 19).replace('T', ' ')
     const more = ['service:notes', ...tags].flatMap((tag) => ['--tag', tag])
@@ -16,6 +19,13 @@ test('[newest.4] retention passes over the unadopted snapshots of a host that wa
     const all = (await w.restic(['snapshots', '--json', '--no-lock'])).json() as { time: string }[]
     return all.map(({ time }) => Math.round((Date.now() - Date.parse(time)) / 86_400_000)).sort((a, b) => b - a)
   }
+  return { w, keep, save, days }
+}
+
+test('[newest.4] retention passes over the unadopted snapshots of a host that was recovered, and lets go of them in time', {
+  timeout: 60_000,
+}, async (t) => {
+  const { w, save, days } = await host(t)
   w.write('data/note', 'good')
   await save(30, 'install:0000000000000000')
   await save(20, 'install:0000000000000000')
@@ -31,6 +41,31 @@ test('[newest.4] retention passes over the unadopted snapshots of a host that wa
   // Older than what a restore keeps aside: they go first, and the rest ages as if they had never been.
   await w.restic(['forget', '--tag', 'unadopted', '--group-by', 'host', '--keep-last', '0', '--unsafe-allow-remove-all'])
   await save(12, 'install:1111111111111111', 'unadopted')
+  expect((await w.cli(['prune', '--dry-run'])).stdout).toMatch(
+    /would go: unadopted\n.*rules are applied once these are gone\n\n.*1 snapshots would be forgotten/,
+  )
+  expect((await w.cli(['prune'])).stdout).toMatch(/forgotten: unadopted\n[\s\S]*2 snapshots forgotten/)
+  expect(await days()).toEqual([20, 0])
+})
+
+test('[newest.4] nor do those of another fresh install take the place of good ones after an adoption, nor those of runs that failed', {
+  timeout: 60_000,
+}, async (t) => {
+  const { w, keep, save, days } = await host(t)
+  await save(40, 'install:0000000000000000')
+  await save(30, 'install:1111111111111111', 'unadopted')
+  await save(25, 'install:1111111111111111', 'unadopted')
+  expect(await w.cli(['backup', 'notes'])).toMatchObject({ exit: 0 })
+  expect(await w.cli(['adopt', 'notes', '--yes'])).toMatchObject({ exit: 0 })
+  const install = readFileSync(w.path('state/install-id'), 'utf8').trim()
+  // What this install saved before it was adopted counts.
+  await save(20, `install:${install}`, 'unadopted')
+  await save(1, `install:${install}`, 'failed')
   expect(await w.cli(['prune'])).toMatchObject({ exit: 0 })
   expect(await days()).toEqual([20, 0])
+  keep(3)
+  await save(40, 'install:0000000000000000')
+  await save(1, `install:${install}`, 'failed')
+  expect(await w.cli(['prune'])).toMatchObject({ exit: 0 })
+  expect(await days()).toEqual([40, 20, 0])
 })
