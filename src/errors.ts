@@ -38,11 +38,14 @@ export function asFailure(error: unknown): Failure {
   if (error instanceof Failure) return error
   const name = error instanceof Error ? error.name : ''
   if (name === 'AbortError' || name === 'ExitPromptError') return new Failure('interrupted', 'interrupted', { cause: error })
-  return new Failure(systemCode(error) ?? 'failed', oneLine(error instanceof Error ? error.message : String(error)), { cause: error })
+  const message = oneLine(error instanceof Error ? error.message : String(error))
+  const { code = '', path } = (error ?? {}) as NodeJS.ErrnoException
+  const [known = 'failed', remedy] = systemErrors[code] ?? []
+  return new Failure(known, remedy ? `${remedy.replace('PATH', path ?? 'the disk')} (${message})` : message, { cause: error })
 }
 
-const systemCodes: Record<string, string> = { ENOSPC: 'disk-full', EDQUOT: 'disk-full', EROFS: 'read-only' }
-function systemCode(error: unknown): string | undefined {
-  const code = (error as NodeJS.ErrnoException | null)?.code
-  return code === undefined ? undefined : systemCodes[code]
+const systemErrors: Record<string, [code: string, remedy: string]> = {
+  ENOSPC: ['disk-full', 'no space is left for PATH: make room, then run it again'],
+  EDQUOT: ['disk-full', 'the quota leaves no space for PATH: make room, then run it again'],
+  EROFS: ['read-only', 'PATH is on a filesystem that is mounted read-only: look why (dmesg), mount it writable, then run it again'],
 }

@@ -61,6 +61,7 @@ function knowing(state: string, client: Restic): Restic {
     ...client,
     snapshots: (options) => client.snapshots(options).catch(explained),
     repositoryId: (options) => client.repositoryId(options).catch(explained),
+    unlock: (options) => client.unlock(options).catch(explained),
     backup: (request) => client.backup(request).catch(explained),
   }
 }

@@ -393,6 +393,15 @@ test('a reader who leaves early (| head) breaks nothing off', async () => {
   expect(full).toMatchObject({ exit: 1, stderr: line('ENOSPC') })
 })
 
+test('a state folder that is none is told in words', async () => {
+  const file = w.write('a-file', '')
+  for (const command of ['status', 'backup'])
+    expect(await w.cli([command, 'notes', '--state-dir', file]), command).toMatchObject({
+      exit: 1,
+      stderr: line('is no folder: move aside what stands there'),
+    })
+})
+
 describe('[cli.12] without the rights', () => {
   const user = ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups', '--']
   let own: World

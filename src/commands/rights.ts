@@ -3,6 +3,7 @@ import { access, constants } from 'node:fs/promises'
 import { join } from 'node:path'
 import { asFailure, Failure } from '../errors.ts'
 import type { Site } from '../site.ts'
+import { requireFolder } from '../state/install.ts'
 import { printable } from '../text.ts'
 import { isInteractive } from '../ui/terminal.ts'
 
@@ -13,11 +14,14 @@ export async function requireRights({ state, manifest }: Site): Promise<void> {
     const { repository = null, repositoryFile = null, passwordFile = null, environmentFile = null } = manifest.repositories[name] ?? {}
     return [repository === null ? repositoryFile : null, passwordFile, environmentFile].filter((file) => file !== null)
   })
+  await requireFolder(state)
   await requireAccess(state, constants.R_OK | constants.W_OK | constants.X_OK)
   for (const file of secrets) await requireAccess(file, constants.R_OK)
 }
 
 async function requireAccess(path: string, mode: number): Promise<void> {
+  // Root is refused for other reasons than rights.
+  if (process.getuid?.() === 0) return
   await access(path, mode).catch((error: NodeJS.ErrnoException) => {
     if (lackOfRights.includes(error.code ?? '')) throw new Failure('needs-root', `no right to use ${path}: run this as root, for example with sudo`)
     // What isn't there is told by who needs it.

@@ -1,6 +1,7 @@
 // Restore in place: one service's data exchanged for a snapshot's, or an interrupted exchange finished.
 import type { Path, Plan, RestoreStep, Result } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
+import { isWithin, realAsFarAsThere } from '../host/files.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { requireRepositoryApart, type Site, serviceOf } from '../site.ts'
 import { isComplete, tags } from '../snapshots/select.ts'
@@ -23,6 +24,15 @@ export async function planInPlace(site: Site, name: string, snapshot: Snapshot, 
   const left = await interrupted(site, name)
   const wish = { run: newRunId(site.now()), name, service, snapshot, wanted, ran: left?.units ?? [] }
   const facts = await lookRestore(site.restic(service.repository), wish, { signal })
+  const state = await realAsFarAsThere(site.state)
+  for (const { path } of facts.roots) {
+    if (!isWithin(state, await realAsFarAsThere(path))) continue
+    // The journal would be exchanged with the data, and nobody would know any more what happened.
+    throw new Failure(
+      'state-inside',
+      `${name}: ${path} holds ${site.state}, this program's own state: it can't be replaced in place; restore a part with --path, or inspect without --in-place`,
+    )
+  }
   return { plan: planRestore(service, facts), facts }
 }
 

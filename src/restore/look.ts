@@ -114,7 +114,8 @@ async function readTree(restic: Restic, { name, service, snapshot, wanted }: Res
   const byPath = new Map(paths.map((path) => [path, null as Tree['roots'][number] | null]))
   let current: Tree['roots'][number] | null = null
   for await (const node of restic.ls(snapshot.id, undefined, call)) {
-    if (node.type === 'symlink' && snapshot.paths.includes(node.path))
+    // One that the service's own user may have made leads nowhere: to /etc, it would have that replaced.
+    if (node.type === 'symlink' && snapshot.paths.includes(node.path) && (node.uid === 0 || node.uid === process.getuid?.()))
       tree.links.set(node.path, (await restic.readlink(snapshot.id, node.path, call)) ?? '')
     if (byPath.has(node.path)) {
       current = { node, bytes: 0, files: 0 }

@@ -117,7 +117,7 @@ export async function makeParents(path: Path, model: Path, stop: Path): Promise<
   await makeParents(folder, dirname(model), stop)
   if (!(await lstatIfThere(folder))) await mkdir(folder, { mode: 0o700 })
   const like = await lstatIfThere(dirname(model))
-  await chown(folder, like?.uid ?? 0, like?.gid ?? 0)
+  if (process.getuid?.() === 0) await chown(folder, like?.uid ?? 0, like?.gid ?? 0)
   await chmod(folder, (like?.mode ?? 0o755) & 0o7777)
   await syncFolder(dirname(folder))
 }

@@ -1,6 +1,6 @@
 // This install: its id, and the state folder's places.
 import { randomBytes } from 'node:crypto'
-import { link, mkdir, rm } from 'node:fs/promises'
+import { link, mkdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Failure } from '../errors.ts'
 import { readIfThere, syncFolder, writeDurably } from '../host/files.ts'
@@ -66,5 +66,16 @@ function stateFailure(state: string, error: unknown): unknown {
   const { code } = error as NodeJS.ErrnoException
   if (code === 'EACCES' || code === 'EPERM')
     return new Failure('needs-root', `the state folder ${state} isn't ours to write: run this as root, for example with sudo`)
+  if (code === 'ENOTDIR' || code === 'EEXIST' || code === 'ELOOP') return noFolder(state)
   return error
+}
+
+/** What stands there would read as "nothing was ever done". @throws Failure `state-damaged` */
+export async function requireFolder(state: string): Promise<void> {
+  const there = await stat(state).catch(() => null)
+  if (there && !there.isDirectory()) throw noFolder(state)
+}
+
+function noFolder(state: string): Failure {
+  return new Failure('state-damaged', `the state folder ${state} is no folder: move aside what stands there, or name another with --state-dir`)
 }

@@ -56,7 +56,7 @@ export async function readJournal(state: string, service: string): Promise<Resto
   }
   throw new Failure(
     'journal-damaged',
-    `${service}: a restore is unfinished, and its journal ${file} is damaged; look for .atelier-backup-${service}-* beside its paths: old data stands there`,
+    `${service}: a restore is unfinished, and its journal ${file} is damaged: look what stands in .atelier-backup-${service}-* beside its paths (old data, or new), put right by hand what is missing, then remove the journal`,
   )
 }
 

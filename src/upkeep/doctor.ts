@@ -159,11 +159,18 @@ async function checkState(site: Site, repositories: string[]): Promise<Check[]> 
   for (const name of Object.keys(site.manifest.services)) {
     await readRecord(site.state, name).catch(failing(`atelier-backup backup ${name}`))
     const resume = `atelier-backup restore ${name} --resume (or --rollback)`
-    const journal = await readJournal(site.state, name).catch(failing(resume))
+    const journal = await readJournal(site.state, name).catch(
+      failing('by hand, then remove the journal: --resume and --rollback need one that can be read'),
+    )
     if (journal) checks.push(bad('state', `${name}: a restore is unfinished`, resume))
   }
   for (const file of await setAsideRecords(site.state))
     checks.push(bad('state', `a damaged record was set aside as ${file}`, 'look for data of restores that only it remembers, then remove it'))
+  const open = await stat(site.state).then(
+    ({ mode }) => (mode & 0o077) !== 0,
+    () => false,
+  )
+  if (open) checks.push(bad('state', `${site.state} is open to others than root`, `chmod --recursive go= ${site.state}`))
   const writable = await access(site.state, constants.W_OK).then(
     () => true,
     (error: NodeJS.ErrnoException) => error.code === 'ENOENT',

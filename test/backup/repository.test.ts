@@ -46,6 +46,11 @@ test('[repository.1] the id is pinned after the first success; no backup goes to
   }
   expect(fingerprint(w.repository.repository, { times: false })).toEqual(before)
   expect(await state()).toBe('unknown')
+  for (const args of [
+    ['list', 'notes'],
+    ['restore', 'notes', '--snapshot', 'latest'],
+  ])
+    expect(await w.cli(args), args[0]).toMatchObject({ exit: 1, stderr: expect.stringContaining('is another one') })
   expect(pin()).toBe(id)
   rmSync(w.repository.repository, { recursive: true })
   renameSync(w.path('kept'), w.repository.repository)

@@ -2,6 +2,7 @@
 import {
   copyFileSync,
   existsSync,
+  lchownSync,
   linkSync,
   lstatSync,
   mkdirSync,
@@ -135,6 +136,43 @@ describe.skipIf(!isRoot)('as root', () => {
     expect(sql(db(w), 'SELECT a FROM t')).toBe('1')
     sh(`cp -a ${old(w)}${w.path('srv')} ${w.path('kept')}`)
     expect(sql(w.path('kept/app.db'), 'SELECT a FROM t')).toBe('1\n2')
+  })
+
+  test("[restore.8] a link that the service's own user made leads to nothing that is replaced", async (t) => {
+    const w = await saved(
+      t,
+      (w) => ({ paths: [w.path('srv/data')] }),
+      (w) => {
+        w.write('etc/passwords', 'saved')
+        mkdirSync(w.path('srv'))
+        symlinkSync(w.path('etc'), w.path('srv/data'))
+        lchownSync(w.path('srv/data'), 33, 33)
+      },
+    )
+    w.write('etc/passwords', 'live')
+    for (const isLink of [true, false]) {
+      if (!isLink) {
+        rmSync(w.path('srv/data'))
+        w.write('srv/data/file', 'live')
+      }
+      expect(await restore(w)).toMatchObject({
+        exit: 1,
+        stderr: expect.stringContaining(`holds ${w.path('etc')}, which the manifest doesn't declare`),
+      })
+    }
+    expect(readFileSync(w.path('etc/passwords'), 'utf8')).toBe('live')
+  })
+
+  test('data around our own state is not replaced in place, and a part of it is', async (t) => {
+    const w = await saved(
+      t,
+      (w) => ({ paths: [w.path('state')] }),
+      (w) => w.write('state/of-the-service/file', 'saved'),
+    )
+    w.write('state/of-the-service/file', 'live')
+    expect(await restore(w)).toMatchObject({ exit: 1, stderr: expect.stringContaining("this program's own state: it can't be replaced in place") })
+    expect(await restore(w, ...inPlace, '--path', w.path('state/of-the-service'))).toMatchObject({ exit: 0 })
+    expect(readFileSync(w.path('state/of-the-service/file'), 'utf8')).toBe('saved')
   })
 
   test('[restore.3] a database that a backup could not copy, or was told to leave out, is carried over with its rows', async (t) => {
