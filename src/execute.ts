@@ -58,6 +58,17 @@ export async function execute<S extends Step>(plan: Plan<S>, handlers: Handlers<
   return ending
 }
 
+/** Runs `work` for each item, `width` at a time, and keeps the order of the results. */
+export async function sideBySide<T, R>(items: T[], width: number, work: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = []
+  let next = 0
+  const lane = async (): Promise<void> => {
+    for (let i = next++; i < items.length; i = next++) results[i] = await work(items[i] as T)
+  }
+  await Promise.all(Array.from({ length: Math.min(width, items.length) }, lane))
+  return results
+}
+
 // TypeScript can't see that a step and the handler picked by its `do` belong together.
 interface Handler<S> {
   apply(step: S, context: Context): Promise<void>

@@ -8,7 +8,7 @@ import type { Manifest, Service } from './manifest/types.gen.ts'
 import { defaultCache, defaultManifest, defaultState } from './places.ts'
 import { openRestic } from './restic/client.ts'
 import { excluded } from './restic/patterns.ts'
-import type { Restic } from './restic/types.ts'
+import type { Given, Restic } from './restic/types.ts'
 import { lockersOf } from './state/lockers.ts'
 import { pinnedRepository } from './state/records.ts'
 
@@ -17,30 +17,48 @@ export interface Site {
   manifestFile: string
   state: string
   now(): Date
+  /** Repositories whose secrets were given by a person, and aren't read from the manifest's files. */
+  given: ReadonlyMap<string, Given>
   /** The client of a repository, by its name in the manifest; one for all callers. */
   restic(repository: string): Restic
 }
 
 /** @throws Failure of the manifest's loader */
 export async function openSite(options: { manifest?: string | undefined; stateDir?: string | undefined }, environment = process.env): Promise<Site> {
-  // Absolute: what we start runs in another folder. An empty variable counts as none.
   const manifestFile = resolve(options.manifest ?? (environment.ATELIER_BACKUP_MANIFEST || defaultManifest))
-  const state = resolve(options.stateDir ?? (environment.STATE_DIRECTORY || defaultState))
+  return siteOf(await loadManifest(manifestFile), manifestFile, placesOf(options.stateDir, environment))
+}
+
+/** Where state and cache are. Absolute: what we start runs in another folder. An empty variable counts as none. */
+export function placesOf(stateDir: string | undefined, environment = process.env): { state: string; cache: string } {
+  const state = resolve(stateDir ?? (environment.STATE_DIRECTORY || defaultState))
   const cache = environment.RESTIC_CACHE_DIR || environment.CACHE_DIRECTORY || (state === defaultState ? defaultCache : join(state, 'cache'))
-  const manifest = await loadManifest(manifestFile)
+  return { state, cache }
+}
+
+/** `manifestFile`: where the manifest came from, for messages. */
+export function siteOf(
+  manifest: Manifest,
+  manifestFile: string,
+  { state, cache }: { state: string; cache: string },
+  given: Site['given'] = new Map(),
+): Site {
   const clients = new Map<string, Restic>()
   return {
     manifest,
     manifestFile,
     state,
     now: () => new Date(),
+    given,
     restic(name) {
       const repository = manifest.repositories[name]
       if (!repository)
         throw new Failure('unknown-repository', `no repository "${name}" in ${manifestFile}${didYouMean(name, Object.keys(manifest.repositories))}`, {
           exit: 2,
         })
-      const client = clients.get(name) ?? knowing(state, openRestic({ name, repository, cacheDir: cache, lockers: lockersOf(state, name) }))
+      const client =
+        clients.get(name) ??
+        knowing(state, openRestic({ name, repository, given: given.get(name), cacheDir: cache, lockers: lockersOf(state, name) }))
       clients.set(name, client)
       return client
     },

@@ -1,8 +1,9 @@
 // The manifest goes into the repository too, whenever it changed: with it a new machine needs the repository and its secrets alone.
 import { createHash } from 'node:crypto'
-import { mkdir, readFile } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { readIfThere, writeDurably } from '../host/files.ts'
+import { localNames } from '../host/names.ts'
 import type { CallOptions } from '../restic/types.ts'
 import type { Site } from '../site.ts'
 import { manifestFiles, type StoredHost } from '../snapshots/manifests.ts'
@@ -21,9 +22,10 @@ export async function storeManifest(
   about: { repositoryId: string; install: string; time: Date },
   call: CallOptions,
 ): Promise<void> {
+  const host: StoredHost = { repository, ...(await localNames()) }
   const texts = {
     [manifestFiles.manifest]: `${JSON.stringify(site.manifest, null, 2)}\n`,
-    [manifestFiles.host]: `${JSON.stringify(await describeHost(repository), null, 2)}\n`,
+    [manifestFiles.host]: `${JSON.stringify(host, null, 2)}\n`,
   }
   const hash = createHash('sha256').update(Object.values(texts).join('\0')).digest('hex')
   const base = placeOf(site.state, 'repositories', repository)
@@ -47,13 +49,4 @@ export async function storeManifest(
     })
     await writeDurably(`${base}.manifest.json`, note)
   })
-}
-
-/** Names and numbers alone. */
-async function describeHost(repository: string): Promise<StoredHost> {
-  const numbers = async (file: string) => {
-    const lines = (await readFile(file, 'utf8')).split('\n').map((line) => line.split(':'))
-    return Object.fromEntries(lines.flatMap(([name, , id]) => (name && id ? [[name, Number(id)]] : [])))
-  }
-  return { repository, users: await numbers('/etc/passwd'), groups: await numbers('/etc/group') }
 }

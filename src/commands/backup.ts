@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { runBackup } from '../backup/run.ts'
 import type { Event, Result } from '../core.ts'
 import { Failure } from '../errors.ts'
+import { sideBySide } from '../execute.ts'
 import { execStartOf, startAndWait } from '../host/systemd.ts'
 import { defaultManifest } from '../places.ts'
 import { type Site, serviceOf } from '../site.ts'
@@ -12,7 +13,7 @@ import { readRunning } from '../state/running.ts'
 import { formatTime } from '../ui/format.ts'
 import { chooseMany } from '../ui/prompt.ts'
 import { type Input, isSet, textFlag } from './command.ts'
-import { sideBySide, type Watcher, withReport } from './work.ts'
+import { type Watcher, withReport } from './work.ts'
 
 export async function run(input: Input): Promise<number> {
   const jobs = jobsFlag(input)

@@ -1,33 +1,32 @@
 // A disaster recovery as a person reads it: the plan before the host's name is typed, and the report at the end.
 import type { Result } from '../core.ts'
-import type { Choice, Recovery } from '../restore/dr.ts'
-import { type Site, serviceOf } from '../site.ts'
+import type { PlannedRecovery, Recovered, Recovery } from '../restore/dr.ts'
+import type { Choice } from '../restore/dr-look.ts'
+import type { Site } from '../site.ts'
 import { printable } from '../text.ts'
-import { formatBytes, formatSeconds, formatTime, timesInWords } from '../ui/format.ts'
-import { tableLines } from '../ui/table.ts'
+import { formatAge, formatBytes, formatSeconds, formatTime, timesInWords } from '../ui/format.ts'
+import { type Column, tableLines } from '../ui/table.ts'
 import { columns, sign, styled } from '../ui/terminal.ts'
+import { figures } from './work.ts'
 
 /** What is left alone comes last, with its reason: that is what needs a person. */
-export function planView(site: Site, { wish: { host }, choices, done }: Recovery): string[] {
-  const wanted = choices.flatMap((choice) => (choice.snapshot === null ? [] : [{ ...choice, snapshot: choice.snapshot }]))
+export function planView(site: Site, recovery: Recovery): string[] {
+  const { wish, choices, done } = recovery
+  const now = site.now()
+  const isDone = (name: string) => done.some((result) => result.name === name)
+  const wanted = choices.flatMap(({ snapshot, skip, ...choice }) => (snapshot === null || skip !== null ? [] : [{ ...choice, snapshot }]))
   const rows = wanted.map(({ name, snapshot, after, notes }) => [
     name,
-    formatTime(snapshot.time, site.now()),
+    formatTime(snapshot.time, now),
     formatBytes(snapshot.bytes),
     snapshot.shortId,
-    done.includes(name)
+    isDone(name)
       ? 'done already'
-      : [...notes.map((note) => timesInWords(note, site.now())), ...(after.length > 0 ? [`after ${after.join(', ')}`] : [])].join('; '),
+      : [...notes.map((note) => timesInWords(note, now)), ...(after.length > 0 ? [`after ${after.join(', ')}`] : [])].join('; '),
   ])
   const titles = ['SERVICE', 'SNAPSHOT OF', 'SIZE', 'ID', '']
   const head = titles.map((title, i) => ({ title, ...(title === 'SIZE' ? { align: 'right' as const } : {}), shrink: i === 4 }))
-  const reasonOf = ({ name, skip }: Choice) => skip?.message.replace(`${name}: `, '')
-  const reasons = [...new Set(choices.flatMap((choice) => reasonOf(choice) ?? []))]
-  const alone = reasons.map((reason) => {
-    const names = choices.filter((choice) => reasonOf(choice) === reason).map(({ name }) => name)
-    return `${sign('waiting')} ${names.join(', ')}: ${printable(reason)}`
-  })
-  const whose = host === site.manifest.host ? '' : ` of ${host}`
+  const whose = wish.host === site.manifest.host ? '' : ` of ${wish.host}`
   const bytes = formatBytes(wanted.reduce((sum, { snapshot }) => sum + (snapshot.bytes ?? 0), 0))
   return [
     styled('bold', `Recover ${wanted.length} of ${choices.length} services${whose} on ${site.manifest.host} (${bytes})`),
@@ -42,16 +41,83 @@ export function planView(site: Site, { wish: { host }, choices, done }: Recovery
           '',
         ]
       : []),
-    ...(alone.length > 0 ? [...alone, ''] : []),
+    ...outlook(recovery, now),
+    ...complaints(recovery, now),
     ...(rows.length > 0 ? ['Data that is there now is moved aside and kept.'] : []),
   ]
 }
 
-export function reportView(site: Site, results: Result[], seconds: number, report: string): string[] {
-  const good = results.filter(({ exit }) => exit === 0).map(({ name }) => name)
+/** Between which times, with which room, in which time; and what was checked. */
+function outlook({ spread, room, estimate, checks }: Recovery, now: Date): string[] {
+  const times = spread && [formatTime(spread.oldest, now), formatTime(spread.newest, now)]
+  const names = [...new Set(checks.map(({ name }) => name))].filter((name) => checks.every((check) => check.name !== name || check.ok))
+  const lines: [string, string][] = [
+    ...(times ? [['snapshots', times[0] === times[1] ? `of ${times[0]}` : `from ${times[0]} to ${times[1]}`] as [string, string]] : []),
+    ...room.map(({ mount, needed, free }): [string, string] => [
+      'room',
+      `${formatBytes(needed)} come beside what is there on ${mount}; ${formatBytes(free)} are free`,
+    ]),
+    [
+      'time',
+      estimate
+        ? `about ${formatSeconds(estimate.seconds)}, at the ${formatBytes(estimate.bytesPerSecond)}/s of earlier restores here`
+        : "isn't known: nothing was restored here yet",
+    ],
+    ...(names.length > 0 ? [['in order', names.join(', ')] as [string, string]] : []),
+  ]
+  return [...lines.map(([word, text]) => `  ${word.padEnd(9)}  ${printable(text)}`), '']
+}
+
+/** Each reason once, with what mends it. */
+function complaints({ choices, checks, spread }: Recovery, now: Date): string[] {
+  const isSkipped = (name: string | null) => choices.some((choice) => choice.name === name && choice.skip !== null)
+  const others = checks.filter(({ ok, service }) => !ok && !isSkipped(service))
+  const reasonOf = ({ name, skip }: Choice) => skip?.message.replace(`${name}: `, '')
+  const reasons = [...new Set(choices.flatMap((choice) => reasonOf(choice) ?? []))]
+  const alone = reasons.flatMap((reason) => {
+    const names = choices.filter((choice) => reasonOf(choice) === reason).map(({ name }) => name)
+    const remedy = checks.find(({ service, ok }) => service === names[0] && !ok)?.remedy
+    return [`${sign('waiting')} ${printable(`${names.join(', ')}: ${timesInWords(reason, now)}`)}`, ...(remedy ? [indented(remedy)] : [])]
+  })
+  const apart = spread?.farApart
+    ? [
+        `${sign('warn')} the snapshots lie far apart (${formatAge(spread.oldest, new Date(spread.newest)).replace(' ago', '')}): what refers to each other may disagree`,
+      ]
+    : []
+  const lines = [
+    ...others.flatMap(({ message, remedy }) => [`${sign('bad')} ${printable(timesInWords(message, now))}`, ...(remedy ? [indented(remedy)] : [])]),
+    ...apart,
+    ...alone,
+  ]
+  return lines.length > 0 ? [...lines, ''] : []
+}
+
+/** A service that is done, among those that aren't; what went wrong stands in the report below. */
+export function describeRecovered({ outcome, bytes, seconds }: Result): string {
+  return outcome === 'ok' ? `recovered  ${figures(bytes, seconds)}` : outcome
+}
+
+export function reportView({ site }: PlannedRecovery, results: Recovered[], seconds: number, report: string): string[] {
+  const good = results.filter(({ exit }) => exit === 0)
   const bytes = results.reduce((sum, result) => sum + (result.bytes ?? 0), 0)
-  const unchecked = good.filter((name) => serviceOf(site, name).healthCheck === null)
+  const rows = good.map(({ name, snapshotId, bytes, seconds, units, health, next }) => [
+    `${sign(next === null ? 'good' : 'warn')} ${name}`,
+    snapshotId?.slice(0, 8) ?? '',
+    formatBytes(bytes),
+    formatSeconds(seconds),
+    [...new Set(units.map(({ state }) => state))].join(', ') || '–',
+    health ?? '',
+  ])
+  const head: Column[] = [
+    { title: '  SERVICE', shrink: true },
+    { title: 'SNAPSHOT' },
+    { title: 'SIZE', align: 'right' },
+    { title: 'TIME', align: 'right' },
+    { title: 'UNITS' },
+    { title: 'HEALTH' },
+  ]
   const bad = results.filter(({ exit }) => exit !== 0)
+  const left = results.flatMap(({ next }) => next ?? [])
   return [
     '',
     styled(
@@ -59,11 +125,22 @@ export function reportView(site: Site, results: Result[], seconds: number, repor
       `Recovered ${good.length} of ${results.length} services on ${site.manifest.host} in ${formatSeconds(seconds)} (${formatBytes(bytes)})`,
     ),
     '',
-    ...(good.length > unchecked.length ? [`${sign('good')} ${good.length - unchecked.length} healthy`] : []),
-    ...(unchecked.length > 0 ? [`${sign('good')} ${unchecked.join(', ')}: restored; no healthCheck is declared`] : []),
-    ...bad.map(({ name, message, code }) => `${sign(code === 'waits' || code === 'protected' ? 'waiting' : 'bad')} ${printable(message ?? name)}`),
-    '',
-    ...(bad.some(({ code }) => code !== 'protected') ? ['Go on:   atelier-backup dr --resume'] : []),
+    ...(rows.length > 0 ? [...tableLines(head, rows, columns()), ''] : []),
+    ...bad.map(
+      (result) =>
+        `${sign(result.outcome === 'skipped' ? 'waiting' : 'bad')} ${printable([result.message ?? result.name, ...stateOf(result)].join('; '))}`,
+    ),
+    ...(bad.length > 0 ? [''] : []),
+    ...[...new Set(left)].map((command, i) => `${i === 0 ? 'Go on:   ' : '         '}${printable(command)}`),
     `Report:  ${report}`,
   ]
+}
+
+/** How the units of a service stand that wasn't recovered. */
+function stateOf({ units }: Recovered): string[] {
+  return units.map(({ unit, state }) => `${unit} is ${state}`)
+}
+
+function indented(remedy: string): string {
+  return `    ${printable(remedy)}`
 }

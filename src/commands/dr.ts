@@ -1,64 +1,123 @@
-// Disaster recovery: every service brought back on a fresh install.
-import type { Result } from '../core.ts'
-import { Failure } from '../errors.ts'
-import { interruptedRecovery, lookRecovery, type Recovery, recover, saveReport } from '../restore/dr.ts'
+// Disaster recovery: every service brought back on a fresh install, or on a machine that has nothing but the repository.
+import { asFailure, Failure } from '../errors.ts'
+import {
+  interruptedRecovery,
+  type PlannedRecovery,
+  planAgain,
+  planRecovery,
+  type Recovered,
+  type Recovery,
+  recover,
+  saveReport,
+} from '../restore/dr.ts'
+import type { RecoveryWish } from '../restore/dr-look.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { parseTime } from '../snapshots/select.ts'
-import { newRunId } from '../state/running.ts'
 import { typeToConfirm } from '../ui/prompt.ts'
-import { print, printJson } from '../ui/terminal.ts'
+import { isInteractive, print, printJson } from '../ui/terminal.ts'
 import { jobsFlag } from './backup.ts'
 import { type Input, isSet, listFlag, textFlag } from './command.ts'
-import { planView, reportView } from './dr-view.ts'
-import { figures, withReport } from './work.ts'
+import { requireFromRepository, siteFromRepository } from './dr-repository.ts'
+import { describeRecovered, planView, reportView } from './dr-view.ts'
+import { withReport } from './work.ts'
 
 export async function run(input: Input): Promise<number> {
   const jobs = jobsFlag(input)
-  const site = await input.site()
-  const { host } = site.manifest
-  const recovery = isSet(input, 'resume') ? await interruptedRecovery(site, input.signal) : await look(site, input)
+  requireFromRepository(input)
+  const { site, again } = isSet(input, 'fromRepository')
+    ? await siteFromRepository(input)
+    : { site: await openSite(input), again: 'atelier-backup dr' }
   const dryRun = isSet(input, 'dryRun')
-  if (!input.json) print(...planView(site, recovery))
-  else if (dryRun) printJson(recovery)
-  if (dryRun) return 0
+  let plan = isSet(input, 'resume') ? await resumed(site, input, jobs) : await planRecovery(site, wishOf(site, input), jobs, input.signal)
+  if (plan.recovery.choices.length === 0) throw new Failure('usage', 'no service is left to recover')
+  const failure = commonFailure(plan.recovery)
+  if (failure && !dryRun) throw failure
+  show(plan, input)
+  if (dryRun) return failure?.exit ?? 0
+  const consents = isSet(input, 'yes') ? null : await askConsents(plan.recovery)
+  if (consents) {
+    plan = await planAgain(site, plan.recovery, consents, jobs, input.signal)
+    show(plan, input)
+  }
+  const { recovery } = plan
+  const { host } = site.manifest
   // Where nothing would be touched, nothing is asked.
-  const sure = isSet(input, 'yes') || recovery.choices.every(({ snapshot }) => snapshot === null)
+  const sure = isSet(input, 'yes') || recovery.choices.every(({ snapshot, skip }) => snapshot === null || skip !== null)
   if (!sure && !(await typeToConfirm(`Type ${host} to bring these services back:`, host, '--yes (after a look at --dry-run)')))
     throw new Failure('declined', "that isn't this host's name: nothing was touched", { exit: 130 })
   const names = recovery.choices.map(({ name }) => name)
   const begun = performance.now()
+  let results: Recovered[] = []
   let report = ''
-  const summary = (results: Result[]) => reportView(site, results, (performance.now() - begun) / 1000, report)
-  return withReport(names, { json: input.json, describe, summary }, async (watcher) => {
-    const results = await recover(site, recovery, jobs, { signal: input.signal, ...watcher })
+  const summary = () => reportView(plan, results, (performance.now() - begun) / 1000, report)
+  return withReport(names, { json: input.json, describe: describeRecovered, summary }, async (watcher) => {
+    results = await recover(plan, { signal: input.signal, jobs, again, ...watcher })
     report = await saveReport(site, recovery, results)
     return results
   })
 }
 
-async function look(site: Site, input: Input): Promise<Recovery> {
+async function openSite(input: Input): Promise<Site> {
+  return input.site().catch((error) => {
+    const failure = asFailure(error)
+    if (failure.code !== 'manifest-missing') throw error
+    throw new Failure(failure.code, `${failure.message}; with the repository and its secrets alone: atelier-backup dr --from-repository`)
+  })
+}
+
+function show({ site, recovery }: PlannedRecovery, input: Input): void {
+  if (!input.json) print(...planView(site, recovery))
+  else if (isSet(input, 'dryRun')) printJson(recovery)
+}
+
+function wishOf(site: Site, input: Input): RecoveryWish {
   const only = listFlag(input, 'only')
   const except = listFlag(input, 'except')
   for (const name of [...only, ...except]) serviceOf(site, name)
   const at = textFlag(input, 'at')
-  const wish = {
+  return {
     host: textFlag(input, 'host') ?? site.manifest.host,
     at: at === undefined ? null : parseTime(at).toISOString(),
     only,
     except,
     overwrite: isSet(input, 'overwrite'),
+    partial: isSet(input, 'partial'),
+    withoutUnits: isSet(input, 'withoutUnits'),
   }
-  const recovery = await lookRecovery(site, wish, newRunId(site.now()), input.signal)
-  if (recovery.choices.length === 0) throw new Failure('usage', 'no service is left to recover')
-  // One reason for all (no repository, wrong password) is told once, by its own code.
-  const reasons = new Set(recovery.choices.map(({ skip }) => skip?.message ?? ''))
-  const [first] = recovery.choices
-  if (reasons.size === 1 && first?.skip && first.skip.code !== 'protected' && first.skip.code !== 'unknown-snapshot')
-    throw new Failure(first.skip.code, first.skip.message)
-  return recovery
 }
 
-/** What went wrong stands in the report below. */
-function describe({ outcome, bytes, seconds }: Result): string {
-  return outcome === 'ok' ? `recovered  ${figures(bytes, seconds)}` : outcome
+/** What was chosen stays chosen; a consent may come later. */
+async function resumed(site: Site, input: Input, jobs: number): Promise<PlannedRecovery> {
+  const recovery = await interruptedRecovery(site)
+  const consents = (['overwrite', 'partial', 'withoutUnits'] as const).filter((flag) => isSet(input, flag)).map((flag) => [flag, true])
+  return planAgain(site, recovery, Object.fromEntries(consents), jobs, input.signal)
+}
+
+/** One reason for all (no repository, wrong password) is told once, by its own code. */
+function commonFailure({ choices, done }: Recovery): Failure | null {
+  const [first] = choices
+  const isCommon = done.length === 0 && choices.every(({ skip }) => skip?.of === 'repository' && skip.message === first?.skip?.message)
+  return isCommon && first?.skip ? new Failure(first.skip.code, first.skip.message) : null
+}
+
+/** What a person can allow, right below the plan that says why. Null: there is nothing to ask, or all was declined. */
+async function askConsents({ choices }: Recovery): Promise<Partial<RecoveryWish> | null> {
+  if (!isInteractive()) return null
+  const skipped = (codes: string[]) => choices.filter(({ skip }) => skip && codes.includes(skip.code)).map(({ name }) => name)
+  const partial = skipped(['only-partial'])
+  const unitless = skipped(['unknown-unit', 'no-systemd'])
+  const consents: Partial<RecoveryWish> = {}
+  if (partial.length > 0)
+    consents.partial = await typeToConfirm(
+      `Type partial to take the partial snapshots of ${partial.join(', ')} (Enter: leave them alone):`,
+      'partial',
+      '--partial',
+    )
+  if (unitless.length > 0)
+    consents.withoutUnits = await typeToConfirm(
+      `Type without to restore ${unitless.join(', ')} without the units that systemd doesn't know (Enter: leave them alone):`,
+      'without',
+      '--without-units',
+    )
+  return consents.partial || consents.withoutUnits ? consents : null
 }

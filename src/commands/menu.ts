@@ -1,5 +1,6 @@
 // Alone on a terminal: what would you like to do? Unfinished restores come first, and what was done leads back here.
 import { asFailure } from '../errors.ts'
+import { isRecoveryOpen } from '../restore/dr.ts'
 import type { Site } from '../site.ts'
 import { readJournal } from '../state/journal.ts'
 import { oneLine, printable } from '../text.ts'
@@ -28,7 +29,9 @@ export async function run(input: Input): Promise<number> {
 
 async function entries(site: Site): Promise<{ name: string; value: Entry | null }[]> {
   const unfinished = await unfinishedRestores(site)
+  const isRecovering = await isRecoveryOpen(site)
   return [
+    ...(isRecovering ? [{ name: 'Go on with the disaster recovery', value: { command: 'dr', flags: { resume: true } } }] : []),
     ...unfinished.flatMap((name) => [
       { name: `Finish the restore of ${name}`, value: { command: 'restore', args: [name], flags: { resume: true } } },
       { name: `Take back the restore of ${name}`, value: { command: 'restore', args: [name], flags: { rollback: true } } },

@@ -92,14 +92,3 @@ function describeBackup({ outcome, bytes, seconds, snapshotId }: Result): string
 export function figures(bytes: number | null, seconds: number): string {
   return `${pad(formatBytes(bytes), 7, true)}  ${pad(formatSeconds(seconds), 8, true)}`
 }
-
-/** Runs `work` for each item, `width` at a time, and keeps the order of the results. */
-export async function sideBySide<T, R>(items: T[], width: number, work: (item: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = []
-  let next = 0
-  const lane = async (): Promise<void> => {
-    for (let i = next++; i < items.length; i = next++) results[i] = await work(items[i] as T)
-  }
-  await Promise.all(Array.from({ length: Math.min(width, items.length) }, lane))
-  return results
-}

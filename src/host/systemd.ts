@@ -42,6 +42,8 @@ export interface UnitState {
   /** `not-found`: systemd doesn't know it, which is something else than "not running". */
   load: string
   active: string
+  /** Of services: `simple`, `oneshot` … */
+  type: string
   controlGroup: string
   execStart: string
   /** What would start it again, and what is stopped with it. */
@@ -54,7 +56,7 @@ async function unitStates(units: Unit[]): Promise<UnitState[]> {
   const { exit, stdout, stderr } = await run([
     'systemctl',
     'show',
-    '--property=Id,Names,LoadState,ActiveState,ControlGroup,ExecStart,TriggeredBy,RequiredBy,BoundBy,ConsistsOf',
+    '--property=Id,Names,LoadState,ActiveState,Type,ControlGroup,ExecStart,TriggeredBy,RequiredBy,BoundBy,ConsistsOf',
     '--',
     ...units,
   ])
@@ -69,6 +71,7 @@ async function unitStates(units: Unit[]): Promise<UnitState[]> {
         names: of.Names?.split(' ').filter(Boolean) ?? [],
         load: of.LoadState ?? '',
         active: of.ActiveState ?? '',
+        type: of.Type ?? '',
         controlGroup: of.ControlGroup ?? '',
         execStart: of.ExecStart ?? '',
         hanging: [of.TriggeredBy, of.RequiredBy, of.BoundBy, of.ConsistsOf].flatMap((names) => names?.split(' ').filter(Boolean) ?? []),
@@ -76,9 +79,25 @@ async function unitStates(units: Unit[]): Promise<UnitState[]> {
     })
 }
 
+/** Those of some units that systemd doesn't know: all of them where it doesn't run. */
+export async function unknownUnits(units: Unit[]): Promise<Unit[]> {
+  return hasSystemd() ? (await unitStates(units)).filter(isUnknown).map(({ unit }) => unit) : units
+}
+
+/** How units that systemd knows stand: `active`, `inactive`, `failed` … ; none where it doesn't run. `rests`: done with its work, it isn't meant to run on. */
+export async function standingOf(units: Unit[]): Promise<{ unit: Unit; state: string; rests: boolean }[]> {
+  if (!hasSystemd()) return []
+  const known = (await unitStates(units)).filter((state) => !isUnknown(state))
+  return known.map(({ unit, active, type }) => ({ unit, state: active, rests: type === 'oneshot' && active === 'inactive' }))
+}
+
+function isUnknown({ load }: UnitState): boolean {
+  return load === 'not-found' || load === 'bad-setting' || load === 'error'
+}
+
 /** @throws Failure `unknown-unit` */
 function requireKnown(service: string, states: UnitState[]): void {
-  const unknown = states.filter(({ load }) => load === 'not-found' || load === 'bad-setting' || load === 'error').map(({ unit }) => unit)
+  const unknown = states.filter(isUnknown).map(({ unit }) => unit)
   if (unknown.length > 0)
     throw new Failure(
       'unknown-unit',

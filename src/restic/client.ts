@@ -20,7 +20,7 @@ import {
   snapshotsOf,
 } from './json.ts'
 import { escapePattern } from './patterns.ts'
-import type { BackupSummary, CallOptions, Node, Restic, RestoreSummary } from './types.ts'
+import type { BackupSummary, CallOptions, Given, Node, Restic, RestoreSummary } from './types.ts'
 
 export interface ClientOptions {
   /** Name of the repository in the manifest. */
@@ -33,6 +33,8 @@ export interface ClientOptions {
     environmentFile: string | null
     retryLock: string
   }
+  /** In place of what the repository's files hold. */
+  given?: Given | undefined
   cacheDir: string
   /** The program; tests name others. */
   program?: string
@@ -40,20 +42,21 @@ export interface ClientOptions {
   lockers?: { started(pid: number): void; ended(pid: number): void }
 }
 
-export function openRestic({ name, repository, cacheDir, program = 'restic', lockers }: ClientOptions): Restic {
-  const asked: Asked = { name, passwordFile: repository.passwordFile, location: null, secrets: [] }
+export function openRestic({ name, repository, given, cacheDir, program = 'restic', lockers }: ClientOptions): Restic {
+  const asked: Asked = { name, passwordFile: given ? null : repository.passwordFile, location: null, secrets: [] }
   const retryLock = ['--retry-lock', repository.retryLock]
   const version = once((options: CallOptions) => askVersion(program, options))
 
   /** Reads the secrets before restic starts, so that what is missing is named as what it is. */
   const opened = once(async () => {
-    const location = repository.repository ?? (await readSecret(asked, repository.repositoryFile)).trim()
-    const variables = repository.environmentFile === null ? {} : parseEnvironmentFile(await readSecret(asked, repository.environmentFile, true))
-    asked.secrets = secretsOf(location, variables)
+    const location = given?.location ?? repository.repository ?? (await readSecret(asked, repository.repositoryFile)).trim()
+    const variables =
+      given?.variables ?? (repository.environmentFile === null ? {} : parseEnvironmentFile(await readSecret(asked, repository.environmentFile, true)))
+    asked.secrets = [...secretsOf(location, variables), ...(given ? [given.password] : [])]
     asked.location = printable(redacted(location, asked.secrets))
-    await readSecret(asked, repository.passwordFile)
+    if (!given) await readSecret(asked, repository.passwordFile)
     const local = location.replace(/^local:/, '')
-    return { env: resticEnvironment({ ...repository, cacheDir, variables }), folder: local.startsWith('/') ? local : null }
+    return { env: resticEnvironment({ ...repository, given: given ?? null, cacheDir, variables }), folder: local.startsWith('/') ? local : null }
   })
 
   const prepared = async ({ signal, hold }: CallOptions): Promise<ProcessOptions> => {

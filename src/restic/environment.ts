@@ -1,24 +1,38 @@
-// The environment that restic starts with: built from nothing, secrets only by reference to files.
+// The environment that restic starts with: built from nothing, secrets by reference to files, or as a person gave them.
 import type { Path } from '../core.ts'
 import { plainEnvironment } from '../host/shell.ts'
+import type { Given } from './types.ts'
 
 /** How to open a repository; the same field names as in the manifest. */
 export interface ResticEnvironment {
   repository: string | null
   repositoryFile: Path
   passwordFile: Path
+  /** In place of location and password. */
+  given: Pick<Given, 'location' | 'password'> | null
   cacheDir: Path
   /** The parsed environment file. Its RESTIC_REPOSITORY* and RESTIC_PASSWORD* are dropped: what the manifest says holds, and two of them together are fatal. */
   variables: Record<string, string>
 }
 
-export function resticEnvironment({ repository, repositoryFile, passwordFile, cacheDir, variables }: ResticEnvironment): Record<string, string> {
+export function resticEnvironment({
+  repository,
+  repositoryFile,
+  passwordFile,
+  given,
+  cacheDir,
+  variables,
+}: ResticEnvironment): Record<string, string> {
   const foreign = Object.entries(variables).filter(([name]) => !/^RESTIC_(REPOSITORY|PASSWORD)/.test(name))
   return {
     ...plainEnvironment(),
     ...Object.fromEntries(foreign),
-    ...(repository === null ? { RESTIC_REPOSITORY_FILE: repositoryFile } : { RESTIC_REPOSITORY: repository }),
-    RESTIC_PASSWORD_FILE: passwordFile,
+    ...(given
+      ? { RESTIC_REPOSITORY: given.location, RESTIC_PASSWORD: given.password }
+      : {
+          ...(repository === null ? { RESTIC_REPOSITORY_FILE: repositoryFile } : { RESTIC_REPOSITORY: repository }),
+          RESTIC_PASSWORD_FILE: passwordFile,
+        }),
     RESTIC_CACHE_DIR: cacheDir,
     RESTIC_PROGRESS_FPS: '2',
   }

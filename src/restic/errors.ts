@@ -4,10 +4,10 @@ import type { Finished } from '../host/shell.ts'
 import { oneLine, printable } from '../text.ts'
 import { isMessage, parseLine } from './json.ts'
 
-/** Which repository was asked. `location` is redacted; null: not known yet. `secrets` are never shown. */
+/** Which repository was asked. `passwordFile`: null where a person gave the password. `location` is redacted; null: not known yet. `secrets` are never shown. */
 export interface Asked {
   name: string
-  passwordFile: string
+  passwordFile: string | null
   location: string | null
   secrets: string[]
 }
@@ -81,11 +81,14 @@ interface Said {
 function explain(code: string | undefined, { words, exit, stderr, asked, parent }: Said): string {
   switch (code) {
     case 'no-repository':
+      if (asked.passwordFile === null) return 'there is none: is that its place?'
       return `there is none; let the first backup create it (initialize = true), or type: atelier-backup restic --repository ${asked.name} -- init`
     case 'locked':
       return `locked${lockedBy(stderr)}; wait, or, if nothing runs there, type: atelier-backup unlock${asked.name === 'main' ? '' : ` --repository ${asked.name}`}`
     case 'wrong-password':
-      return `the password in ${asked.passwordFile} doesn't open it: put the one there that it was created with`
+      return asked.passwordFile === null
+        ? "the password that was given doesn't open it: give the one that it was created with"
+        : `the password in ${asked.passwordFile} doesn't open it: put the one there that it was created with`
     case 'repository-unreachable':
       return `can't be reached: ${words}`
     case 'parent-missing':

@@ -36,6 +36,14 @@ export interface Progress {
   secondsLeft: number | null
 }
 
+/** What opens a repository, as a person gave it. It stays in memory, and in the environment of restic. */
+export interface Given {
+  location: string
+  password: string
+  /** The storage's credentials. */
+  variables: Record<string, string>
+}
+
 /** What every call takes. `hold` are file descriptors that the child keeps open (locks), so that a lock outlives us for as long as the child does. */
 export interface CallOptions {
   signal?: AbortSignal

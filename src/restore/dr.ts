@@ -1,94 +1,121 @@
 // Disaster recovery: every service brought back, in the order of restoreAfter, none stopped by another's failure.
-import { readdir, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Iso, Path, Result } from '../core.ts'
+import type { Iso, Path, Result, Unit } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
-import { lstatIfThere, readIfThere, writeDurably } from '../host/files.ts'
-import type { Service } from '../manifest/types.gen.ts'
-import type { Snapshot } from '../restic/types.ts'
-import type { Site } from '../site.ts'
-import { countable, elsewhereWords, isComplete, newestFirst, snapshotsOf } from '../snapshots/select.ts'
-import { installIdIfThere, makeState, placeOf } from '../state/install.ts'
+import { readIfThere, writeDurably } from '../host/files.ts'
+import { standingOf } from '../host/systemd.ts'
+import { unitsOf } from '../manifest/resolve.ts'
+import { type Site, serviceOf } from '../site.ts'
+import { makeState, placeOf } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import { lastRun, readRecord } from '../state/records.ts'
-import { planInPlace, restoreInPlace, resumeRestore } from './inplace.ts'
+import { newRunId } from '../state/running.ts'
+import { type Choice, type Looked, lookRecovery, type RecoveryWish, withKnownUnits } from './dr-look.ts'
+import { type PlannedRestore, planInPlace, renewed, restoreInPlace, resumeRestore } from './inplace.ts'
 import { type InPlaceOptions, named } from './transaction.ts'
 
-/** What will happen to one service. `skip` says why it is left alone. */
-export interface Choice {
-  name: string
-  snapshot: Snapshot | null
-  skip: { code: string; message: string } | null
-  /** Services of this recovery that come first. */
-  after: string[]
-  notes: string[]
-}
-
-export interface Recovery {
+export interface Recovery extends Pick<Looked, 'choices' | 'checks' | 'room' | 'spread'> {
   run: string
   started: Iso
   wish: RecoveryWish
-  choices: Choice[]
-  /** Services that an earlier, interrupted part of this recovery brought back. */
-  done: string[]
+  /** How long it will take, by the speed of earlier restores on this host; null: there was none. */
+  estimate: { seconds: number; bytesPerSecond: number } | null
+  /** What an earlier, interrupted part of this recovery brought back. */
+  done: Recovered[]
 }
 
-/** `at`: the newest not later than that. */
-export interface RecoveryWish {
-  host: string
-  at: Iso | null
-  only: string[]
-  except: string[]
-  overwrite: boolean
+/** How one service fared, and stands. */
+export interface Recovered extends Result {
+  /** Its units that systemd knows, as they stand at the end: `active`, `inactive`, `failed` … */
+  units: { unit: Unit; state: string }[]
+  /** Null: it didn't come to that. `unchecked`: no health check is declared, or allowed. */
+  health: 'passed' | 'failed' | 'unchecked' | null
+  /** A command that does what is left to do; null: nothing is. */
+  next: string | null
 }
 
-/** Chooses a snapshot for each service: the newest complete one (not later than `at`), a partial one only if there is no other. Touches nothing. */
-export async function lookRecovery(site: Site, wish: RecoveryWish, run: string, signal: AbortSignal): Promise<Recovery> {
-  const names = Object.keys(site.manifest.services).filter(
-    (name) => (wish.only.length === 0 || wish.only.includes(name)) && !wish.except.includes(name),
-  )
-  const repositories = [...new Set(names.map((name) => site.manifest.services[name]?.repository ?? 'main'))]
-  const asked = repositories.map(async (repository) => [repository, await site.restic(repository).snapshots({ signal }).catch(asFailure)] as const)
-  const snapshots = new Map(await Promise.all(asked))
-  const install = await installIdIfThere(site.state)
-  const choices = await Promise.all(
-    names.map(async (name): Promise<Choice> => {
-      const service = site.manifest.services[name] as Service
-      const after = service.restoreAfter.filter((other) => names.includes(other))
-      const all = snapshots.get(service.repository) ?? []
-      const skip = (code: string, message: string): Choice => ({ name, snapshot: null, skip: { code, message }, after, notes: [] })
-      if (all instanceof Failure) return skip(all.code, all.message)
-      const { origin } = await readRecord(site.state, name).catch(() => ({ origin: null }))
-      const subject = { name, service, host: wish.host, origin: wish.host === site.manifest.host ? origin : null, install }
-      const upTo = countable(snapshotsOf(all, subject), subject).filter(({ time }) => wish.at === null || Date.parse(time) <= Date.parse(wish.at))
-      const [newest] = newestFirst(upTo)
-      const complete = newestFirst(upTo).find(isComplete)
-      if (origin !== null && !wish.overwrite && (await holdsData(service)))
-        return skip(
-          'protected',
-          `${name}: it lives here (${origin.how} since ${origin.since.slice(0, 10)}): left alone; --overwrite restores it all the same`,
-        )
-      if (!newest)
-        return skip(
-          'unknown-snapshot',
-          `${name}: no snapshots on ${wish.host}${wish.at ? ' at that time or before it' : ''}${elsewhereWords(all, subject)}`,
-        )
-      const note = complete === undefined ? ['only partial snapshots exist'] : complete === newest ? [] : ['a newer one is partial']
-      return { name, snapshot: complete ?? newest, skip: null, after, notes: note }
-    }),
-  )
-  return { run, started: site.now().toISOString(), wish, choices, done: [] }
+/** A recovery as it can be carried out: `site` without the units that are passed over. */
+export interface PlannedRecovery {
+  site: Site
+  recovery: Recovery
+  planned: Map<string, PlannedRestore>
 }
 
-/** Carries it out, `jobs` services side by side. Never throws; a service whose predecessor failed isn't begun, and says so. */
-export async function recover(
+/** Looks and plans, touches nothing. @throws Failure `interrupted` */
+export async function planRecovery(site: Site, wish: RecoveryWish, jobs: number, signal: AbortSignal): Promise<PlannedRecovery> {
+  return planned(site, { run: newRunId(site.now()), started: site.now().toISOString(), wish, choices: [], done: [] }, jobs, signal)
+}
+
+/** The same with other consents: what was skipped for want of them is looked at again. @throws Failure `interrupted` */
+export async function planAgain(
   site: Site,
   recovery: Recovery,
+  consents: Partial<RecoveryWish>,
   jobs: number,
-  options: InPlaceOptions & { result(result: Result): void },
-): Promise<Result[]> {
+  signal: AbortSignal,
+): Promise<PlannedRecovery> {
+  return planned(site, { ...recovery, wish: { ...recovery.wish, ...consents } }, jobs, signal)
+}
+
+/** The recovery that was interrupted, with what it had done. @throws Failure `nothing-to-resume`, `journal-damaged` */
+export async function interruptedRecovery(site: Site): Promise<Recovery> {
+  const text = await readIfThere(journalOf(site))
+  if (text === null) throw new Failure('nothing-to-resume', 'no disaster recovery is unfinished', { exit: 2 })
+  try {
+    return JSON.parse(text) as Recovery
+  } catch {
+    throw new Failure(
+      'journal-damaged',
+      `the journal ${journalOf(site)} is damaged: remove it and run "atelier-backup dr" anew; what is recovered already is left alone`,
+    )
+  }
+}
+
+/** Whether a recovery was interrupted, or left something undone. */
+export async function isRecoveryOpen(site: Site): Promise<boolean> {
+  return (await readIfThere(journalOf(site))) !== null
+}
+
+type Begun = Pick<Recovery, 'run' | 'started' | 'wish' | 'choices' | 'done'>
+
+async function planned(
+  site: Site,
+  { run, started, wish, choices: chosen, done }: Begun,
+  jobs: number,
+  signal: AbortSignal,
+): Promise<PlannedRecovery> {
+  const able = wish.withoutUnits ? await withKnownUnits(site) : site
+  const { planned, choices, ...looked } = await lookRecovery(able, wish, signal, { chosen, done: done.map(({ name }) => name) })
+  const sizes = [...planned.values()].map(({ facts }) => facts.roots.reduce((sum, { bytes }) => sum + bytes, 0))
+  const all = [...chosen.filter(({ name }) => done.some((result) => result.name === name)), ...choices]
+  return { site: able, planned, recovery: { run, started, wish, choices: all, ...looked, estimate: await estimate(site, sizes, jobs), done } }
+}
+
+/** From the restores that this install remembers: each by itself, `jobs` of them side by side. */
+async function estimate(site: Site, sizes: number[], jobs: number): Promise<Recovery['estimate']> {
+  const records = await Promise.all(Object.keys(site.manifest.services).map((name) => readRecord(site.state, name).catch(() => null)))
+  const restores = records.flatMap((record) =>
+    (record?.runs ?? []).filter(({ kind, outcome, bytes }) => kind === 'restore' && outcome === 'ok' && bytes),
+  )
+  const total = (of: 'bytes' | 'seconds') => restores.reduce((sum, run) => sum + (run[of] ?? 0), 0)
+  if (sizes.length === 0 || total('bytes') === 0 || total('seconds') === 0) return null
+  const bytesPerSecond = total('bytes') / total('seconds')
+  const longest = Math.max(sizes.reduce((sum, size) => sum + size, 0) / Math.min(jobs, sizes.length), ...sizes)
+  return { seconds: longest / bytesPerSecond, bytesPerSecond }
+}
+
+export interface RecoveryOptions extends InPlaceOptions {
+  jobs: number
+  /** How this command is called again: "atelier-backup dr". */
+  again: string
+  result(result: Recovered): void
+}
+
+/** Carries it out. Never throws; a service whose predecessor failed isn't begun, and says so. */
+export async function recover({ site, recovery, planned }: PlannedRecovery, options: RecoveryOptions): Promise<Recovered[]> {
   await makeState(site.state)
-  const results = new Map(recovery.done.map((name) => [name, resultFor(name, 'ok', 0, null)]))
+  const results = new Map(recovery.done.map((result) => [result.name, result]))
   for (const result of results.values()) options.result(result)
   const waiting = new Set(recovery.choices.filter(({ name }) => !results.has(name)))
   const running = new Set<Promise<void>>()
@@ -101,44 +128,71 @@ export async function recover(
   }
   const begin = (choice: Choice): void => {
     waiting.delete(choice)
-    const work = recoverOne(site, recovery, choice, results, options).then((result) => {
-      results.set(choice.name, result)
-      options.result(result)
-      running.delete(work)
-      save()
-    })
+    const work = recoverOne(site, recovery, choice, planned.get(choice.name), results, options)
+      .then((result) => standing(site, result, options.again))
+      .then((result) => {
+        results.set(choice.name, result)
+        options.result(result)
+        running.delete(work)
+        save()
+      })
     running.add(work)
   }
   save()
   while (waiting.size + running.size > 0) {
-    for (const choice of waiting) if (running.size < jobs && choice.after.every((other) => results.has(other))) begin(choice)
+    for (const choice of waiting) if (running.size < options.jobs && choice.after.every((other) => results.has(other))) begin(choice)
     await Promise.race(running)
   }
   await saved
-  const all = recovery.choices.map(({ name }) => results.get(name) as Result)
+  const all = recovery.choices.map(({ name }) => results.get(name) as Recovered)
   if (all.every(isSettled)) await rm(journalOf(site), { force: true })
   return all
 }
 
-async function recoverOne(site: Site, recovery: Recovery, choice: Choice, results: Map<string, Result>, options: InPlaceOptions): Promise<Result> {
-  const { name, snapshot, skip, after } = choice
-  if (skip) return resultFor(name, skip.code === 'protected' ? 'skipped' : 'failed', skip.code === 'protected' ? 3 : 1, skip)
+async function recoverOne(
+  site: Site,
+  recovery: Recovery,
+  { name, snapshot, skip, after }: Choice,
+  plan: PlannedRestore | undefined,
+  results: Map<string, Recovered>,
+  options: RecoveryOptions,
+): Promise<Result> {
+  // Done in an earlier part of this recovery, which was killed before it could note it.
+  const record = await readRecord(site.state, name).catch(() => null)
+  const last = record && lastRun(record, 'restore')
+  if (snapshot && last?.outcome === 'ok' && last.snapshotId === snapshot.id && last.started >= recovery.started && !(await isOpen(site, name)))
+    return {
+      ...resultFor(name, 'ok', 0, null),
+      snapshotId: last.snapshotId,
+      seconds: last.seconds,
+      bytes: last.bytes,
+      downtimeSeconds: last.downtimeSeconds,
+    }
+  if (skip) return resultFor(name, leftAlone.includes(skip.code) ? 'skipped' : 'failed', leftAlone.includes(skip.code) ? 3 : 1, skip)
   const blocker = after.find((other) => !isSettled(results.get(other)))
   if (blocker !== undefined) return resultFor(name, 'skipped', 1, { code: 'waits', message: `${name}: waits for ${blocker}, which isn't recovered` })
   if (options.signal.aborted) return resultFor(name, 'interrupted', 130, { code: 'interrupted', message: `${name}: not begun` })
-  const begin = async (): Promise<Result> => restoreInPlace(site, await planInPlace(site, name, snapshot as Snapshot, [], options.signal), options)
+  const begin = async (): Promise<Result> => {
+    if (!snapshot) throw new Failure('unknown-snapshot', `${name}: no snapshot is chosen`)
+    const fresh = plan ? await renewed(site, plan) : await planInPlace(site, name, snapshot, [], options.signal)
+    return restoreInPlace(site, fresh, options)
+  }
   try {
-    if (await readJournal(site.state, name)) return await resumeRestore(site, name, begin, options)
-    // Done in an earlier part of this recovery, which was killed before it could note it.
-    const record = await readRecord(site.state, name).catch(() => null)
-    const last = record && lastRun(record, 'restore')
-    if (last?.outcome === 'ok' && last.snapshotId === snapshot?.id && last.started >= recovery.started) return resultFor(name, 'ok', 0, null)
+    if (await isOpen(site, name)) return await resumeRestore(site, name, begin, options)
     return await begin()
   } catch (error) {
     const failure = asFailure(error)
     return { ...resultFor(name, failure.code === 'interrupted' ? 'interrupted' : 'failed', failure.exit, failure), snapshotId: snapshot?.id ?? null }
   }
 }
+
+/** Also where its journal can't be read: whoever goes on says so. */
+function isOpen(site: Site, name: string): Promise<boolean> {
+  return readJournal(site.state, name).then(Boolean, () => true)
+}
+
+/** By a rule, until a person says otherwise. */
+const leftAlone = ['protected', 'only-partial']
 
 /** Recovered, or here already: those that come after it can go on. */
 function isSettled(result: Result | undefined): boolean {
@@ -159,52 +213,45 @@ function resultFor(name: string, outcome: Result['outcome'], exit: number, why: 
   }
 }
 
-/** The recovery that was interrupted, with what it had done; where it had no snapshot it looks again. @throws Failure `nothing-to-resume` */
-export async function interruptedRecovery(site: Site, signal: AbortSignal): Promise<Recovery> {
-  const recovery = await readRecovery(site)
-  const only = recovery.choices.filter(({ snapshot }) => snapshot === null).map(({ name }) => name)
-  if (only.length === 0) return recovery
-  const again = await lookRecovery(site, { ...recovery.wish, only }, recovery.run, signal)
-  const choiceOf = (choice: Choice) => again.choices.find(({ name }) => name === choice.name)
-  return { ...recovery, choices: recovery.choices.map((choice) => ({ ...choice, ...choiceOf(choice), after: choice.after })) }
-}
-
-async function readRecovery(site: Site): Promise<Recovery> {
-  const text = await readIfThere(journalOf(site))
-  if (text === null) throw new Failure('nothing-to-resume', 'no disaster recovery is unfinished', { exit: 2 })
-  try {
-    return JSON.parse(text) as Recovery
-  } catch {
-    throw new Failure(
-      'journal-damaged',
-      `the journal ${journalOf(site)} is damaged: remove it and run "atelier-backup dr" anew; what is recovered already is left alone`,
-    )
+/** With how the service stands now, and what is left to do. */
+async function standing(site: Site, result: Result, again: string): Promise<Recovered> {
+  const service = serviceOf(site, result.name)
+  const units = await standingOf(unitsOf(result.name, service)).catch(() => [])
+  const idle = units.filter(({ state, rests }) => state !== 'active' && state !== 'activating' && !rests).map(({ unit }) => unit)
+  const failed = result.code === 'hook-failed' || result.code === 'hook-timeout'
+  return {
+    ...result,
+    units: units.map(({ unit, state }) => ({ unit, state })),
+    health: failed ? 'failed' : result.exit !== 0 ? null : service.healthCheck === null ? 'unchecked' : 'passed',
+    next: nextFor(result, idle, again),
   }
 }
 
+function nextFor({ name, exit, code }: Result, idle: Unit[], again: string): string | null {
+  if (exit === 0) return idle.length > 0 ? `systemctl start ${idle.join(' ')}` : null
+  const flag = consentFor[code ?? '']
+  if (flag) return `${again} --only ${name} ${flag}`
+  return code === 'undo-failed' ? `atelier-backup restore ${name} --rollback` : `${again} --resume`
+}
+const consentFor: Record<string, string> = {
+  protected: '--overwrite',
+  'only-partial': '--partial',
+  'unknown-unit': '--without-units',
+  'no-systemd': '--without-units',
+}
+
 /** Keeps a copy of the report for people. Returns its path. */
-export async function saveReport(site: Site, recovery: Recovery, results: Result[]): Promise<Path> {
+export async function saveReport(site: Site, recovery: Recovery, results: Recovered[]): Promise<Path> {
   const file = `${placeOf(site.state, 'reports', `dr-${recovery.run}`)}.json`
   await writeDurably(file, `${JSON.stringify({ ...recovery, results }, null, 2)}\n`)
   return file
 }
 
-async function saveRecovery(site: Site, recovery: Recovery, results: Map<string, Result>): Promise<void> {
-  const done = [...results].filter(([, { exit }]) => exit === 0).map(([name]) => name)
+async function saveRecovery(site: Site, recovery: Recovery, results: Map<string, Recovered>): Promise<void> {
+  const done = [...results.values()].filter(({ exit }) => exit === 0)
   await writeDurably(journalOf(site), `${JSON.stringify({ ...recovery, done })}\n`)
 }
 
 function journalOf(site: Site): Path {
   return join(site.state, 'disaster-recovery.json')
-}
-
-/** Whether anything of a service is there to be lost. */
-async function holdsData({ paths, sqlite }: Service): Promise<boolean> {
-  for (const path of [...paths, ...sqlite]) {
-    const stat = await lstatIfThere(path)
-    if (!stat) continue
-    const entries = stat.isDirectory() ? await readdir(path) : [path]
-    if (entries.length > 0) return true
-  }
-  return false
 }

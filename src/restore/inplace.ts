@@ -7,7 +7,7 @@ import { requireRepositoryApart, type Site, serviceOf } from '../site.ts'
 import { isComplete, tags } from '../snapshots/select.ts'
 import { type RestoreJournal, readJournal, unfinished } from '../state/journal.ts'
 import { newRunId } from '../state/running.ts'
-import { lookRestore, type RestoreFacts } from './look.ts'
+import { lookRestore, lookUnits, type RestoreFacts } from './look.ts'
 import { rollBackRestore } from './old.ts'
 import { planRestore } from './plan.ts'
 import { carryOut, endAtBoot, goForward, type InPlaceOptions, tidy, transact } from './transaction.ts'
@@ -34,6 +34,14 @@ export async function planInPlace(site: Site, name: string, snapshot: Snapshot, 
     )
   }
   return { plan: planRestore(service, facts), facts }
+}
+
+/** A plan that was made some time ago, with the units as they are now: what started since is started again, too. @throws Failure */
+export async function renewed(site: Site, { plan, facts }: PlannedRestore): Promise<PlannedRestore> {
+  const service = serviceOf(site, plan.service)
+  const left = await interrupted(site, plan.service)
+  const now = { ...facts, ...(await lookUnits(plan.service, service, left?.units ?? [])) }
+  return { plan: planRestore(service, now), facts: now }
 }
 
 /** Carries out a plan of `planInPlace`. Never throws. */

@@ -40,6 +40,8 @@ export interface RestoreFacts {
   databases: Path[]
   /** Live entries that backups exclude, topmost. */
   excluded: { path: Path; bytes: number }[]
+  /** Numbers of the users and groups that own something of it. */
+  owners: { users: number[]; groups: number[] }
   units: Unit[]
   running: Unit[]
   /** Free bytes by mount. */
@@ -80,6 +82,7 @@ export async function lookRestore(restic: Restic, wish: RestoreWish, call: CallO
     absent: wanted.length > 0 ? [] : outermost(declared).filter((path) => !isSaved(path)),
     databases: service.sqlite.flatMap((database) => follow(database, tree.links)).filter((path) => tree.regular.has(path)),
     excluded: await lookExcluded(wish, roots),
+    owners: { users: [...tree.users], groups: [...tree.groups] },
     units,
     running,
     free: Object.fromEntries(await Promise.all(roots.map(async ({ mount, folder }) => [mount, await freeBytes(folder)] as const))),
@@ -92,6 +95,8 @@ interface Tree {
   /** Regular files that may be the declared databases, by their names. */
   regular: Set<Path>
   special: Node[]
+  users: Set<number>
+  groups: Set<number>
 }
 
 /** What can't be brought back whole isn't brought back in part by silence. */
@@ -108,7 +113,7 @@ function requireNoDumps({ name, service, snapshot, wanted }: RestoreWish): void 
 
 async function readTree(restic: Restic, { name, service, snapshot, wanted }: RestoreWish, call: CallOptions): Promise<Tree> {
   const paths = outermost(wanted.length > 0 ? wanted : snapshot.paths.filter((path) => basename(path) !== dumpsFolder))
-  const tree: Tree = { roots: [], links: new Map(), regular: new Set(), special: [] }
+  const tree: Tree = { roots: [], links: new Map(), regular: new Set(), special: [], users: new Set(), groups: new Set() }
   // A database's own path may be a link to another name, which then is a path of the snapshot.
   const databases = new Set([...service.sqlite, ...snapshot.paths].map((path) => basename(path)))
   const byPath = new Map(paths.map((path) => [path, null as Tree['roots'][number] | null]))
@@ -124,6 +129,8 @@ async function readTree(restic: Restic, { name, service, snapshot, wanted }: Res
     }
     if (!current || !isWithin(node.path, current.node.path)) continue
     current.files += 1
+    tree.users.add(node.uid)
+    tree.groups.add(node.gid)
     current.bytes += node.bytes
     if (node.type === 'file' && databases.has(basename(node.path))) tree.regular.add(node.path)
     if (node.type === 'dev' || node.type === 'chardev' || (node.type === 'file' && (node.mode & 0o6000) !== 0)) tree.special.push(node)

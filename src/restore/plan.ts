@@ -9,7 +9,7 @@ import type { OldData } from '../state/record.gen.ts'
 import type { RestoreFacts, Root } from './look.ts'
 
 /** Room kept free beyond what a restore needs, for everybody else on the filesystem. */
-const spareBytes = 64 * 1024 * 1024
+export const spareBytes = 64 * 1024 * 1024
 
 /** @throws Failure `no-space`: found before anything is written */
 export function planRestore(service: Pick<Service, 'healthCheck'>, facts: RestoreFacts): Plan<RestoreStep> {
@@ -92,10 +92,22 @@ function stageFolders({ run, name }: Pick<RestoreFacts, 'run' | 'name'>, roots: 
   })
 }
 
-function requireRoom({ name, free, excluded }: RestoreFacts, stages: Stage[]): void {
-  for (const { mount, roots, folder } of stages) {
-    const inRoots = excluded.filter(({ path }) => roots.some((root) => isWithin(path, root.path)))
-    const needed = [...roots, ...inRoots].reduce((sum, { bytes }) => sum + bytes, 0)
+/** Bytes that a restore adds on each mount: what it replaces stays. */
+export function neededRoom({ roots, excluded }: Pick<RestoreFacts, 'roots' | 'excluded'>): Record<Path, number> {
+  const needed: Record<Path, number> = {}
+  for (const { path, mount, bytes, unchanged } of roots) {
+    if (unchanged) continue
+    const carried = excluded.filter((entry) => isWithin(entry.path, path))
+    needed[mount] = (needed[mount] ?? 0) + bytes + carried.reduce((sum, entry) => sum + entry.bytes, 0)
+  }
+  return needed
+}
+
+function requireRoom(facts: RestoreFacts, stages: Stage[]): void {
+  const { name, free } = facts
+  const room = neededRoom(facts)
+  for (const { mount, folder } of stages) {
+    const needed = room[mount] ?? 0
     const there = free[mount] ?? 0
     if (needed + spareBytes > there)
       throw new Failure(

@@ -63,13 +63,25 @@ async function pick(
 
 /** A destructive answer is typed, not nodded. False: something else was typed, so nothing is done. */
 export async function typeToConfirm(message: string, word: string, flag: string): Promise<boolean> {
+  return (await askText(message, flag)).trim() === word
+}
+
+/** A line of text. */
+export async function askText(message: string, flag: string): Promise<string> {
   requireTerminal(flag)
   const { input } = await import('./questions.ts')
-  return (
-    (
-      await ask(false, (context) => input({ message, theme: { prefix: { idle: styled('blue', '?'), done: sign('good').trimEnd() } } }, context))
-    ).trim() === word
-  )
+  return ask(false, (context) => input({ message, theme: look() }, context))
+}
+
+/** A line that the terminal doesn't show. */
+export async function askSecret(message: string, flag: string): Promise<string> {
+  requireTerminal(flag)
+  const { password } = await import('./questions.ts')
+  return ask(false, (context) => password({ message, theme: look() }, context))
+}
+
+function look() {
+  return { prefix: { idle: styled('blue', '?'), done: sign('good').trimEnd() } }
 }
 
 /** Questions in a row, in which Esc goes back to the one before, and from the first one out. Each says whether there was something to ask. */

@@ -1,12 +1,13 @@
 // Is everything in order? Checks as data: each says what it found and what mends it.
 import { access, constants, stat } from 'node:fs/promises'
-import { asFailure } from '../errors.ts'
+import { asFailure, type Failure } from '../errors.ts'
 import { resolveLinks } from '../host/files.ts'
 import { canMountPrivately } from '../host/mounts.ts'
 import { run } from '../host/shell.ts'
 import { hasSystemd } from '../host/systemd.ts'
-import type { RepositoryLock } from '../restic/types.ts'
+import type { RepositoryLock, Snapshot } from '../restic/types.ts'
 import { requireRepositoryApart, type Site } from '../site.ts'
+import { isInFuture } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import { pinnedRepository, readRecord, setAsideRecords } from '../state/records.ts'
@@ -25,12 +26,12 @@ export async function examine(site: Site, signal: AbortSignal): Promise<Check[]>
   const groups = await Promise.all([
     [good('manifest', `${site.manifestFile}: ${Object.keys(site.manifest.services).length} services`)],
     checkRestic(site, repositories),
-    Promise.all(repositories.flatMap((name) => secretFiles(site, name).map((file) => checkSecret(name, file)))),
+    ...repositories.map((name) => checkSecrets(site, name)),
     ...repositories.map((name) => checkRepository(site, name, signal)),
     checkPaths(site),
     checkState(site, repositories),
     checkNamespaces(site),
-    checkClock(),
+    checkClock([]),
   ])
   return groups.flat()
 }
@@ -51,11 +52,13 @@ async function checkRestic(site: Site, [first]: string[]): Promise<Check[]> {
   }
 }
 
-function secretFiles(site: Site, name: string): string[] {
+/** Each file of secrets that opens a repository. */
+export async function checkSecrets(site: Site, name: string): Promise<Check[]> {
   const repository = site.manifest.repositories[name]
   if (!repository) return []
   const { repositoryFile, passwordFile, environmentFile } = repository
-  return [...(repository.repository === null ? [repositoryFile] : []), passwordFile, ...(environmentFile === null ? [] : [environmentFile])]
+  const files = [...(repository.repository === null ? [repositoryFile] : []), passwordFile, ...(environmentFile === null ? [] : [environmentFile])]
+  return Promise.all(files.map((file) => checkSecret(name, file)))
 }
 
 async function checkSecret(repository: string, file: string): Promise<Check> {
@@ -93,12 +96,17 @@ async function checkRepository(site: Site, name: string, signal: AbortSignal): P
     if (wasThere) return [bad('repository', message, 'mount its disk, or bring it back')]
     if (code === 'no-repository' && site.manifest.repositories[name]?.initialize)
       return [good('repository', `${name} (${location}) isn't there yet: the first backup creates it`)]
-    if (code !== 'wrong-password') return [bad('repository', message, remedies[code] ?? 'check the location, the network and the credentials')]
-    return [
-      good('repository', `${name} (${location}) answers`),
-      bad('password', message, 'place the right password; restic key list tells which keys there are'),
-    ]
+    return judgeRepository(name, location, asFailure(error))
   }
+}
+
+/** How a repository answered, and whether the password opened it; `failure`: of a call that needs both. */
+export function judgeRepository(name: string, location: string, failure: Failure | null): Check[] {
+  const answers = good('repository', `${name} (${location}) answers`)
+  if (failure === null) return [answers, good('password', `the password opens ${name}`)]
+  const { code, message } = failure
+  if (code !== 'wrong-password') return [bad('repository', message, remedies[code] ?? 'check the location, the network and the credentials')]
+  return [answers, bad('password', message, 'place the right password; restic key list tells which keys there are')]
 }
 
 const installRestic = 'install restic 0.17 or newer'
@@ -196,10 +204,13 @@ async function checkNamespaces(site: Site): Promise<Check[]> {
   ]
 }
 
-/** A clock that isn't synchronised makes ages lie. */
-async function checkClock(): Promise<Check[]> {
-  if (Date.now() < Date.parse('2025-01-01'))
-    return [bad('clock', `the clock says ${new Date().toISOString()}`, 'set the clock: timedatectl set-ntp true')]
+/** A clock that is wrong makes ages lie, and one that is behind makes new snapshots look old. `snapshots`: made by a clock that was right. */
+export async function checkClock(snapshots: Snapshot[]): Promise<Check[]> {
+  const now = new Date()
+  const setClock = 'set the clock: timedatectl set-ntp true'
+  if (now < new Date('2025-01-01')) return [bad('clock', `the clock says ${now.toISOString()}`, setClock)]
+  const later = snapshots.find((snapshot) => isInFuture(snapshot, now))
+  if (later) return [bad('clock', `a snapshot is of ${later.time}, and the clock says ${now.toISOString()}`, setClock)]
   if (!hasSystemd()) return [good('clock', 'the clock is plausible (no systemd to ask whether it is synchronised)')]
   const { stdout } = await run(['timedatectl', 'show', '--property=NTPSynchronized', '--value']).catch(() => ({ stdout: '' }))
   return [

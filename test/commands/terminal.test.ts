@@ -293,7 +293,7 @@ describe('dr', () => {
     const no = other.terminal(['dr'])
     const screen = await no.waitFor('Type testhost')
     expect(screen).toMatch(
-      /Recover 1 of 2 services on testhost[\s\S]*notes +today \d\d:\d\d +3 B {2}[0-9a-f]{8}\n\n· never: no snapshots on testhost\n\nData that is there/,
+      /Recover 1 of 2 services on testhost[\s\S]*notes +today \d\d:\d\d +3 B {2}[0-9a-f]{8}\n\n[\s\S]*· never: no snapshots on testhost\n[^\n]+\n\nData that is there/,
     )
     no.type(`notes${enter}`)
     expect(await no.exit).toBe(130)

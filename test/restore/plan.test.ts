@@ -26,6 +26,7 @@ const facts = (more: Partial<RestoreFacts> = {}): RestoreFacts => ({
   absent: [],
   databases: [],
   excluded: [],
+  owners: { users: [], groups: [] },
   units: [],
   running: [],
   free: { '/': 1e12, '/mnt': 1e12 },

@@ -1,0 +1,189 @@
+// Disaster recovery with nothing but a repository and what opens it: the manifest that stands there is shown, and serves for this one command.
+import { readFile, writeFile } from 'node:fs/promises'
+import type { Path } from '../core.ts'
+import { Failure } from '../errors.ts'
+import { readManifest } from '../manifest/load.ts'
+import { unitsOf } from '../manifest/resolve.ts'
+import type { Manifest } from '../manifest/types.gen.ts'
+import { parseEnvironmentFile } from '../restic/environment.ts'
+import type { Given, Restic, Snapshot } from '../restic/types.ts'
+import { placesOf, type Site, siteOf } from '../site.ts'
+import { manifestFiles, type StoredHost, storedManifests } from '../snapshots/manifests.ts'
+import { parseTime } from '../snapshots/select.ts'
+import { printable } from '../text.ts'
+import { formatTime } from '../ui/format.ts'
+import { askSecret, askText, choose, typeToConfirm } from '../ui/prompt.ts'
+import { tableLines } from '../ui/table.ts'
+import { columns, isInteractive, print, styled } from '../ui/terminal.ts'
+import { type Input, isSet, textFlag } from './command.ts'
+import { requireRights } from './rights.ts'
+
+/** @throws Failure `usage`: what opens a repository means nothing where the manifest says it */
+export function requireFromRepository(input: Input): void {
+  const flags = {
+    '--repository': 'repository',
+    '--password-file': 'passwordFile',
+    '--environment-file': 'environmentFile',
+    '--run-commands': 'runCommands',
+    '--save-manifest': 'saveManifest',
+  }
+  const idle = Object.entries(flags).find(([, name]) => input.flags[name] !== undefined)?.[0]
+  if (idle && !isSet(input, 'fromRepository')) throw new Failure('usage', `${idle} means something only with --from-repository: nothing was done`)
+}
+
+/** `again`: how this command is called once more, without secrets. @throws Failure */
+export async function siteFromRepository(input: Input): Promise<{ site: Site; again: string }> {
+  const given = await askGiven(input)
+  const places = placesOf(textFlag(input, 'stateDir'))
+  const none = siteOf(readManifest(nothing, 'the manifest'), 'the manifest', places, new Map([['main', given]]))
+  await requireRights(none)
+  const restic = none.restic('main')
+  const stored = await chooseManifest(await restic.snapshots({ signal: input.signal }), input, await restic.location())
+  const { manifest, text, repository, file } = await load(restic, stored, input)
+  await save(text, input)
+  if (!input.json) print(...manifestView(manifest, stored, await restic.location(), new Date()))
+  const site = siteOf(await withConsent(manifest, input), file, places, new Map([[repository, given]]))
+  return { site, again: againOf(input, await restic.location(), manifest.host) }
+}
+
+const nothing = JSON.stringify({ version: 2, host: 'nowhere', services: {} })
+
+/** From flags; at a terminal what is missing is asked for. */
+async function askGiven(input: Input): Promise<Given> {
+  const location = textFlag(input, 'repository') ?? (await askText('Where is the repository (as restic takes it)?', '--repository'))
+  if (location.trim() === '')
+    throw new Failure('usage', 'a repository has a location, as restic takes it: /mnt/backup/restic, sftp:user@host:/path, b2:bucket:path')
+  if (textFlag(input, 'repository') !== undefined && /:\/\/[^/@]*:[^/@]*@/.test(location))
+    throw new Failure(
+      'usage',
+      '--repository holds a password that everyone on this host can read: type the location at the prompt, or put RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD into --environment-file',
+    )
+  const passwordFile = textFlag(input, 'passwordFile')
+  const password =
+    passwordFile === undefined ? await askSecret("The repository's password:", '--password-file') : (await readSecret(passwordFile)).trim()
+  if (password === '') throw new Failure('usage', 'an empty password opens no repository')
+  return { location: location.trim(), password, variables: await askVariables(input, location) }
+}
+
+async function askVariables(input: Input, location: string): Promise<Record<string, string>> {
+  const file = textFlag(input, 'environmentFile')
+  if (file !== undefined) return parseEnvironmentFile(await readSecret(file))
+  // A folder, and what ssh opens, need none.
+  const needsNone = /^(local:|\/|sftp:)/.test(location)
+  if (needsNone || !isInteractive() || textFlag(input, 'passwordFile') !== undefined) return {}
+  const variables: Record<string, string> = {}
+  for (;;) {
+    const line = await askSecret('A credential of the storage, as NAME=VALUE (Enter: no more):', '--environment-file')
+    if (line === '') return variables
+    const found = parseEnvironmentFile(line)
+    if (Object.keys(found).length === 0) print('That is no NAME=VALUE: for Backblaze B2, say, B2_ACCOUNT_ID=… and B2_ACCOUNT_KEY=…')
+    else print(`${Object.keys(found).join(', ')} is known now`)
+    Object.assign(variables, found)
+  }
+}
+
+async function readSecret(file: Path): Promise<string> {
+  return readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    throw new Failure('secrets-unreadable', `${file} can't be read (${error.code})`, { cause: error })
+  })
+}
+
+/** The newest of the host that is meant, not later than `--at` where there is one. */
+async function chooseManifest(all: Snapshot[], input: Input, location: string): Promise<Snapshot> {
+  const hosts = [...new Set(storedManifests(all).map(({ host }) => host))].sort()
+  if (hosts.length === 0)
+    throw new Failure(
+      'no-manifest',
+      `${location} holds no manifest (backups store it since this version): write one by hand, or take the flake's, and run dr with --manifest FILE; snapshots are there of ${[...new Set(all.map(({ host }) => host))].sort().join(', ') || 'nobody'}`,
+    )
+  const newestOf = (host: string) => storedManifests(all, host)[0] as Snapshot
+  const wanted = textFlag(input, 'host')
+  if (wanted !== undefined && !hosts.includes(wanted))
+    throw new Failure('usage', `${location} holds no manifest of ${wanted}: there are those of ${hosts.join(', ')}`)
+  if (wanted === undefined && hosts.length > 1 && !isInteractive())
+    throw new Failure('no-terminal', `${location} holds the manifests of ${hosts.join(', ')}: name one with --host`)
+  const [first = ''] = hosts
+  const choices = hosts.map((host) => ({ name: `${host}   ${formatTime(newestOf(host).time, new Date())}`, value: host, short: host }))
+  const host = wanted ?? (hosts.length === 1 ? first : await choose('Which host?', choices, '--host'))
+  const stored = storedManifests(all, host)
+  const at = textFlag(input, 'at')
+  const limit = at === undefined ? Number.POSITIVE_INFINITY : parseTime(at).getTime()
+  return stored.find(({ time }) => Date.parse(time) <= limit) ?? (stored.at(-1) as Snapshot)
+}
+
+/** By the loader that every manifest passes. */
+async function load(
+  restic: Restic,
+  stored: Snapshot,
+  { signal }: Input,
+): Promise<{ manifest: Manifest; text: string; repository: string; file: string }> {
+  const read = (name: string) => restic.dump(stored.id, `${stored.paths[0]}/${name}`, { signal })
+  const file = `the manifest of ${stored.host} in snapshot ${stored.shortId}`
+  const text = await read(manifestFiles.manifest)
+  const manifest = readManifest(text, file, stored.host)
+  const { repository } = JSON.parse(await read(manifestFiles.host)) as StoredHost
+  return { manifest, text, file, repository: Object.hasOwn(manifest.repositories, repository) ? repository : 'main' }
+}
+
+async function save(text: string, input: Input): Promise<void> {
+  const file = textFlag(input, 'saveManifest')
+  if (file === undefined) return
+  await writeFile(file, text, { flag: 'wx', mode: 0o644 }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error
+    throw new Failure('target-exists', `${file} exists: --save-manifest writes a new file`)
+  })
+}
+
+/** What it would run here: nobody of this machine has seen it. */
+function commandsOf(manifest: Manifest): { service: string; field: (typeof commandFields)[number]; command: string }[] {
+  return Object.entries(manifest.services).flatMap(([service, declared]) =>
+    commandFields.flatMap((field) => (declared[field] === null ? [] : [{ service, field, command: declared[field] }])),
+  )
+}
+const commandFields = ['preBackup', 'postBackup', 'healthCheck'] as const
+
+/** The manifest, without its commands unless they are allowed. */
+async function withConsent(manifest: Manifest, input: Input): Promise<Manifest> {
+  const commands = commandsOf(manifest)
+  if (commands.length === 0 || isSet(input, 'runCommands')) return manifest
+  const asks = isInteractive() && !isSet(input, 'yes') && !isSet(input, 'dryRun')
+  if (asks && (await typeToConfirm('Type run to let its health checks run here (Enter: they are left out):', 'run', '--run-commands')))
+    return manifest
+  process.stderr.write(`the manifest's commands (${commands.length}) are left out: --run-commands runs its health checks\n`)
+  const without = Object.entries(manifest.services).map(([name, service]) => [
+    name,
+    { ...service, preBackup: null, postBackup: null, healthCheck: null },
+  ])
+  return { ...manifest, services: Object.assign(Object.create(null), Object.fromEntries(without)) }
+}
+
+function manifestView(manifest: Manifest, { time }: Snapshot, location: string, now: Date): string[] {
+  const rows = Object.entries(manifest.services).map(([name, service]) => [
+    name,
+    unitsOf(name, service).join(' ') || '–',
+    [...service.paths, ...service.sqlite, ...service.postgres.map((database) => `postgres ${database}`)].join(' '),
+  ])
+  const commands = commandsOf(manifest).map(({ service, field, command }) => `  ${service} ${field}   ${command.trim().replaceAll('\n', ' ; ')}`)
+  return [
+    styled('bold', `The manifest of ${manifest.host}, stored ${formatTime(time, now)} in ${location}`),
+    '',
+    ...tableLines(
+      [{ title: 'SERVICE' }, { title: 'UNITS' }, { title: 'DATA', shrink: true }],
+      rows.map((row) => row.map(printable)),
+      columns(),
+    ),
+    '',
+    ...(commands.length > 0 ? ['It names commands:', ...commands.map(printable), ''] : []),
+  ]
+}
+
+/** As one types it: what was asked for is asked for again. */
+function againOf(input: Input, location: string, host: string): string {
+  const files = [
+    ['--repository', location],
+    ['--password-file', textFlag(input, 'passwordFile')],
+    ['--environment-file', textFlag(input, 'environmentFile')],
+    ['--host', host],
+  ].flatMap(([flag, value]) => (value === undefined ? [] : [flag, /^[\w@%+=:,./-]+$/.test(value ?? '') ? value : `'${value}'`]))
+  return ['atelier-backup dr --from-repository', ...files, ...(isSet(input, 'runCommands') ? ['--run-commands'] : [])].join(' ')
+}

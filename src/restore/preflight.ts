@@ -1,0 +1,134 @@
+// What is checked before a disaster recovery, as data: shown before the question, and in the plan for machines.
+import type { Path } from '../core.ts'
+import { Failure } from '../errors.ts'
+import { localNames } from '../host/names.ts'
+import type { Snapshot } from '../restic/types.ts'
+import { type Site, serviceOf } from '../site.ts'
+import { manifestFiles, type StoredHost, storedManifests } from '../snapshots/manifests.ts'
+import { type Check, checkClock, checkSecrets, judgeRepository } from '../upkeep/doctor.ts'
+import type { Choice, RecoveryWish } from './dr-look.ts'
+import type { PlannedRestore } from './inplace.ts'
+import { spareBytes } from './plan.ts'
+
+/** `service`: whose; null: it concerns all. */
+export interface PreflightCheck extends Check {
+  service: string | null
+}
+
+interface Facts {
+  wish: RecoveryWish
+  /** By repository. */
+  snapshots: Map<string, Snapshot[] | Failure>
+  choices: Choice[]
+  room: { mount: Path; needed: number; free: number }[]
+  planned: Map<string, PlannedRestore>
+}
+
+/** Never throws. */
+export async function preflight(site: Site, facts: Facts, signal: AbortSignal): Promise<PreflightCheck[]> {
+  const { snapshots, choices, room, planned } = facts
+  const repositories = [...snapshots].map(async ([name, answer]) => {
+    const location = await site
+      .restic(name)
+      .location()
+      .catch(() => '')
+    const failure = answer instanceof Failure ? answer : null
+    return [...(site.given.has(name) ? [] : await checkSecrets(site, name)), ...judgeRepository(name, location, failure)]
+  })
+  const all = [...snapshots.values()].flatMap((answer) => (answer instanceof Failure ? [] : answer))
+  const general = [...(await Promise.all(repositories)).flat(), ...(await checkClock(all)), ...room.map(judgeRoom)]
+  return [
+    ...general.map((check) => ({ ...check, service: null })),
+    ...choices.flatMap((choice) => (choice.skip?.of === 'repository' ? [] : [{ ...judgeChoice(choice), service: choice.name }])),
+    ...(await checkOwners(site, facts, signal)),
+    ...[...planned].map(
+      ([
+        name,
+        {
+          facts: { units },
+        },
+      ]) => ({
+        ...{ name: 'units', service: name, ok: true, remedy: null },
+        message: units.length === 0 ? `${name}: no unit uses its data` : `${name}: systemd knows ${units.join(', ')}`,
+      }),
+    ),
+  ]
+}
+
+function judgeRoom({ mount, needed, free }: Facts['room'][number]): Check {
+  const ok = needed + spareBytes <= free
+  return {
+    name: 'room',
+    ok,
+    message: `${mount}: ${needed} bytes come beside what is there, and ${free} are free`,
+    remedy: ok ? null : 'make room, or recover some services now and others later: --only',
+  }
+}
+
+/** What keeps a service from being recovered is named by the part of it that is at fault. */
+function judgeChoice({ name, snapshot, skip, notes }: Choice): Check {
+  if (!skip && snapshot) return { name: 'snapshot', ok: true, message: [`${name}: of ${snapshot.time}`, ...notes].join('; '), remedy: null }
+  const code = skip?.code ?? ''
+  return { name: partOf[code] ?? 'plan', ok: false, message: skip?.message ?? name, remedy: remedies[code] ?? null }
+}
+const partOf: Record<string, string> = {
+  'unknown-snapshot': 'snapshot',
+  'only-partial': 'snapshot',
+  protected: 'snapshot',
+  'unknown-unit': 'units',
+  'no-systemd': 'units',
+  'no-space': 'room',
+}
+const remedies: Record<string, string> = {
+  'unknown-snapshot': 'another time (--at), another host (--host), or a former name in formerNames',
+  'only-partial': '--partial takes the newest of them',
+  protected: '--overwrite restores it all the same; what is there now is kept aside',
+  'unknown-unit': 'rebuild with the service first; on a rescue system --without-units passes over units that systemd does not know',
+  'no-systemd': '--without-units passes over units that systemd does not know',
+  'no-space': 'make room, or recover some services now and others later: --only',
+}
+
+/** Whether the users and groups that own a service's data are here, by the names that the lost host had for their numbers. */
+async function checkOwners(site: Site, { wish, snapshots, planned }: Facts, signal: AbortSignal): Promise<PreflightCheck[]> {
+  const here = await localNames()
+  const hosts = new Map<string, StoredHost | null>()
+  for (const [repository, all] of snapshots)
+    if (!(all instanceof Failure)) hosts.set(repository, await storedHost(site, repository, all, wish, signal))
+  return [...planned].flatMap(([service, { facts }]) => {
+    const there = hosts.get(serviceOf(site, service).repository)
+    if (!there) return []
+    const missing = (['users', 'groups'] as const).flatMap((kind) => {
+      const nameOf = new Map(Object.entries(there[kind]).map(([name, number]) => [number, name]))
+      return facts.owners[kind].flatMap((number) => nameOf.get(number) ?? []).filter((name) => !Object.hasOwn(here[kind], name))
+    })
+    const names = [...new Set(missing)].join(', ')
+    return [
+      names === ''
+        ? { name: 'users', service, ok: true, message: `${service}: who owns its data is known here`, remedy: null }
+        : {
+            ...{ name: 'users', service, ok: false },
+            message: `${service}: ${names} owned some of its data, and isn't known here`,
+            remedy: "rebuild with the service first (that makes its user); else its files come back under the lost host's number",
+          },
+    ]
+  })
+}
+
+/** What the lost host said of itself at that time, or null. */
+async function storedHost(
+  site: Site,
+  repository: string,
+  all: Snapshot[],
+  { host, at }: RecoveryWish,
+  signal: AbortSignal,
+): Promise<StoredHost | null> {
+  const stored = storedManifests(all, host)
+  const manifest = stored.find(({ time }) => at === null || Date.parse(time) <= Date.parse(at)) ?? stored.at(-1)
+  if (!manifest) return null
+  try {
+    return JSON.parse(await site.restic(repository).dump(manifest.id, `${manifest.paths[0]}/${manifestFiles.host}`, { signal })) as StoredHost
+  } catch {
+    // Only what is known is checked.
+    return null
+  }
+}

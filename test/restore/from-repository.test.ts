@@ -1,0 +1,158 @@
+// Disaster recovery on a machine that has the repository, its password and nothing else.
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { living, output, resticBefore, until } from '../lib/live.ts'
+import { isRoot } from '../lib/needs.ts'
+import { makeRepository } from '../lib/repository.ts'
+import { keys } from '../lib/terminal.ts'
+import { fingerprint } from '../lib/tree.ts'
+import { type World, world } from '../lib/world.ts'
+
+let w: World
+let saved: ReturnType<typeof fingerprint>
+const path = (name: string) => w.path('srv', name)
+const flags = () => ['--from-repository', '--repository', w.repository.repository, '--password-file', w.path('given/password')]
+const without = (args: string[], flag: string) => args.filter((arg, i) => arg !== flag && args[i - 1] !== flag)
+
+beforeAll(async () => {
+  w = await world()
+  const services = {
+    notes: { paths: [path('notes')], healthCheck: `touch ${w.path('ran')}`, preBackup: 'true' },
+    wiki: { paths: [path('wiki')], restoreAfter: ['notes'] },
+  }
+  for (const name of ['notes', 'wiki']) w.write(`srv/${name}/file`, `of ${name}`)
+  w.manifest({ services })
+  expect(await w.cli(['backup', '--all'])).toMatchObject({ exit: 0 })
+  w.write('given/password', 'correct horse\n')
+  // Where the manifest has its secrets there are none here.
+  saved = fingerprint(w.path('srv'))
+  rmSync(w.path('manifest.json'))
+  rmSync(w.path('secrets/password'))
+})
+afterAll(() => w.cleanup())
+beforeEach(() => {
+  for (const folder of ['srv', 'state', 'ran', 'saved.json']) rmSync(w.path(folder), { recursive: true, force: true })
+  for (const folder of ['srv', 'state']) mkdirSync(w.path(folder), { mode: 0o700 })
+})
+const look = () => fingerprint(w.path('srv')).filter(({ path, type }) => type !== 'folder' && !path.includes('.atelier-backup'))
+
+describe.skipIf(!isRoot)('dr --from-repository', () => {
+  test('[dr.13] needs no manifest: it shows the stored one, and brings every service back', async () => {
+    expect(await w.cli(['dr'])).toMatchObject({ exit: 1, stderr: expect.stringContaining('atelier-backup dr --from-repository') })
+    const { exit, stdout } = await w.cli(['dr', ...flags(), '--yes'])
+    expect(exit).toBe(0)
+    expect(stdout).toMatch(/The manifest of testhost, stored today/)
+    expect(stdout).toMatch(new RegExp(`notes +– +${path('notes')}`))
+    expect(stdout).toContain(`notes healthCheck   touch ${w.path('ran')}`)
+    expect(look()).toEqual(saved.filter(({ type }) => type !== 'folder'))
+    expect(existsSync(w.path('manifest.json'))).toBe(false)
+    expect(JSON.parse(readFileSync(w.path('state/records/notes.json'), 'utf8'))).toMatchObject({ origin: { how: 'recovered' } })
+  })
+
+  test('[dr.14] its commands do not run without consent', async () => {
+    const silent = await w.cli(['dr', ...flags(), '--yes', '--json'])
+    expect(silent.exit).toBe(0)
+    expect(silent.stderr).toContain('--run-commands')
+    expect(silent.events().at(-1)).toMatchObject({ services: [{ name: 'notes', health: 'unchecked' }, { name: 'wiki' }] })
+    expect(existsSync(w.path('ran'))).toBe(false)
+    const allowed = await w.cli(['dr', ...flags(), '--yes', '--json', '--overwrite', '--run-commands'])
+    expect(allowed.events().at(-1)).toMatchObject({ services: [{ name: 'notes', health: 'passed' }, { name: 'wiki' }] })
+    expect(existsSync(w.path('ran'))).toBe(true)
+  })
+
+  test('[dr.15] at a terminal it asks for what is missing; the password is shown nowhere, and only restic’s environment holds it', async () => {
+    const { env } = resticBefore(
+      w,
+      `if [ "$command" = restore ]; then touch ${w.path('begun')}; while [ ! -e ${w.path('go')} ]; do sleep 0.02; done; fi`,
+    )
+    const terminal = w.terminal(['dr', '--from-repository'], { env, rows: 60 })
+    const answers: [string | RegExp, string][] = [
+      ['Where is the repository', w.repository.repository],
+      ["The repository's password", 'correct horse'],
+      ['Type run', 'run'],
+      ['Type testhost', 'testhost'],
+    ]
+    for (const [question, answer] of answers) {
+      await terminal.waitFor(question)
+      terminal.type(`${answer}${keys.enter}`)
+    }
+    await until(() => existsSync(w.path('begun')), 'it restores')
+    const secret = 'correct horse'
+    const holders = living(w).filter(({ environment, argv }) => [environment, ...argv].some((text) => text.includes(secret)))
+    expect(holders.length).toBeGreaterThan(0)
+    for (const { argv } of holders) expect(argv.join(' ')).toMatch(/restic|sleep 0\.02/)
+    for (const { argv } of holders) expect(argv.join(' ')).not.toContain(secret)
+    writeFileSync(w.path('go'), '')
+    expect(await terminal.exit).toBe(0)
+    expect(terminal.all()).not.toContain(secret)
+    expect(existsSync(w.path('ran'))).toBe(true)
+    expect(output(['bash', '-c', `grep -rlF '${secret}' ${w.path('state')} ${w.path('cache')} || true`])).toBe('')
+    expect(look()).toEqual(saved.filter(({ type }) => type !== 'folder'))
+  })
+
+  test('[dr.13] an interrupted one goes on with --resume', async () => {
+    const fails = resticBefore(w, `if [ "$command" = restore ] && [[ "$*" == *srv/wiki* ]]; then exit 1; fi`)
+    const broken = await w.cli(['dr', ...flags(), '--yes'], fails)
+    expect(broken.exit).toBe(1)
+    const [, again = ''] = /^Go on: +atelier-backup (.*)$/m.exec(broken.stdout) ?? []
+    expect(again).toBe(`dr ${flags().join(' ')} --host testhost --resume`)
+    expect(await w.cli([...again.split(' '), '--yes'])).toMatchObject({ exit: 0 })
+    expect(look()).toEqual(saved.filter(({ type }) => type !== 'folder'))
+  })
+
+  test('[dr.13] of several hosts the one is taken that is named, and of its manifests the newest that is not too new', async () => {
+    const stored = w.path('state/repositories/main.manifest')
+    mkdirSync(stored, { recursive: true })
+    const older = { version: 2, host: 'older', services: { photos: { paths: [path('photos')], units: [] } } }
+    writeFileSync(`${stored}/manifest.json`, JSON.stringify(older))
+    writeFileSync(`${stored}/host.json`, JSON.stringify({ repository: 'main', users: {}, groups: {} }))
+    const password = { env: { RESTIC_PASSWORD_FILE: w.path('given/password') } }
+    const store = ['backup', '--quiet', '--host', 'older', '--tag', 'atelier:manifest', '--time', '2020-01-01 02:00:00', stored]
+    expect((await w.restic(store, password)).exit).toBe(0)
+    writeFileSync(`${stored}/manifest.json`, JSON.stringify({ ...older, services: {} }))
+    expect((await w.restic([...store.slice(0, -2), '2021-01-01 02:00:00', stored], password)).exit).toBe(0)
+    rmSync(w.path('state'), { recursive: true })
+    expect(await w.cli(['dr', ...flags(), '--yes'])).toMatchObject({ exit: 2, stderr: expect.stringMatching(/older, testhost.*--host/) })
+    expect(await w.cli(['dr', ...flags(), '--host', 'odler', '--yes'])).toMatchObject({ exit: 2, stderr: expect.stringContaining('older') })
+    const plan = await w.cli(['dr', ...flags(), '--host', 'older', '--at', '2020-06-01', '--dry-run', '--json'])
+    expect(plan.json().choices).toEqual([expect.objectContaining({ name: 'photos', skip: expect.objectContaining({ code: 'unknown-snapshot' }) })])
+    const terminal = w.terminal(['dr', ...flags(), '--dry-run'])
+    await terminal.waitFor('Which host?')
+    terminal.type(keys.escape)
+    expect(await terminal.exit).toBe(130)
+    const all = (await w.restic(['snapshots', '--json', '--host', 'older', '--tag', 'atelier:manifest'], password)).json() as { id: string }[]
+    await w.restic(['forget', '--quiet', ...all.map(({ id }) => id)], password)
+  })
+
+  test('[dr.13] --save-manifest writes it into a new file, and nowhere else is it written', async () => {
+    const saving = [...flags(), '--dry-run', '--save-manifest', w.path('saved.json')]
+    expect(await w.cli(['dr', ...saving])).toMatchObject({ exit: 0 })
+    expect(JSON.parse(readFileSync(w.path('saved.json'), 'utf8'))).toMatchObject({
+      host: 'testhost',
+      services: { wiki: { restoreAfter: ['notes'] } },
+    })
+    expect(await w.cli(['dr', ...saving])).toMatchObject({ exit: 2, stderr: expect.stringContaining('exists') })
+    expect(await w.cli(['status', '--local', '--manifest', w.path('saved.json')])).toMatchObject({ exit: expect.any(Number) })
+  })
+
+  test.each<[string, (args: string[]) => string[], number, RegExp]>([
+    ['no location', (args) => without(args, '--repository'), 2, /--repository/],
+    ['no password', (args) => without(args, '--password-file'), 2, /--password-file/],
+    ['a location with a password', (args) => args.map((arg) => (arg.endsWith('/repository') ? 'rest:https://user:hunter2@host/' : arg)), 2, /prompt/],
+    ['a wrong password', (args) => args.map((arg) => (arg.endsWith('/password') ? w.write('given/wrong', 'wrong') : arg)), 12, /doesn't open it/],
+    ['a repository that is not there', (args) => args.map((arg) => (arg.endsWith('/repository') ? w.path('nowhere') : arg)), 10, /is that its place/],
+    ['its flags without it', (args) => args.slice(1), 2, /only with --from-repository/],
+  ])('[dr.15] %s is said in one line', async (_, change, exit, words) => {
+    const ended = await w.cli(['dr', ...change(flags()), '--yes'])
+    expect(ended).toMatchObject({ exit, stdout: '', stderr: expect.stringMatching(/^atelier-backup: [^\n]*\n$/) })
+    expect(ended.stderr).toMatch(words)
+    expect(ended.stderr).not.toMatch(/hunter2/)
+  })
+
+  test('[dr.13] a repository without a manifest says so, and whose snapshots it holds', async (t) => {
+    const other = await world(t)
+    const empty = await makeRepository(other.path('r'))
+    const ended = await other.cli(['dr', '--from-repository', '--repository', empty.repository, '--password-file', empty.passwordFile, '--yes'])
+    expect(ended).toMatchObject({ exit: 1, stderr: expect.stringMatching(/holds no manifest.*--manifest FILE.*nobody/) })
+  })
+})
