@@ -35,7 +35,7 @@ export async function killedAt(w: World, { call, n }: Change, args: string[], en
 
 /** One thread, since strace counts for each; children leave the trace when they become another program. */
 function traced(w: World, what: string, to: string, args: string[], env: Record<string, string> = {}): Promise<Ended> {
-  const argv = ['strace', '-f', '--seccomp-bpf', '-qq', '-o', to, '--detach-on=execve', what, process.execPath, cliFile, ...args]
+  const argv = ['strace', '-f', '-qq', '-o', to, '--detach-on=execve', what, process.execPath, cliFile, ...args]
   return start(argv, { env: { ...w.env, UV_THREADPOOL_SIZE: '1', ...env } }).ended
 }
 
