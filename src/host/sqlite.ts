@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Failure } from '../errors.ts'
 import { lstatIfThere } from './files.ts'
-import { run } from './shell.ts'
+import { type Finished, run } from './shell.ts'
 
 /** Files beside a database that belong to it. A copy needs none of them; beside another database they are poison. Source: sqlite.org/tempfiles.html; -wal2: the wal2 branch. */
 export const sidecarSuffixes = ['-wal', '-shm', '-journal', '-wal2'] as const
@@ -45,7 +45,7 @@ export async function copyDatabase(from: string, to: string, options: CopyOption
   const copied = await run(argv, { ...process, cwd: dirname(to), input: script.join('\n') })
   if (copied.interrupted) throw new Failure('interrupted', `the copy of ${from} was interrupted`)
   // .backup prints "Error: …" and the shell still exits 0 in some versions: the copy must be there.
-  if (copied.exit !== 0 || /\bError\b/.test(copied.stderr) || !(await lstatIfThere(to))) throw sqliteFailure(from, copied.stderr, busySeconds)
+  if (copied.exit !== 0 || /\bError\b/.test(copied.stderr) || !(await lstatIfThere(to))) throw sqliteFailure(from, copied, busySeconds)
   const check = await checkDatabase(to, process)
   if (check.state === 'corrupt') throw new Failure('sqlite-corrupt', `the database ${from} is corrupt: ${check.message}`)
   const like = await run(['cp', '--attributes-only', '--preserve=mode,ownership,xattr', '--', from, to], process)
@@ -71,11 +71,11 @@ const sqliteErrors: [RegExp, string, string][] = [
   [/malformed|corrupt/, 'sqlite-corrupt', 'is corrupt'],
   [/disk is full|No space left/, 'disk-full', "can't be copied: no space is left for the copy"],
 ]
-function sqliteFailure(database: string, stderr: string, busySeconds: number): Failure {
+function sqliteFailure(database: string, { exit, stderr }: Finished, busySeconds: number): Failure {
   const [, code, message] = sqliteErrors.find(([pattern]) => pattern.test(stderr)) ?? [
     null,
     'sqlite-failed',
-    `can't be copied: ${stderr.trim().split('\n')[0]}`,
+    `can't be copied: ${stderr.trim().split('\n')[0] || `sqlite3 ended with exit code ${exit}`}`,
   ]
   return new Failure(code, `the database ${database} ${message.replace('SECONDS', String(busySeconds))}`)
 }

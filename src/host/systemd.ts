@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, readlink, rm, symlink } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import type { Iso, Unit } from '../core.ts'
+import type { Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { run } from './shell.ts'
 
@@ -264,16 +264,6 @@ async function ownUnit(): Promise<Unit | null> {
   return /\/([^/\n]+\.service)$/m.exec(await readFile('/proc/self/cgroup', 'utf8'))?.[1] ?? null
 }
 
-/** When timers elapse next, in one call, by name; null for those that never do and those that systemd doesn't know. */
-export async function nextElapses(timers: Unit[]): Promise<Map<Unit, Iso | null>> {
-  if (timers.length === 0) return new Map()
-  // Not `show`: it gives this time as text in the local zone, whatever --timestamp says (systemd 257).
-  const { exit, stdout } = await run(['systemctl', 'list-timers', '--all', '--output=json', '--', ...timers])
-  if (exit !== 0) return new Map()
-  const listed = JSON.parse(stdout) as { unit: Unit; next: number | null }[]
-  return new Map(listed.map(({ unit, next }) => [unit, next ? new Date(next / 1000).toISOString() : null]))
-}
-
 /** Starts a unit and waits for its end. Returns whether it succeeded. An aborted wait leaves the unit running. */
 export async function startAndWait(unit: Unit, signal: AbortSignal): Promise<boolean> {
   const { exit } = await run(['systemctl', 'start', '--wait', '--', unit], { signal })
@@ -287,6 +277,7 @@ export async function execStartOf(unit: Unit): Promise<string | null> {
   return state?.load === 'loaded' ? (/argv\[\]=(.*?) ;/.exec(state.execStart)?.[1] ?? null) : null
 }
 
-function properties(block: string): Record<string, string> {
+/** What `systemctl show` says of one unit. Of a property with several lines the last. */
+export function properties(block: string): Record<string, string> {
   return Object.fromEntries(block.split('\n').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]))
 }

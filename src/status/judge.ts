@@ -23,7 +23,14 @@ export interface Findings {
   snapshots: Snapshot[] | null
   /** The newest success by the record, where snapshots weren't asked for. */
   lastOk: Iso | null
-  schedule: Schedule
+  schedule: Pick<Schedule, 'onCalendar' | 'randomizedDelaySec'>
+  /**
+   * The timer's latest turn that must have led to a backup by now (`mustBeDone`), of which systemd was asked. Null: it couldn't be, and
+   * the form of the expression tells.
+   */
+  lastTurn: Date | null
+  /** When the unit was started that failed last, and systemd's word for how, or null. */
+  unitFailed: { since: Iso; result: string } | null
 }
 
 export interface Judgement {
@@ -46,6 +53,13 @@ export function judge(service: string, found: Findings): Judgement {
   const failedLast = lastRun !== null && (lastRun.outcome === 'failed' || lastRun.outcome === 'interrupted')
   if (failedLast && (newestTime === null || Date.parse(newestTime) < Date.parse(lastRun.started)))
     return { state: 'failed', message: lastRun.message ?? 'the latest backup failed' }
+  // It may fail before it is us: without its program, its room, the lock. A run that was begun has told how it ended.
+  const failedFirst = found.unitFailed && !isSince(newestTime, found.unitFailed.since) && !isSince(lastRun?.started ?? null, found.unitFailed.since)
+  if (found.unitFailed && failedFirst)
+    return {
+      state: 'failed',
+      message: `its unit was started at ${found.unitFailed.since} and failed (${found.unitFailed.result}): journalctl -u restic-backups-${service} -n 50`,
+    }
   if (newest === null && newestTime === null && !found.unadopted)
     return { state: 'never', message: `never backed up: atelier-backup backup ${service}` }
   if (found.unadopted)
@@ -56,7 +70,7 @@ export function judge(service: string, found: Findings): Judgement {
   if (newestTime === null) return { state: 'overdue', message: `its snapshots lie in the future (${newest?.time}): is the clock right? timedatectl` }
   // preBackup said that there was nothing to do: that is as good as a backup then.
   const lastGood = lastRun?.outcome === 'skipped' && Date.parse(lastRun.started) > Date.parse(newestTime) ? lastRun.started : newestTime
-  const late = overdueSince(new Date(lastGood), found.schedule, now)
+  const late = overdueSince(new Date(lastGood), found)
   if (late !== null)
     return {
       state: 'overdue',
@@ -75,10 +89,20 @@ const day = 24 * hour
 /** How long after a success the next one is due at the latest: a period, and a grace for the run itself. */
 const graceMs = 2 * hour
 
+/** A turn of the timer before this time must have led to a backup: its random delay is over, and the grace. */
+export function mustBeDone({ randomizedDelaySec }: Pick<Schedule, 'randomizedDelaySec'>, now: Date): Date {
+  return new Date(now.getTime() - durationMs(randomizedDelaySec) - graceMs)
+}
+
 /** The time by which a backup was due, if that is past; null if none is. */
-function overdueSince(newest: Date, schedule: Schedule, now: Date): Date | null {
-  const due = new Date(newest.getTime() + periodOf(schedule.onCalendar) + durationMs(schedule.randomizedDelaySec) + graceMs)
-  return due < now ? due : null
+function overdueSince(newest: Date, { schedule, lastTurn, now }: Findings): Date | null {
+  const done = mustBeDone(schedule, now)
+  const turn = lastTurn ?? new Date(newest.getTime() + periodOf(schedule.onCalendar))
+  return newest < turn && turn < done ? new Date(turn.getTime() + now.getTime() - done.getTime()) : null
+}
+
+function isSince(time: Iso | null, since: Iso): boolean {
+  return time !== null && Date.parse(time) >= Date.parse(since)
 }
 
 /**

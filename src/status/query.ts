@@ -2,7 +2,7 @@
 import { requirePinned } from '../backup/repository.ts'
 import type { Iso, Path } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
-import { hasSystemd, nextElapses } from '../host/systemd.ts'
+import { type Job, jobsOf, turnsAfter } from '../host/jobs.ts'
 import { scheduleOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Snapshot } from '../restic/types.ts'
@@ -13,7 +13,7 @@ import { readJournal } from '../state/journal.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
 import { lastRun, pinnedRepository, readHistory, readRecord } from '../state/records.ts'
 import { readRunning } from '../state/running.ts'
-import { type Judgement, judge, type State } from './judge.ts'
+import { type Judgement, judge, mustBeDone, periodOf, type State } from './judge.ts'
 
 /** Bytes, seconds, ISO 8601. */
 export interface Status {
@@ -54,8 +54,8 @@ export async function queryStatus(site: Site, options: { services: string[]; loc
   const declared = names.map((name) => [name, serviceOf(site, name)] as const)
   const repositories = [...new Set(declared.map(([, { repository }]) => repository))]
   const install = await installIdIfThere(site.state)
-  const [timers, records, asked] = await Promise.all([
-    hasSystemd() ? nextElapses(names.map(timerOf)) : new Map<string, null>(),
+  const [jobs, records, asked] = await Promise.all([
+    lookAtJobs(names, site.now()),
     Promise.all(names.map((name) => readHistory(site.state, name).catch(asFailure))),
     Promise.all(repositories.map(async (name) => [name, options.local ? null : await askRepository(site, name, options.signal)] as const)),
   ])
@@ -64,7 +64,7 @@ export async function queryStatus(site: Site, options: { services: string[]; loc
     declared.map(async ([name, service], i) => {
       const answer = answers.get(service.repository) ?? null
       const record = records[i] as RunRecord | Failure
-      return serviceStatus(site, name, service, record, answer, install, timers.get(timerOf(name)) ?? null)
+      return serviceStatus(site, name, service, record, answer, install, jobs.get(name) ?? null)
     }),
   )
   return {
@@ -83,6 +83,36 @@ export async function queryStatus(site: Site, options: { services: string[]; loc
     ),
     services,
   }
+}
+
+/** What systemd knows of the services' jobs, by service, and their timers' latest turns that must have led to a backup by now. */
+async function lookAtJobs(names: string[], now: Date): Promise<Map<string, Job & { lastTurn: Date | null }>> {
+  const jobs = await jobsOf(names.map((name) => `restic-backups-${name}`))
+  // Most services share their time.
+  const asked = new Map<string, Promise<Date | null>>()
+  const lastTurn = (calendar: string, done: Date) => {
+    const key = `${done.getTime()} ${calendar}`
+    const turn = asked.get(key) ?? lastTurnBefore(calendar, done)
+    asked.set(key, turn)
+    return turn
+  }
+  const found = names.flatMap((name) => {
+    const job = jobs.get(`restic-backups-${name}`)
+    return job ? [{ name, job, turns: job.calendars.map((calendar) => lastTurn(calendar, mustBeDone(job, now))) }] : []
+  })
+  return new Map(
+    await Promise.all(found.map(async ({ name, job, turns }) => [name, { ...job, lastTurn: latest(await Promise.all(turns)) }] as const)),
+  )
+}
+
+/** From long enough ago for at least one, also where a change of the clocks swallows another. */
+async function lastTurnBefore(calendar: string, done: Date): Promise<Date | null> {
+  const turns = await turnsAfter(calendar, new Date(done.getTime() - 2 * periodOf(calendar)))
+  return latest(turns.filter((turn) => turn < done))
+}
+
+function latest(times: (Date | null)[]): Date | null {
+  return times.reduce((last, time) => (last === null || (time !== null && time > last) ? time : last), null)
 }
 
 /** A repository that doesn't answer within a minute is said to be so: restic itself tries for a quarter of an hour. */
@@ -125,7 +155,7 @@ async function serviceStatus(
   record: RunRecord | Failure,
   answer: Answer | null,
   install: string | null,
-  nextRun: Iso | null,
+  job: (Job & { lastTurn: Date | null }) | null,
 ): Promise<ServiceStatus> {
   const readable = record instanceof Failure ? null : record
   const origin = readable?.origin ?? null
@@ -141,20 +171,22 @@ async function serviceStatus(
     now: site.now(),
     enabled: service.enable,
     unfinishedRestore: unfinished && running === null,
-    running: running !== null,
+    running: running !== null || (job?.working ?? false),
     unknown: failure?.message ?? null,
     // By the records alone: what was saved here and settled nothing was tagged so.
     unadopted: origin === null && (own === null ? readable?.lastSnapshot != null : fromElsewhere(own, install).length > 0),
     lastRun: last,
     snapshots: counting,
     lastOk: lastOk?.started ?? null,
-    schedule: scheduleOf(site.manifest, service),
+    schedule: { ...scheduleOf(site.manifest, service), ...(job && job.calendars.length > 0 ? { randomizedDelaySec: job.randomizedDelaySec } : {}) },
+    lastTurn: job?.lastTurn ?? null,
+    unitFailed: job?.failed ?? null,
   })
   return {
     name,
     state: judgement.state,
     latest: newest && { id: newest.id, time: newest.time, host: newest.host, bytes: newest.bytes, files: newest.files },
-    nextRun,
+    nextRun: job?.nextRun ?? null,
     lastRun: last && { outcome: last.outcome, started: last.started, seconds: last.seconds, downtimeSeconds: last.downtimeSeconds },
     message: judgement.state === 'never' && answer ? judgement.message + elsewhereWords(answer.snapshots, subject) : judgement.message,
     exit: judgement.state === 'unknown' ? (failure?.exit ?? 1) : exitOf[judgement.state],
@@ -168,8 +200,4 @@ function daysOf(runs: Run[], now: Date): (Run['outcome'] | null)[] {
   const dayOf = (time: Date) => `${time.getFullYear()}-${time.getMonth()}-${time.getDate()}`
   const latest = new Map(runs.filter(({ kind }) => kind === 'backup').map(({ started, outcome }) => [dayOf(new Date(started)), outcome]))
   return Array.from({ length: 30 }, (_, i) => latest.get(dayOf(new Date(now.getFullYear(), now.getMonth(), now.getDate() - 29 + i))) ?? null)
-}
-
-function timerOf(name: string): string {
-  return `restic-backups-${name}.timer`
 }

@@ -3,7 +3,7 @@ import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, statSync, wri
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { cliFile, start } from '../lib/cli.ts'
-import { living, output, resticBefore, until } from '../lib/live.ts'
+import { living, output, instead as replaced, resticBefore, until } from '../lib/live.ts'
 import { canPostgres, makeServer, type Server } from '../lib/postgres.ts'
 import { type World, world } from '../lib/world.ts'
 
@@ -200,14 +200,7 @@ describe.skipIf(!canPostgres)('PostgreSQL', () => {
     rmSync(target, { recursive: true })
   })
 
-  /** A PATH on which `program` is what is given; `$real` names the one of the server. */
-  function instead(program: string, script: string): string {
-    const folder = w.path(`instead-${program}-${script.length}`)
-    const real = output(['bash', '-c', `PATH=${server.path}; command -v ${program}`])
-    chmodSync(w.write(`${folder.slice(w.root.length + 1)}/${program}`, `#!/bin/bash\nreal=${real}\n${script}\n`), 0o755)
-    for (const open of [w.root, folder]) chmodSync(open, 0o755)
-    return `${folder}:${server.path}`
-  }
+  const instead = (program: string, script: string) => replaced(w, server.path, program, script)
   function without(program: string): string {
     return (process.env.PATH ?? '')
       .split(':')

@@ -47,6 +47,41 @@ describe.skipIf(!canHost)('a host', { timeout: 120_000 }, () => {
     expect(await snapshots(host)).toHaveLength(before.length + 1)
   })
 
+  test('[state.9] by the turns of its real timer a backup is overdue, whatever the manifest says', async () => {
+    await rebuild(host, notes())
+    await host.sh(`rm -rf /etc/systemd/system/restic-backups-notes.timer.d; systemctl daemon-reload; systemctl start ${unit}`)
+    expect(await statusOf(host)).toMatchObject({ state: 'ok' })
+    const all = (await snapshots(host)).map(({ id }) => id)
+    const { stdout } = await host.run(['date', '--utc', '--date=5 hours ago', '+%F %T'])
+    await restic(host, `backup --host hearth --tag service:notes --time '${stdout.trim()}' /var/lib/notes`)
+    await restic(host, `forget ${all.join(' ')}`)
+    // Yearly by the manifest.
+    expect(await statusOf(host)).toMatchObject({ state: 'ok' })
+    host.write('/etc/systemd/system/restic-backups-notes.timer.d/often.conf', '[Timer]\nOnCalendar=*-*-* 00/2:00\n')
+    await host.sh('systemctl daemon-reload')
+    expect(await statusOf(host)).toMatchObject({ state: 'overdue', message: expect.stringContaining('one was due by') })
+    await host.sh('rm -r /etc/systemd/system/restic-backups-notes.timer.d; systemctl daemon-reload')
+    await host.sh(`systemctl start ${unit}`)
+    expect(await statusOf(host)).toMatchObject({ state: 'ok' })
+  })
+
+  test('[state.10] a unit whose program is missing has failed, until the next one is well', async () => {
+    const broken = `/etc/systemd/system/${unit}.d/broken.conf`
+    await host.sh(`rm -f ${broken}; systemctl daemon-reload; systemctl start ${unit}`)
+    host.write(broken, '[Service]\nExecStart=\nExecStart=/nowhere/atelier-backup run notes\n')
+    await host.sh('systemctl daemon-reload')
+    expect(await statusOf(host)).toMatchObject({ state: 'ok' })
+    // Seconds are all that systemd tells.
+    await host.sh('sleep 1')
+    expect((await host.run(['systemctl', 'start', unit])).exit).not.toBe(0)
+    expect(await statusOf(host)).toMatchObject({
+      state: 'failed',
+      message: expect.stringMatching(/^its unit was started at .* and failed \(exit-code\)/),
+    })
+    await host.sh(`rm ${broken}; systemctl daemon-reload; systemctl start ${unit}`)
+    expect(await statusOf(host)).toMatchObject({ state: 'ok' })
+  })
+
   test('[unit.5] in its unit a database is copied that another user owns and nobody has open, and nothing is left behind', async () => {
     await host.sh('systemctl stop notes; ls /var/lib/notes')
     expect(await host.sh('ls /var/lib/notes')).toBe('notes.db')

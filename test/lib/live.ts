@@ -1,5 +1,6 @@
 // What runs and what is mounted while a test looks: processes of a world, a restic that waits, databases that are written to.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { cliFile, type Ended, start } from './cli.ts'
@@ -55,6 +56,15 @@ export function resticBefore(w: World, shell: string): { env: { PATH: string } }
   const file = w.write('bin/restic', `#!/bin/bash\ncommand=$1 real=${real}\n${shell}\nexec "$real" "$@"\n`)
   chmodSync(file, 0o755)
   return { env: { PATH: `${w.path('bin')}:${process.env.PATH}` } }
+}
+
+/** A PATH on which `program` is what is given, for other users, too; `$real` names the one that comes first on `path`. */
+export function instead(w: World, path: string, program: string, script: string): string {
+  const folder = w.path(`instead-${program}-${createHash('sha256').update(script).digest('hex').slice(0, 8)}`)
+  const real = output(['bash', '-c', `PATH=${path}; command -v ${program}`])
+  chmodSync(w.write(`${folder.slice(w.root.length + 1)}/${program}`, `#!/bin/bash\nreal=${real}\n${script}\n`), 0o755)
+  for (const open of [w.root, folder]) chmodSync(open, 0o755)
+  return `${folder}:${path}`
 }
 
 /** A restic that stops before it saves, until `go`. */

@@ -1,7 +1,8 @@
 // Killed right before any of its changes, a restore in place can be finished, and can be taken back; so can a finishing or taking back that is killed.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type Change, random } from '../lib/killed.ts'
 import { has, isRoot } from '../lib/needs.ts'
-import { type Change, type Notes, notes } from './notes.ts'
+import { type Notes, notes } from './notes.ts'
 
 const inPlace = ['--in-place', '--yes']
 const directions = ['--resume', '--rollback'] as const
@@ -61,8 +62,3 @@ describe.skipIf(!isRoot || !has('strace') || !has('sqlite3'))('killed at each ch
     }
   })
 })
-
-/** A number that looks like chance, the same for the same seed. */
-function random(seed: number): number {
-  return Math.abs(Math.imul(seed + 1, 2_654_435_761) >> 3)
-}

@@ -3,11 +3,11 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:f
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Result } from '../../src/core.ts'
+import { killedAt } from '../lib/killed.ts'
 import { output, resticBefore, sql } from '../lib/live.ts'
 import { has, isRoot } from '../lib/needs.ts'
 import { type Entry, fingerprint } from '../lib/tree.ts'
 import { type World, world } from '../lib/world.ts'
-import { killedAt } from './notes.ts'
 
 const names = ['base', 'notes', 'wiki', 'off', 'data']
 let w: World

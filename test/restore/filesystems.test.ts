@@ -15,11 +15,11 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, type TestContext, test } from 'vitest'
+import { killedAt } from '../lib/killed.ts'
 import { output, resticBefore, sql } from '../lib/live.ts'
 import { has, isRoot } from '../lib/needs.ts'
 import { attributes, fingerprint, makeHostileTree } from '../lib/tree.ts'
 import { type World, world } from '../lib/world.ts'
-import { killedAt } from './notes.ts'
 
 const inPlace = ['--in-place', '--yes']
 const sh = (script: string) => output(['bash', '-euc', script])

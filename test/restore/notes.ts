@@ -1,19 +1,10 @@
 // A service with everything that restores meet, in two versions: the one in its newest snapshot ("new" after a restore) and the live one ("old").
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
-import { cliFile, type Ended, start } from '../lib/cli.ts'
+import type { Ended } from '../lib/cli.ts'
+import { type Change, changesOf, killedAt } from '../lib/killed.ts'
 import { output, sql } from '../lib/live.ts'
 import { type Entry, fingerprint, makeHostileTree } from '../lib/tree.ts'
 import { type World, world } from '../lib/world.ts'
-
-/** The nth call of a system call. */
-export interface Change {
-  call: string
-  n: number
-}
-const changing = ['rename', 'link', 'unlink', 'mkdir', 'rmdir', 'chown', 'chmod'].flatMap((call) => [
-  `?${call}`,
-  `?${call === 'chown' ? 'fchown' : call}at`,
-])
 
 export interface Notes extends World {
   /** Folder, file, database, and a path whose parent the live version lacks, too. */
@@ -84,18 +75,7 @@ export async function notes(service: object = {}): Promise<Notes> {
       for (const folder of folders) copy(`saved-${folder}`, folder)
     },
     restore: (...rest) => w.cli(args(rest)),
-    async changesOf(...rest) {
-      const ended = await traced(w, `--trace=fsync,${changing}`, w.path('trace'), args(rest))
-      const counts = new Map<string, number>()
-      // strace counts a thread's calls, each thread's apart.
-      const calls = [...readFileSync(w.path('trace'), 'utf8').matchAll(/^(\d+) +(\w+)\(/gm)]
-      const changes = calls.map(([, thread = '', call = '']) => {
-        const n = (counts.get(thread + call) ?? 0) + 1
-        counts.set(thread + call, n)
-        return { call, n }
-      })
-      return { ended, changes }
-    },
+    changesOf: (...rest) => changesOf(w, args(rest)),
     killedAt: (change, ...rest) => killedAt(w, change, args(rest)),
     look: (around = false) => {
       if (around) return fingerprint(w.path('live'), { times: false }).filter(({ path }) => !isOurs(path))
@@ -116,17 +96,6 @@ export async function notes(service: object = {}): Promise<Notes> {
         .split('\n')
         .filter(Boolean),
   }
-}
-
-/** The CLI, killed right before this change. False if it ended before that. */
-export async function killedAt(w: World, { call, n }: Change, args: string[]): Promise<boolean> {
-  return (await traced(w, `--inject=${call}:signal=KILL:when=${n}`, '/dev/null', args)).exit === 137
-}
-
-/** One thread, since strace counts for each; children leave the trace when they become another program. */
-function traced(w: World, what: string, to: string, args: string[]): Promise<Ended> {
-  const argv = ['strace', '-f', '--seccomp-bpf', '-qq', '-o', to, '--detach-on=execve', what, process.execPath, cliFile, ...args]
-  return start(argv, { env: { ...w.env, UV_THREADPOOL_SIZE: '1' } }).ended
 }
 
 /** Rows that are committed and stand in the -wal alone, as after a crash of the service. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { Snapshot } from '../../src/restic/types.ts'
-import { durationMs, type Findings, judge, periodOf, type State, states } from '../../src/status/judge.ts'
+import { durationMs, type Findings, judge, mustBeDone, periodOf, type State, states } from '../../src/status/judge.ts'
 
 const minute = 60_000
 const hour = 60 * minute
@@ -32,7 +32,9 @@ const well: Findings = {
   lastRun: ran('ok', 10 * hour),
   snapshots: [snapshot(10 * hour)],
   lastOk: ago(10 * hour),
-  schedule: { onCalendar: '02:00', randomizedDelaySec: '2h', persistent: true },
+  schedule: { onCalendar: '02:00', randomizedDelaySec: '2h' },
+  lastTurn: null,
+  unitFailed: null,
 }
 const stateOf = (found: Partial<Findings>) => judge('notes', { ...well, ...found }).state
 
@@ -89,6 +91,27 @@ describe('a failure', () => {
   })
 })
 
+describe('[state.10] a unit that failed', () => {
+  const unitFailed = { since: ago(hour), result: 'exit-code' }
+  test.each<[string, Partial<Findings>, State]>([
+    ['before any run was begun', { lastRun: null, snapshots: [], lastOk: null, unitFailed }, 'failed'],
+    ['after the newest run', { unitFailed }, 'failed'],
+    ['with a run that has told how it ended', { lastRun: ran('ok', hour - minute), snapshots: [snapshot(hour - minute)], unitFailed }, 'ok'],
+    ['with a run that was skipped', { lastRun: ran('skipped', hour - minute), unitFailed }, 'ok'],
+    ['before a newer snapshot, made by whomever', { snapshots: [snapshot(minute), snapshot(10 * hour)], unitFailed }, 'ok'],
+    ['not before one in the future', { snapshots: [snapshot(-day), snapshot(10 * hour)], unitFailed }, 'failed'],
+    ['by the records alone', { snapshots: null, unitFailed }, 'failed'],
+  ])('%s', (_, found, state) => {
+    expect(stateOf(found)).toBe(state)
+  })
+
+  test('says when, how and where to look', () => {
+    expect(judge('notes', { ...well, unitFailed }).message).toBe(
+      'its unit was started at 2026-11-23T11:00:00.000Z and failed (exit-code): journalctl -u restic-backups-notes -n 50',
+    )
+  })
+})
+
 describe('partial', () => {
   const unmarked = { lastRun: ran('partial', 10 * hour) }
   test.each<[string, Partial<Findings>, State]>([
@@ -141,6 +164,56 @@ describe('overdue', () => {
     ['monthly, a day later', '2026-08-02T03:00:00Z', ['2026-07-01T00:00:00Z'], '*-*-1', 'overdue'],
   ])('%s', (_, at, made, onCalendar, state) => {
     expect(judged(at, made, onCalendar)).toBe(state)
+  })
+
+  // By the real timer: the latest turn whose two hours of random delay and two of grace are over.
+  test.each<[string, string, string[], string, State]>([
+    ['a backup came of it', '2026-11-23T06:00:01Z', ['2026-11-23T03:10:00Z'], '2026-11-23T02:00:00Z', 'ok'],
+    ['none came of it', '2026-11-23T06:00:01Z', ['2026-11-22T03:10:00Z'], '2026-11-23T02:00:00Z', 'overdue'],
+    ['there is time yet', '2026-11-23T06:00:00Z', ['2026-11-22T03:10:00Z'], '2026-11-22T02:00:00Z', 'ok'],
+    ['twice a day, one turn was missed', '2026-11-23T18:00:01Z', ['2026-11-23T02:30:00Z'], '2026-11-23T14:00:00Z', 'overdue'],
+    ['one by hand in between', '2026-11-23T18:00:01Z', ['2026-11-23T15:00:00Z'], '2026-11-23T14:00:00Z', 'ok'],
+    ['one by hand right before', '2026-11-23T18:00:01Z', ['2026-11-23T13:59:00Z'], '2026-11-23T14:00:00Z', 'overdue'],
+    ['monthly, whatever the expression looks like', '2026-11-23T18:00:01Z', ['2026-11-01T02:30:00Z'], '2026-11-01T02:00:00Z', 'ok'],
+    [
+      'a host that slept over three nights and has just woken up',
+      '2026-11-23T08:00:00Z',
+      ['2026-11-20T02:10:00Z'],
+      '2026-11-23T02:00:00Z',
+      'overdue',
+    ],
+    [
+      'a host that slept and has made up for it',
+      '2026-11-23T08:30:00Z',
+      ['2026-11-23T08:10:00Z', '2026-11-20T02:10:00Z'],
+      '2026-11-23T02:00:00Z',
+      'ok',
+    ],
+    [
+      'a clock set back by a week: the turns of that week',
+      '2026-11-16T08:00:00Z',
+      ['2026-11-23T02:10:00Z', '2026-11-16T02:10:00Z'],
+      '2026-11-16T02:00:00Z',
+      'ok',
+    ],
+    [
+      'a clock set back by a week: those that lie in the future are no help',
+      '2026-11-16T08:00:00Z',
+      ['2026-11-23T02:10:00Z', '2026-11-15T02:10:00Z'],
+      '2026-11-16T02:00:00Z',
+      'overdue',
+    ],
+    ['a clock that jumped ahead by a year', '2027-11-23T08:00:00Z', ['2026-11-23T02:10:00Z'], '2027-11-23T02:00:00Z', 'overdue'],
+    ['Berlin, the day of 25 hours', '2026-10-25T04:59:00Z', ['2026-10-24T00:10:00Z'], '2026-10-24T00:00:00Z', 'ok'],
+    ['Berlin, the day of 25 hours, later', '2026-10-25T05:00:01Z', ['2026-10-24T00:10:00Z'], '2026-10-25T01:00:00Z', 'overdue'],
+    ['Berlin, the day on which 02:30 was left out', '2026-03-29T12:00:00Z', ['2026-03-28T01:40:00Z'], '2026-03-28T01:30:00Z', 'ok'],
+  ])('[state.9] %s', (_, at, made, turn, state) => {
+    const snapshots = made.map((time) => ({ ...snapshot(0), time }))
+    expect(stateOf({ now: new Date(at), snapshots, lastRun: null, lastTurn: new Date(turn) })).toBe(state)
+  })
+
+  test('[state.9] what must be done by now: the delay and the grace are over', () => {
+    expect(mustBeDone({ randomizedDelaySec: '1h 30min' }, new Date('2026-11-23T12:00:00Z'))).toEqual(new Date('2026-11-23T08:30:00Z'))
   })
 
   test('says since when and where to look', () => {
