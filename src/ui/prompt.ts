@@ -61,15 +61,16 @@ async function pick(
   return ask(tidy, (context) => picker({ message, rows, ...config }, context), config.arrows)
 }
 
-/** A destructive answer is typed, not nodded. False: something else was typed, so nothing is done. */
-export async function typeToConfirm(message: string, word: string, flag: string): Promise<boolean> {
+/** A word or more. */
+export async function askText(message: string, flag: string): Promise<string> {
   requireTerminal(flag)
   const { input } = await import('./questions.ts')
-  return (
-    (
-      await ask(false, (context) => input({ message, theme: { prefix: { idle: styled('blue', '?'), done: sign('good').trimEnd() } } }, context))
-    ).trim() === word
-  )
+  return ask(false, (context) => input({ message, theme: { prefix: { idle: styled('blue', '?'), done: sign('good').trimEnd() } } }, context))
+}
+
+/** A destructive answer is typed, not nodded. False: something else was typed, so nothing is done. */
+export async function typeToConfirm(message: string, word: string, flag: string): Promise<boolean> {
+  return (await askText(message, flag)).trim() === word
 }
 
 /** Questions in a row, in which Esc goes back to the one before, and from the first one out. Each says whether there was something to ask. */
