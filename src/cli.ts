@@ -52,7 +52,10 @@ function makeProgram(start: Start, argv: string[]): Command {
     .version(__VERSION__, '-V, --version')
     .helpCommand(false)
     .showSuggestionAfterError()
-    .configureHelp({ showGlobalOptions: true })
+    .configureHelp({
+      showGlobalOptions: true,
+      subcommandTerm: (command) => `${[command.name(), ...command.aliases()].join(', ')} ${command.usage().replace(/^\[options\] ?/, '')}`,
+    })
     .addHelpText('after', `\nAlone on a terminal it opens a menu. ${exitCodes}`)
   for (const { flags, description } of globalOptions) program.option(flags, description)
   for (const spec of commands) {
@@ -61,10 +64,14 @@ function makeProgram(start: Start, argv: string[]): Command {
       .summary(spec.summary)
       .description(spec.description ?? `${spec.summary}.`)
     if (spec.aliases) command.aliases(spec.aliases)
-    if (spec.arguments) command.argument(spec.arguments)
+    if (spec.arguments) command.arguments(spec.arguments)
     for (const option of spec.options) command.addOption(made(option))
     command.action(async (...rest: unknown[]) => {
-      const args = spec.arguments ? [rest[0]].flat().filter((arg): arg is string => typeof arg === 'string') : []
+      // Last come the options and the command.
+      const args = rest
+        .slice(0, -2)
+        .flat()
+        .filter((arg): arg is string => typeof arg === 'string')
       if (spec.name === 'restic' && args.length !== argv.length - argv.indexOf('--') - 1)
         throw new Failure('usage', "restic's own arguments stand after two dashes: atelier-backup restic -- snapshots")
       const input = await inputOf(args, command.optsWithGlobals())

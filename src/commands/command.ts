@@ -15,7 +15,7 @@ export interface Option {
 export interface CommandSpec {
   name: string
   aliases?: string[]
-  /** "[service...]"; a service's name is completed. */
+  /** "[pattern] [service...]"; a service's name is completed. */
   arguments?: string
   summary: string
   description?: string

@@ -33,6 +33,9 @@ export function candidatesFor(before: string[], typed: string, environment: Reco
       .map(({ flags, description }) => ({ value: flagOf(flags), description }))
   if (!spec) return commands.filter(({ hidden }) => !hidden).map(({ name, summary }) => ({ value: name, description: summary }))
   if (!spec.arguments?.includes('service')) return []
+  // What comes before it isn't known here.
+  const said = words.slice(words.findIndex((word) => [spec.name, ...(spec.aliases ?? [])].includes(word)) + 1)
+  if (spec.arguments.startsWith('[pattern]') && said.length === 0) return []
   return services(words, environment).filter(({ value }) => !words.includes(value))
 }
 

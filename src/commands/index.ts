@@ -33,6 +33,15 @@ export const commands: CommandSpec[] = [
     load: () => import('./list.ts'),
   },
   {
+    name: 'find',
+    arguments: '[pattern] [service...]',
+    summary: 'find a file through all snapshots',
+    description:
+      'Find a file or folder through all snapshots of this host, newest first, and restore one of its versions. The pattern is a part of a name, in any case, or, with one of "*?[/" in it, what restic find takes: "*.txt", "/var/lib/**/notes.db". Exit code 1: nothing is called so.',
+    options: [host],
+    load: () => import('./find.ts'),
+  },
+  {
     name: 'backup',
     arguments: '[service...]',
     summary: 'back up one service, several, or all',

@@ -40,6 +40,7 @@ async function entries(site: Site): Promise<{ name: string; value: Entry | null 
     { name: 'List snapshots and their files', value: { command: 'list' } },
     { name: 'Back up now', value: { command: 'backup' } },
     { name: 'Restore', value: { command: 'restore' } },
+    { name: 'Find a file in all snapshots', value: { command: 'find' } },
     { name: 'Disaster recovery', value: { command: 'dr' } },
     { name: 'Doctor: is everything in order?', value: { command: 'doctor' } },
     { name: 'Leave', value: null },

@@ -11,7 +11,7 @@ export interface Column {
 
 /** Lines of a table, two blanks between columns. The one column that may shrink is cut to fit `width`. */
 export function tableLines(columns: Column[], rows: string[][], width: number): string[] {
-  const widths = columns.map(({ title }, i) => Math.max(displayWidth(title), ...rows.map((row) => displayWidth(row[i] ?? ''))))
+  const widths = columns.map(({ title }, i) => rows.reduce((most, row) => Math.max(most, displayWidth(row[i] ?? '')), displayWidth(title)))
   const total = widths.reduce((sum, each) => sum + each + 2, -2)
   const shrinking = columns.findIndex(({ shrink }) => shrink)
   if (total > width && shrinking >= 0) widths[shrinking] = Math.max(8, (widths[shrinking] ?? 0) - (total - width))
