@@ -1,8 +1,8 @@
-import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { Context, EventBody, Handlers, Plan, RestoreStep } from '../src/core.ts'
 import { Failure } from '../src/errors.ts'
 import { execute } from '../src/execute.ts'
+import fc from './lib/fuzz.ts'
 
 type Kind = RestoreStep['do']
 const kinds: Kind[] = ['stage', 'verify', 'flush', 'stop', 'carry', 'swap', 'start', 'health']

@@ -11,6 +11,9 @@ export default function setup(): () => void {
   const outdir = mkdtempSync(resolve('.cache/test-dist-'))
   // What doesn't build fails the tests that start the CLI, and no others.
   spawnSync('node', ['scripts/build.mjs', outdir], { stdio: ['ignore', 'ignore', 'inherit'] })
+  // Inherited by all workers: see fuzz.ts.
+  process.env.FC_SEED ??= String(Date.now() % 2 ** 31)
+  process.stdout.write(`FC_SEED=${process.env.FC_SEED}\n`)
   process.env.ATELIER_TEST_CLI = `${outdir}/atelier-backup.mjs`
   return () => rmSync(outdir, { recursive: true, force: true })
 }

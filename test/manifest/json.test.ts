@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { JsonError, parseJson } from '../../src/manifest/json.ts'
+import fc from '../lib/fuzz.ts'
 
 test.each([
   ['', 'line 1, column 1: expected a value, found the end of the file'],

@@ -1,11 +1,11 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openRestic } from '../../src/restic/client.ts'
 import { escapePattern, excluded } from '../../src/restic/patterns.ts'
 import type { Restic } from '../../src/restic/types.ts'
+import fc from '../lib/fuzz.ts'
 import { makeRepository, resticPrograms } from '../lib/repository.ts'
 
 describe('what an exclude pattern matches', () => {

@@ -1,10 +1,10 @@
 // The plans, without a world: what a look saw → which steps.
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Path, Plan, RestoreStep } from '../../src/core.ts'
 import { isWithin, outermost } from '../../src/host/files.ts'
 import type { RestoreFacts, Root } from '../../src/restore/look.ts'
 import { planPutBack, planRestore } from '../../src/restore/plan.ts'
+import fc from '../lib/fuzz.ts'
 
 const snapshot = { id: 'f'.repeat(64), tags: [] as string[] } as RestoreFacts['snapshot']
 const root = (path: Path, more: Partial<Root> = {}): Root => ({
