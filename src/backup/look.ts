@@ -8,6 +8,7 @@ import { unitsAtWork } from '../host/systemd.ts'
 import { lookView, type View } from '../host/views.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
+import { isPattern } from '../restic/patterns.ts'
 
 export interface BackupFacts {
   run: string
@@ -35,9 +36,15 @@ export function unlooked(about: About): BackupFacts {
   return { ...about, unadopted: null, units: [], running: [], databases: {}, views: null }
 }
 
-/** @throws Failure `no-space`, `no-systemd`, `unknown-unit` */
+/** @throws Failure `bad-pattern`, `no-space`, `no-systemd`, `unknown-unit` */
 export async function lookBackup(service: Service, about: About & { unadopted: boolean }): Promise<BackupFacts> {
   const { name, run, staging } = about
+  const malformed = service.exclude.findIndex((pattern) => !isPattern(pattern))
+  if (malformed >= 0)
+    throw new Failure(
+      'bad-pattern',
+      `${name}: exclude[${malformed}], ${JSON.stringify(service.exclude[malformed])}, is no pattern: "[" begins a set that "]" ends, and a last "\\" stands for nothing`,
+    )
   const found = await Promise.all(service.sqlite.map(async (declared) => [declared, (await resolveLinks(declared)).real] as const))
   const databases = Object.fromEntries(found.flatMap(([declared, real]) => (real === null ? [] : [[declared, real]])))
   await requireRoom(name, staging, Object.values(databases))

@@ -132,23 +132,21 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
             'nothing-to-save',
             `${job.name}: no snapshot was made, for nothing could be read: ${job.missed.map(({ message }) => message).join('; ')}`,
           )
-        const hidden = savable.find((path) => excluded(step.exclude, path))
+        const sidecars = databases.flatMap(sidecarPatterns)
+        const hidden = savable.find((path) => excluded([...step.exclude, ...sidecars], path))
         if (hidden !== undefined)
           throw new Failure(
             'excluded',
-            `${job.name}: exclude leaves out ${hidden}, which paths or sqlite declare: narrow the pattern, or don't declare it`,
+            excluded(sidecars, hidden)
+              ? `${job.name}: ${hidden} is declared, and by its name belongs to a database that is saved by itself: don't declare it, or rename it`
+              : `${job.name}: exclude leaves out ${hidden}, which paths or sqlite declare: narrow the pattern, or don't declare it`,
           )
         const paths = outermost([...links, ...savable, ...(step.dumps === null ? [] : [step.dumps])])
         const request = {
           signal: context.signal,
           hold: job.hold,
           paths,
-          exclude: [
-            ...step.exclude,
-            ...databases.flatMap(sidecarPatterns),
-            ...uncopied.map(escapePattern),
-            ...ownFolders(job.state, paths, step.dumps),
-          ],
+          exclude: [...step.exclude, ...sidecars, ...uncopied.map(escapePattern), ...ownFolders(job.state, paths, step.dumps)],
           tags: job.missed.length > 0 ? [...step.tags, tags.partial] : step.tags,
           host: job.host,
           // Views first: the copies of databases stand inside them.

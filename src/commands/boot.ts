@@ -12,7 +12,11 @@ export async function run({ signal, site: open }: Input): Promise<number> {
     const result = await endInterrupted(site, name, { signal, output, emit: () => {} })
     // One that is at work (this runs at a rebuild, too) ends by itself.
     if (result === null || result.code === 'busy') continue
-    output(result.message ?? `${name}: an interrupted restore was ended; take it back with: atelier-backup restore ${name} --rollback`)
+    const ended =
+      result.outcome === 'skipped'
+        ? 'an interrupted restore had replaced nothing yet, and leaves nothing'
+        : `an interrupted restore was ended; take it back with: atelier-backup restore ${name} --rollback`
+    output(result.message ?? `${name}: ${ended}`)
     exits.push(result.exit)
   }
   return joinExits(exits)

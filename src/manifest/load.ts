@@ -1,5 +1,5 @@
 // A file → a manifest with every default filled, or an error that says what to mend.
-import { readFile } from 'node:fs/promises'
+import { open } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import type { $ZodIssue } from 'zod/v4/core'
 import { Failure } from '../errors.ts'
@@ -15,14 +15,26 @@ import { isVersion1, upgraded } from './version1.ts'
 
 /** @throws Failure `manifest-missing`, `manifest-unreadable`, `manifest-invalid` (a ManifestInvalid, with all problems) */
 export async function loadManifest(file: string): Promise<Manifest> {
-  const bytes = await readFile(file).catch((error: NodeJS.ErrnoException) => {
+  const bytes = await contentOf(file).catch((error: NodeJS.ErrnoException) => {
     throw notRead(file, error)
   })
+  if (bytes.length > mostBytes) throw new ManifestInvalid(file, [`more than ${mostBytes >> 20} MiB: no manifest is that large`])
   try {
     return readManifest(new TextDecoder('utf-8', { fatal: true }).decode(bytes), file)
   } catch (error) {
     throw error instanceof TypeError ? new ManifestInvalid(file, ['not UTF-8 text']) : error
   }
+}
+
+/** Two hundred services with all their fields take less than one. */
+const mostBytes = 16 << 20
+
+/** No more than it takes to see that it is too much: a device or a pipe may have no end. */
+async function contentOf(file: string): Promise<Buffer> {
+  const handle = await open(file, 'r')
+  const chunks: Buffer[] = []
+  for await (const chunk of handle.createReadStream({ end: mostBytes })) chunks.push(chunk)
+  return Buffer.concat(chunks)
 }
 
 /**

@@ -20,6 +20,11 @@ export function excluded(patterns: string[], path: string): boolean {
   })
 }
 
+/** Whether restic takes it. */
+export function isPattern(pattern: string): boolean {
+  return parse(pattern).parts.every((part) => part !== null)
+}
+
 interface Pattern {
   negated: boolean
   absolute: boolean

@@ -145,7 +145,7 @@ export async function endAtBoot({ site, name }: Transaction, journal: RestoreJou
   // At a boot the units are systemd's to start. What is masked still, it was told not to: the crash wasn't the host's.
   if ((await unmaskUnits(journal.masked)).length > 0) await startUnits(name, journal.units, { later: true })
   await settle(site, journal, begun)
-  return { snapshotId: journal.snapshot }
+  return { snapshotId: journal.snapshot, outcome: begun ? null : 'skipped' }
 }
 
 /** Takes an unfinished restore back, wherever it was interrupted. */

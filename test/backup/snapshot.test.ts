@@ -137,6 +137,25 @@ test('[snapshot.6] an exclude that leaves out a declared path fails the run and 
   expect(await count('hidden')).toBe(0)
 })
 
+test.skipIf(!isRoot)(
+  '[snapshot.6] so does what is declared and has the name of a database’s sidecar; a pattern that is none is named by its field',
+  async () => {
+    const database = w.path('named/x.db')
+    mkdirSync(w.path('named'))
+    sql(database, 'CREATE TABLE t(x)')
+    for (const path of ['named/x.db-wal2', 'named/x.db-mjdir/file']) {
+      w.manifest({ services: { named: { paths: [w.path('named'), w.write(path, '')], sqlite: [database] } } })
+      expect(await w.cli(['run', 'named'])).toMatchObject({
+        exit: 1,
+        stderr: expect.stringContaining(`${w.path(path)} is declared, and by its name`),
+      })
+    }
+    w.manifest({ services: { named: { paths: [w.path('named')], exclude: ['fine', '[a'] } } })
+    expect(await w.cli(['run', 'named'])).toMatchObject({ exit: 1, stderr: expect.stringContaining('named: exclude[1], "[a", is no pattern') })
+    expect(await count('named')).toBe(0)
+  },
+)
+
 test('[snapshot.6] our own folders don’t grow into a backup of what is around them, the rest of the state does', async () => {
   w.manifest({ services: { around: { paths: [w.path('state')] } } })
   expect((await w.cli(['run', 'around'])).exit).toBe(0)

@@ -271,6 +271,7 @@ describe('[manifest.2] a file that is no manifest gives one line', () => {
     ['empty', '', 'line 1, column 1: expected a value, found the end of the file'],
     ['broken', '{\n  "version": 2,\n}', 'line 3, column 1: expected a key in quotes, found "}"'],
     ['not text', Buffer.from([0x7b, 0xff]), 'not UTF-8 text'],
+    ['endless', Buffer.alloc(20 << 20), 'more than 16 MiB: no manifest is that large'],
   ])('%s', async (name, content, line) => {
     const path = join(folder, `${name}.json`)
     await writeFile(path, content)

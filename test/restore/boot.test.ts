@@ -21,11 +21,13 @@ test.skipIf(!isRoot || !has('strace') || !has('sqlite3'))(
         w.reset()
         expect(await w.killedAt(change, '--in-place', '--yes')).toBe(true)
         const open = w.journal()
-        const { exit } = await w.cli(['boot'])
+        const { exit, stderr } = await w.cli(['boot'])
         expect(exit).toBe(0)
         expect(w.journal()).toBe(null)
         const isNew = JSON.stringify(looks()) === JSON.stringify(fresh)
         expect(looks()).toEqual(isNew ? fresh : old)
+        // --rollback would take an older restore back.
+        if (open !== null) expect(stderr).toContain(isNew ? '--rollback' : 'had replaced nothing yet')
         if (open !== null && isNew) finished += 1
       }
       expect(finished).toBeGreaterThan(0)
