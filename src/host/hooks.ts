@@ -26,7 +26,11 @@ const guard = `trap 'trap "" TERM; kill -TERM -- "-$$"; wait' TERM; bash -c "$1"
  * @throws Failure `hook-failed` or `hook-timeout`; `interrupted`; `skipped` (exit 0) where preBackup says that there is nothing to do
  */
 export async function runHook(script: string, options: HookOptions): Promise<void> {
-  const { service, name, output } = options
+  const { service, name } = options
+  // A progress bar's steps are lines, too.
+  const output = (line: string) => {
+    for (const part of line.replace(/\r$/, '').split('\r')) options.output(part)
+  }
   const env = { ...plainEnvironment(), ATELIER_SERVICE: service, ...options.environment }
   const argv = (await isSandboxed()) ? [...outside(unitOf(service), env), 'bash', '-c', script] : ['bash', '-c', guard, 'bash', script]
   const { exit, timedOut, interrupted } = await run(argv, {

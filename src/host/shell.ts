@@ -1,6 +1,7 @@
 // The only way to start a process (zx, set up once): environment from nothing, children that die with us, output as lines.
 import { once } from 'node:events'
-import { createInterface } from 'node:readline'
+import type { Readable } from 'node:stream'
+import { StringDecoder } from 'node:string_decoder'
 import { $, type ProcessPromise } from 'zx/core'
 import { Failure } from '../errors.ts'
 
@@ -21,7 +22,7 @@ export interface ProcessOptions {
   group?: boolean
   /** This terminal's standard streams. */
   terminal?: boolean
-  /** Each line of standard output as it comes; it isn't kept then. */
+  /** Each line of standard output as it comes; it isn't kept then. Of a line beyond a million characters only its beginning. */
   onLine?: (line: string) => void
   onErrorLine?: (line: string) => void
   /** As soon as it runs; the program that is started in the end keeps this pid. */
@@ -40,15 +41,20 @@ export interface Finished {
 
 /**
  * Run a program to its end. Never throws on an exit code.
- * @throws Failure `missing-tool` if the program doesn't exist; `bad-argument` for a NUL in an argument.
+ * @throws Failure `missing-tool` if the program doesn't exist; `bad-argument` for a NUL in an argument; `too-much-output` beyond 256 MiB.
  */
 export async function run(argv: string[], options: ProcessOptions = {}): Promise<Finished> {
   const out: string[] = []
-  const onLine = options.onLine ?? ((line: string) => void out.push(line, '\n'))
+  let size = 0
+  const keep = (text: string) => {
+    size += text.length
+    if (size <= mostOutput) out.push(text)
+  }
   const process = start(argv, options)
-  const read = options.terminal ? undefined : readLines(process.promise.stdout, onLine)
+  const read = options.terminal ? undefined : readAll(process.promise.stdout, options.onLine ? lineCutter(options.onLine) : keep)
   const finished = await process.finished
   await read
+  if (size > mostOutput) throw new Failure('too-much-output', `${argv[0]} printed more than ${mostOutput} characters: that can't be its answer`)
   return { ...finished, stdout: out.join('') }
 }
 
@@ -61,7 +67,16 @@ export async function* lines(argv: string[], options: ProcessOptions = {}): Asyn
   const signal = options.signal ? AbortSignal.any([options.signal, early.signal]) : early.signal
   const process = start(argv, { ...options, signal })
   try {
-    yield* createInterface({ input: process.promise.stdout, crlfDelay: Number.POSITIVE_INFINITY })
+    let ready: string[] = []
+    const cut = lineCutter((line) => void ready.push(line))
+    const decoder = new StringDecoder('utf8')
+    for await (const chunk of process.promise.stdout) {
+      cut(decoder.write(chunk))
+      yield* ready
+      ready = []
+    }
+    cut(decoder.end(), true)
+    yield* ready
     return await process.finished
   } finally {
     early.abort()
@@ -140,10 +155,13 @@ async function finish(promise: ProcessPromise, program: string, options: Process
   let stderr = ''
   const read = options.terminal
     ? undefined
-    : readLines(promise.stderr, (line) => {
-        stderr = `${stderr}${line}\n`.slice(-65_536)
-        options.onErrorLine?.(line)
-      })
+    : readAll(
+        promise.stderr,
+        lineCutter((line) => {
+          stderr = `${stderr}${line}\n`.slice(-65_536)
+          options.onErrorLine?.(line)
+        }),
+      )
   try {
     const output = await promise
     await read
@@ -160,11 +178,35 @@ async function finish(promise: ProcessPromise, program: string, options: Process
 
 const signalNumbers: Record<string, number> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGKILL: 9, SIGPIPE: 13, SIGTERM: 15 }
 
-function readLines(stream: NodeJS.ReadableStream, onLine: (line: string) => void): Promise<unknown> {
-  const reader = createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY }).on('line', onLine)
+/** In characters: all that a call may print that isn't read line by line, and of one line. Memory stays bounded, whatever runs in a program's place. */
+const mostOutput = 256 * 1024 * 1024
+const longestLine = 1024 * 1024
+
+type TextReader = (text: string, last?: boolean) => void
+
+/** Lines end with \n alone: what else ends one for a terminal may stand in a file's name. */
+function lineCutter(onLine: (line: string) => void): TextReader {
+  let begun = ''
+  return (text, last = false) => {
+    for (let from = 0; ; ) {
+      const to = text.indexOf('\n', from)
+      const part = text.slice(from, to < 0 ? undefined : to)
+      if (begun.length < longestLine) begun += part.slice(0, longestLine - begun.length)
+      if (to < 0) break
+      onLine(begun)
+      begun = ''
+      from = to + 1
+    }
+    if (last && begun !== '') onLine(begun)
+  }
+}
+
+async function readAll(stream: Readable, read: TextReader): Promise<void> {
+  const decoder = new StringDecoder('utf8')
+  stream.on('data', (chunk: Buffer) => read(decoder.write(chunk)))
   // Destroyed, a stream doesn't end.
-  stream.once('close', () => reader.close())
-  return once(reader, 'close')
+  await once(stream, 'close')
+  read(decoder.end(), true)
 }
 
 /** zx keeps all output by default: 287 MB of memory for 100 MB of lines. */

@@ -9,13 +9,17 @@ import { type Asked, failure, failureOf, interruption, isTimeout, redacted, secr
 import {
   forgottenOf,
   foundOf,
+  idOf,
   isMessage,
+  isSummary,
+  linkTargetOf,
+  lockOf,
   type Message,
   messages,
   nodeOf,
+  parseAnswer,
   parseLine,
   progressOf,
-  type RawLock,
   restoreProgressOf,
   snapshotsOf,
 } from './json.ts'
@@ -85,15 +89,35 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
     return finished.stdout
   }
 
-  /** What a call prints, as it comes. */
-  async function* stream(args: string[], options: CallOptions): AsyncGenerator<Message | null> {
+  /** @throws Failure `restic-garbled` */
+  const understood = <T>(text: string, as: (value: unknown) => T): T => {
+    const answer = parseAnswer(text, as)
+    if (answer === null) throw garbled()
+    return answer
+  }
+  const garbled = () => failure('restic-garbled', asked, `restic's answer can't be read; is the restic on PATH the right one? atelier-backup doctor`)
+
+  const entryOf = (message: Message) => {
+    try {
+      return nodeOf(message)
+    } catch {
+      throw garbled()
+    }
+  }
+
+  const ask = async <T>(args: string[], as: (value: unknown) => T, options: CallOptions): Promise<T> => understood(await call(args, options), as)
+
+  /** What a call prints, as it comes: nothing of it may be missing. */
+  async function* stream(args: string[], options: CallOptions): AsyncGenerator<Message> {
     const output = lines([program, ...args], await prepared(options).catch(aborted(asked)))
     try {
       for (;;) {
         const { value, done } = await output.next().catch(aborted(asked))
         if (done && value.exit !== 0) throw failureOf(value, asked, { reason: options.signal?.reason })
         if (done) return
-        yield parseLine(value)
+        const message = parseLine(value)
+        if (message) yield message
+        else if (value.startsWith('{')) throw garbled()
       }
     } finally {
       await output.return({ exit: 0, stdout: '', stderr: '', interrupted: false, timedOut: false })
@@ -120,19 +144,19 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
       return version(options)
     },
     async repositoryId(options = {}) {
-      return JSON.parse(await call(['cat', 'config', '--no-lock', '--json'], options)).id
+      return ask(['cat', 'config', '--no-lock', '--json'], (config) => idOf((config as { id: unknown }).id), options)
     },
     async init(options = {}) {
-      return JSON.parse(await call(['init', '--json'], options)).id
+      return ask(['init', '--json'], (made) => idOf((made as { id: unknown }).id), options)
     },
     async snapshots(options = {}) {
-      return snapshotsOf(JSON.parse(await call(['snapshots', '--no-lock', '--json'], options)))
+      return ask(['snapshots', '--no-lock', '--json'], snapshotsOf, options)
     },
 
     async *ls(snapshot, under, options = {}) {
       const where = under === undefined ? ['--', snapshot] : ['--recursive', '--', snapshot, under]
       for await (const message of stream(['ls', '--no-lock', '--json', ...where], options)) {
-        const node = nodeOf(message)
+        const node = entryOf(message)
         if (node) yield node
       }
     },
@@ -155,7 +179,7 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
       if (finished.stderr.includes('syntax error in pattern'))
         throw new Failure('usage', `${JSON.stringify(pattern)} is no pattern: a [ begins a set of letters, which a ] ends; \\[ is a bracket`)
       if (finished.exit !== 0) throw failureOf(finished, asked, { reason: options.signal?.reason })
-      return foundOf(JSON.parse(finished.stdout || '[]'))
+      return understood(finished.stdout || '[]', foundOf)
     },
 
     async *diff(older, newer, options = {}) {
@@ -165,9 +189,8 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
 
     async readlink(snapshot, path, options = {}) {
       const cut = path.lastIndexOf('/')
-      const tree = JSON.parse(await call(['cat', 'tree', '--no-lock', '--json', '--', `${snapshot}:${path.slice(0, cut) || '/'}`], options))
-      const quoted = path.slice(cut + 1)
-      return tree.nodes.find((node: { name: string }) => node.name === quoted)?.linktarget ?? null
+      const tree = ['cat', 'tree', '--no-lock', '--json', '--', `${snapshot}:${path.slice(0, cut) || '/'}`]
+      return (await ask(tree, (value) => ({ target: linkTargetOf(value, path.slice(cut + 1)) }), options)).target
     },
 
     async dump(snapshot, path, options = {}) {
@@ -177,7 +200,7 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
     async backup({ paths, exclude, tags, host, time, parent, prefix = [], onProgress, ...options }) {
       const unreadable: BackupSummary['unreadable'] = []
       let unreadableCount = 0
-      let summary: Message | undefined
+      let summary: (Message & { snapshot_id: string }) | undefined
       const missed = (path: string, message: string) => {
         unreadableCount += 1
         if (unreadable.length < unreadableKept) unreadable.push({ path, message: redacted(message, asked.secrets) })
@@ -197,7 +220,7 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
         onLine(line) {
           const message = parseLine(line)
           if (isMessage(message, 'status')) onProgress?.(progressOf(message))
-          if (isMessage(message, 'summary')) summary = message
+          if (isSummary(message)) summary = message
         },
         onErrorLine(line) {
           const message = parseLine(line)
@@ -209,8 +232,8 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
         },
       })
       // 3: the snapshot was saved without what could not be read.
-      if ((finished.exit !== 0 && finished.exit !== 3) || !summary?.snapshot_id)
-        throw failureOf(finished, asked, { reason: options.signal?.reason, parent })
+      if (finished.exit !== 0 && finished.exit !== 3) throw failureOf(finished, asked, { reason: options.signal?.reason, parent })
+      if (!summary) throw garbled()
       // A folder that vanishes meanwhile is made anew by restic, without a word: what was written before went with it.
       if (folder !== null && !existsSync(`${folder}/config`)) throw failure('repository-unreachable', asked, 'it vanished during the backup')
       if (finished.exit === 3 && unreadableCount === 0) missed(paths[0] ?? '', 'restic says that something could not be read')
@@ -229,6 +252,7 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
       const total: RestoreSummary = { files: 0, bytes: 0 }
       for (const some of inBatches(include.map(includePattern))) {
         const errors: string[] = []
+        const batch: RestoreSummary = { files: 0, bytes: 0 }
         const argv = [
           program,
           'restore',
@@ -244,15 +268,15 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
           onLine(line) {
             const message = parseLine(line)
             if (isMessage(message, 'status')) onProgress?.(restoreProgressOf(message))
-            if (!isMessage(message, 'summary')) return
-            total.files += message.total_files ?? 0
-            total.bytes += message.total_bytes ?? 0
+            if (isMessage(message, 'summary')) Object.assign(batch, { files: message.total_files ?? 0, bytes: message.total_bytes ?? 0 })
           },
           onErrorLine(line) {
             const message = parseLine(line)
             if (isMessage(message, 'error')) errors.push(`${message.item ?? ''}: ${message.error?.message ?? ''}`)
           },
         })
+        total.files += batch.files
+        total.bytes += batch.bytes
         if (finished.exit === 0) continue
         const [first] = errors
         if (finished.interrupted || first === undefined) throw failureOf(finished, asked, { reason: options.signal?.reason })
@@ -287,7 +311,9 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
         return { keep: its.map((snapshot) => ({ snapshot, reasons: ['no rule'] })), remove: [] }
       }
       const argv = [program, 'forget', '--json', ...retryLock, '--tag', `service:${service}`, '--host', host, '--group-by', 'host', ...rules]
-      return forgottenOf(await forgotten([...argv, ...(dryRun ? ['--dry-run'] : [])], options))
+      const stdout = await forgotten([...argv, ...(dryRun ? ['--dry-run'] : [])], options)
+      // 0.18 prints nothing where nothing matches.
+      return understood(stdout.trim() || '[]', forgottenOf)
     },
 
     async forgetSnapshots(ids, options = {}) {
@@ -314,9 +340,7 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
           if (error instanceof Failure && error.code === 'restic-failed') return null
           throw error
         })
-        if (text === null) return []
-        const { hostname, pid, username = '', time, exclusive = false } = JSON.parse(text) as RawLock
-        return [{ id, host: hostname, pid, user: username, time, exclusive }]
+        return text === null ? [] : [understood(text, (value) => lockOf(id, value))]
       }
       return (await Promise.all(ids.map(read))).flat()
     },

@@ -1,5 +1,5 @@
 // restic's JSON, typed. It mixes lines of JSON with plain text: what isn't ours to read is passed over.
-import type { Forgotten, Node, Progress, Snapshot } from './types.ts'
+import type { Forgotten, Node, Progress, RepositoryLock, Snapshot } from './types.ts'
 
 /** A line of restic's --json output. Numbers that are zero are omitted. Source: restic's doc/075_scripting.rst. */
 export interface Message {
@@ -28,15 +28,49 @@ export interface Message {
   [field: string]: unknown
 }
 
-/** The line's object, or null. */
+/** The line's object, or null: plain text, a line that is cut, or fields that aren't what they should be. */
 export function parseLine(line: string): Message | null {
   if (!line.startsWith('{')) return null
   try {
-    return JSON.parse(line) as Message
+    const message = JSON.parse(line) as Message
+    for (const field in message) if (kinds.has(field) && typeof message[field] !== kinds.get(field)) return null
+    return 'error' in message && typeof (message.error?.message ?? '') !== 'string' ? null : message
   } catch {
     return null
   }
 }
+
+const ofKind = (kind: string, ...fields: string[]) => fields.map((field) => [field, kind] as const)
+const kinds = new Map([
+  ...ofKind('string', 'message_type', 'message', 'item', 'snapshot_id', 'new_snapshot_id', 'backup_start', 'path', 'modifier'),
+  ...ofKind('number', 'seconds_elapsed', 'seconds_remaining', 'total_files', 'total_bytes', 'bytes_done', 'files_done', 'bytes_restored'),
+  ...ofKind('number', 'bytes_skipped', 'files_restored', 'total_files_processed', 'total_bytes_processed', 'data_added_packed', 'num_errors'),
+  ...ofKind('object', 'error'),
+])
+
+/** A whole answer of restic's, read by `as`. Null: it is cut off, or isn't what was asked for. */
+export function parseAnswer<T>(text: string, as: (value: unknown) => T): T | null {
+  try {
+    return as(JSON.parse(text))
+  } catch {
+    return null
+  }
+}
+
+/** @throws if it isn't a full id */
+export function idOf(value: unknown): string {
+  return checked(value, typeof value === 'string' && /^[0-9a-f]{64}$/.test(value))
+}
+
+function checked<T>(value: unknown, good: boolean): T {
+  if (!good) throw new TypeError('not what restic says')
+  return value as T
+}
+const textOf = (value: unknown) => checked<string>(value, typeof value === 'string')
+const timeOf = (value: unknown) => checked<string>(value, typeof value === 'string' && !Number.isNaN(Date.parse(value)))
+const listOf = (value: unknown = []) =>
+  checked<string[] | null>(value, value === null || (Array.isArray(value) && value.every((one) => typeof one === 'string')))
+const countOf = (value: unknown = 0) => checked<number>(value, Number.isFinite(value))
 
 export function messages(text: string): Message[] {
   return text
@@ -47,6 +81,13 @@ export function messages(text: string): Message[] {
 
 export function isMessage(message: Message | null | undefined, type: string): message is Message {
   return message?.message_type === type
+}
+
+/** What a backup says when it has made a snapshot. */
+export function isSummary(message: Message | null): message is Message & { snapshot_id: string } {
+  return (
+    isMessage(message, 'summary') && /^[0-9a-f]{64}$/.test(message.snapshot_id ?? '') && !Number.isNaN(Date.parse(message.backup_start ?? '2000'))
+  )
 }
 
 export function progressOf({ bytes_done, total_bytes, files_done, seconds_remaining }: Message): Progress {
@@ -65,7 +106,7 @@ export function restoreProgressOf({
   return { doneBytes, totalBytes: total_bytes ?? null, files: files_restored, secondsLeft }
 }
 
-export interface RawSnapshot {
+interface RawSnapshot {
   id: string
   short_id: string
   time: string
@@ -78,24 +119,30 @@ export interface RawSnapshot {
   summary?: { total_bytes_processed?: number; total_files_processed?: number; data_added_packed?: number }
 }
 
-export interface RawLock {
-  hostname: string
-  pid: number
-  username?: string
-  time: string
-  exclusive?: boolean
+/** Contents of a lock. @throws if it isn't one */
+export function lockOf(id: string, value: unknown): RepositoryLock {
+  const { hostname, pid, username = '', time, exclusive = false } = value as Record<string, unknown>
+  return { id, host: textOf(hostname), pid: countOf(pid), user: textOf(username), time: timeOf(time), exclusive: exclusive === true }
 }
 
-/** Newest first, without those that were rewritten (by `tag`) and are still there: an append-only repository keeps both. */
-export function snapshotsOf(raw: RawSnapshot[]): Snapshot[] {
+/** Where a link in a `cat tree` leads, or null. @throws if it isn't a tree */
+export function linkTargetOf(value: unknown, name: string): string | null {
+  const { nodes } = value as { nodes: { name: string; linktarget?: unknown }[] }
+  const target = nodes.find((node) => node.name === name)?.linktarget ?? null
+  return target === null ? null : textOf(target)
+}
+
+/** Newest first, without those that were rewritten (by `tag`) and are still there: an append-only repository keeps both. @throws if they aren't snapshots */
+export function snapshotsOf(value: unknown): Snapshot[] {
+  const raw = value as RawSnapshot[]
   const rewritten = new Set(raw.flatMap(({ original, time }) => (original === undefined ? [] : [`${original} ${time}`])))
   const current = raw.filter(({ id, time }) => !rewritten.has(`${id} ${time}`))
   return current.map(snapshotOf).sort((a, b) => (sortable(a) < sortable(b) ? 1 : -1))
 }
 
-/** Output of `forget --json`; 0.18 prints nothing where nothing matches. */
-export function forgottenOf(stdout: string): Forgotten {
-  const groups: RawGroup[] = stdout.trim() === '' ? [] : JSON.parse(stdout)
+/** Output of `forget --json`. @throws if it isn't that */
+export function forgottenOf(value: unknown): Forgotten {
+  const groups = value as RawGroup[]
   const reasons = new Map(groups.flatMap((group) => group.reasons ?? []).map(({ snapshot, matches }) => [snapshot.id, matches]))
   return {
     keep: groups.flatMap(({ keep }) => keep ?? []).map((raw) => ({ snapshot: snapshotOf(raw), reasons: reasons.get(raw.id) ?? [] })),
@@ -103,18 +150,23 @@ export function forgottenOf(stdout: string): Forgotten {
   }
 }
 
-/** An entry of `ls --json`, or null for another line. */
+/** An entry of `ls --json`, or null for another line. @throws if it isn't what it says */
 export function nodeOf(line: Message | null): Node | null {
   return isMessage(line, 'node') ? typedNode(line as unknown as RawNode) : null
 }
 
-/** Output of `find --json`. */
-export function foundOf(raw: { snapshot: string; matches: RawNode[] }[]): { snapshot: string; nodes: Node[] }[] {
-  return raw.map(({ snapshot, matches }) => ({ snapshot, nodes: matches.map(typedNode) }))
+/** Output of `find --json`. @throws if it isn't that */
+export function foundOf(value: unknown): { snapshot: string; nodes: Node[] }[] {
+  return (value as { snapshot: unknown; matches: RawNode[] }[]).map(({ snapshot, matches }) => ({
+    snapshot: textOf(snapshot),
+    nodes: matches.map(typedNode),
+  }))
 }
 
-function typedNode({ path, type, size, mtime, mode, uid, gid }: RawNode): Node {
-  return { path, type, bytes: size ?? 0, mtime, mode: posixMode(mode ?? 0), uid: uid ?? 0, gid: gid ?? 0 }
+function typedNode({ path, type, size = 0, mtime, mode = 0, uid = 0, gid = 0 }: RawNode): Node {
+  const numbers = typeof size === 'number' && typeof mode === 'number' && typeof uid === 'number' && typeof gid === 'number'
+  if (typeof path !== 'string' || typeof type !== 'string' || typeof mtime !== 'string' || !numbers) throw new TypeError('not an entry')
+  return { path, type, bytes: size, mtime, mode: posixMode(mode), uid, gid }
 }
 
 interface RawNode {
@@ -135,18 +187,18 @@ interface RawGroup {
 
 function snapshotOf({ summary, ...raw }: RawSnapshot): Snapshot {
   return {
-    id: raw.id,
-    shortId: raw.short_id,
-    time: raw.time,
-    host: raw.hostname,
-    paths: raw.paths ?? [],
-    tags: raw.tags ?? [],
-    excludes: raw.excludes ?? [],
-    parent: raw.parent ?? null,
-    original: raw.original ?? null,
-    bytes: summary ? (summary.total_bytes_processed ?? 0) : null,
-    files: summary ? (summary.total_files_processed ?? 0) : null,
-    addedBytes: summary ? (summary.data_added_packed ?? 0) : null,
+    id: idOf(raw.id),
+    shortId: textOf(raw.short_id),
+    time: timeOf(raw.time),
+    host: textOf(raw.hostname),
+    paths: listOf(raw.paths) ?? [],
+    tags: listOf(raw.tags) ?? [],
+    excludes: listOf(raw.excludes) ?? [],
+    parent: raw.parent === undefined ? null : idOf(raw.parent),
+    original: raw.original === undefined ? null : idOf(raw.original),
+    bytes: summary ? countOf(summary.total_bytes_processed) : null,
+    files: summary ? countOf(summary.total_files_processed) : null,
+    addedBytes: summary ? countOf(summary.data_added_packed) : null,
   }
 }
 

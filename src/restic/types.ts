@@ -129,7 +129,7 @@ export interface CheckSummary {
  * The only caller of restic. Each call throws a Failure with one of the codes
  * `wrong-password` (12), `no-repository` (10), `locked` (11, names host, pid and age), `interrupted` (130),
  * `repository-unreachable`, `parent-missing`, `unknown-snapshot`, `restic-missing`, `restic-too-old`, `secrets-unreadable`, `disk-full`,
- * `too-many-arguments`, `restic-failed`. restic itself tries for 15 minutes to reach a server: a `signal` by AbortSignal.timeout() shortens
+ * `too-many-arguments`, `restic-garbled`, `restic-failed`. restic itself tries for 15 minutes to reach a server: a `signal` by AbortSignal.timeout() shortens
  * that, and then the code is `repository-unreachable`.
  */
 export interface Restic {

@@ -24,6 +24,19 @@ it('exit code, output and last words come back', async () => {
   })
 })
 
+it('output is as it was printed, and its lines end with a line feed alone: anything else may stand in a name', async () => {
+  const printed = 'a\rb\u2028c\u0085d\n\nlast'
+  expect((await run(['printf', '%s', printed])).stdout).toBe(printed)
+  const told: string[] = []
+  await run(['printf', '%s', printed], { onLine: (line) => told.push(line) })
+  const read: string[] = []
+  for await (const line of lines(['printf', '%s', printed])) read.push(line)
+  expect([told, read]).toEqual([
+    ['a\rb\u2028c\u0085d', '', 'last'],
+    ['a\rb\u2028c\u0085d', '', 'last'],
+  ])
+})
+
 it('what can’t be started is said', async () => {
   await expect(run(['no-such-program'])).rejects.toMatchObject({ code: 'missing-tool', message: 'no-such-program is not installed, or not on PATH' })
   await expect(run(['echo', 'a\0b'])).rejects.toMatchObject({ code: 'bad-argument' })
@@ -37,7 +50,7 @@ it('the environment is built from nothing, and standard input is empty', async (
   const names = stdout.split('\n').map((line) => line.split('=')[0])
   expect(names).not.toContain('OURS')
   expect(names).toEqual(expect.arrayContaining(Object.keys(plainEnvironment())))
-  expect((await run(['cat'], { input: 'given' })).stdout).toBe('given\n')
+  expect((await run(['cat'], { input: 'given' })).stdout).toBe('given')
 })
 
 it('aborted: ended by SIGTERM, and by SIGKILL if that doesn’t help', async () => {
