@@ -122,7 +122,8 @@ async function ended(error: unknown, argv: string[]): Promise<number> {
   const again = await (await import('./commands/rights.ts')).asRoot(failure, argv)
   if (again !== null) return again
   process.stderr.write(`atelier-backup: ${printable(oneLine(failure.message))}\n`)
-  if (process.env.DEBUG) process.stderr.write(`${failure.cause instanceof Error ? failure.cause.stack : failure.stack}\n`)
+  const { stack = '' } = failure.cause instanceof Error ? failure.cause : failure
+  if (process.env.DEBUG) process.stderr.write(`${stack.split('\n').map(printable).join('\n')}\n`)
   if (spec?.reports && argv.includes('--json')) (await import('./commands/work.ts')).printReport([], failure.exit)
   return failure.exit
 }

@@ -5,6 +5,12 @@ export function printable(text: string): string {
   return text.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`)
 }
 
+/** A value as JSON in which nothing is left that a terminal obeys. With `indent` on several lines. */
+export function harmlessJson(value: unknown, indent?: number): string {
+  const escaped = (text: string) => text.split('').map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  return JSON.stringify(value, null, indent).replaceAll(/[\x7f-\x9f\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => escaped(character).join(''))
+}
+
 /** The text on one line. */
 export function oneLine(text: string): string {
   return text.trim().replaceAll(/\s*\n\s*/g, '; ')

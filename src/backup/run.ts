@@ -6,13 +6,14 @@ import { asFailure, Failure } from '../errors.ts'
 import { execute } from '../execute.ts'
 import { lstatIfThere } from '../host/files.ts'
 import { endHook } from '../host/hooks.ts'
+import { unitsOf } from '../manifest/resolve.ts'
 import { requireRepositoryApart, type Site, serviceOf } from '../site.ts'
 import { installId, makeState, placeOf } from '../state/install.ts'
-import { requireNoJournal } from '../state/journal.ts'
+import { readJournal, requireNoJournal } from '../state/journal.ts'
 import { lockService } from '../state/lock.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
 import { emptyRecord, isRecorded, killedRun, lastRun, pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
-import { announce, announceEnd, newRunId, readLeftBehind, recordPlan } from '../state/running.ts'
+import { announce, announceEnd, newRunId, type Running, readLeftBehind, recordPlan, setRunningAside } from '../state/running.ts'
 import { lookBackup, unlooked } from './look.ts'
 import { storeManifest } from './manifest.ts'
 import { heldStill, planBackup } from './plan.ts'
@@ -178,7 +179,7 @@ function lastWhole({ origin, ...record }: RunRecord): Run | null {
  * The run gets its line in the record. Returns whether there was one. The lock must be held.
  */
 export async function cleanUp(site: Site, name: string, output: (line: string) => void): Promise<boolean> {
-  const left = await readLeftBehind(site.state, name)
+  const left = await readLeftBehind(site.state, name).catch((error: unknown) => setAside(site, name, asFailure(error), output))
   await rm(await stagingOf(site, name), { recursive: true, force: true })
   if (left?.kind !== 'backup') return false
   const record = await readRecord(site.state, name).catch(() => emptyRecord(name))
@@ -188,7 +189,9 @@ export async function cleanUp(site: Site, name: string, output: (line: string) =
   }
   await endHook(name)
   const service = serviceOf(site, name)
-  const nothingKnown = unlooked({ run: left.run, name, install: '', staging: await stagingOf(site, name) })
+  // Nothing is stopped before the plan is noted; where that is damaged, all that it may have stopped is started.
+  const stopped = left.pid === 0 && service.stopForBackup ? unitsOf(name, service) : []
+  const nothingKnown = { ...unlooked({ run: left.run, name, install: '', staging: await stagingOf(site, name) }), running: stopped }
   const { always } = (left.plan ?? planBackup(service, nothingKnown)) as Plan<BackupStep>
   const plan: Plan<BackupStep> = { run: left.run, service: name, notes: [], steps: [], always }
   const job: Job = {
@@ -206,6 +209,15 @@ export async function cleanUp(site: Site, name: string, output: (line: string) =
   await updateRecord(site.state, name, (record) => void record.runs.push(killedRun(name, left)))
   await announceEnd(site.state, name)
   return true
+}
+
+/** A backup whose announcement can't be read any more; null: it was a restore, which its journal ends. */
+async function setAside(site: Site, name: string, damage: Failure, output: (line: string) => void): Promise<Running | null> {
+  if (damage.code !== 'state-damaged') throw damage
+  output(`${name}: what a killed run has noted is damaged, and set aside as ${await setRunningAside(site.state, name)}`)
+  const open = await readJournal(site.state, name).then(Boolean, () => true)
+  const started = site.now()
+  return open ? null : { run: newRunId(started), kind: 'backup', started: started.toISOString(), pid: 0, startTime: '', bootId: '' }
 }
 
 /** @throws Failure `staging-unsafe` */

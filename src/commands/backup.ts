@@ -63,7 +63,7 @@ async function isRunByUnit(site: Site, name: string): Promise<boolean> {
 /** Starts the unit and follows its events. Ctrl-C ends the following, not the unit. */
 async function followUnit(site: Site, name: string, watcher: Watcher, signal: AbortSignal): Promise<Result> {
   const file = `${placeOf(site.state, 'running', name)}.ndjson`
-  const running = await readRunning(site.state, name)
+  const running = await readRunning(site.state, name).catch(() => null)
   if (running) watcher.output(`${name}: a ${running.kind} runs since ${formatTime(running.started, site.now())} (pid ${running.pid}): this is it`)
   // Events of the run before, unless that still runs.
   const before = running ? '' : await readFile(file, 'utf8').catch(() => '')
@@ -82,7 +82,8 @@ async function followUnit(site: Site, name: string, watcher: Watcher, signal: Ab
     if (text === before && seen === 0) return
     const lines = text.split('\n').slice(0, -1)
     for (const line of lines.slice(seen)) {
-      const event = JSON.parse(line) as Event
+      const event = eventOf(line)
+      if (event === null) continue
       if (event.type === 'report') result = event.services[0] ?? null
       else watcher.emit(event)
     }
@@ -110,5 +111,14 @@ async function followUnit(site: Site, name: string, watcher: Watcher, signal: Ab
     exit: good ? 0 : 1,
     code: good ? null : 'unit-failed',
     message: good ? null : `${name}: ${unit} failed; look with: journalctl -u ${unit} -n 50`,
+  }
+}
+
+/** A power cut may have left half a line, or none of it. */
+function eventOf(line: string): Event | null {
+  try {
+    return JSON.parse(line) as Event
+  } catch {
+    return null
   }
 }

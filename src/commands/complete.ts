@@ -3,14 +3,17 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { defaultManifest, defaultState } from '../places.ts'
+import { printable } from '../text.ts'
 import type { CommandSpec, Input, Option } from './command.ts'
 import { commands, globalOptions } from './index.ts'
 
 /** One candidate a line, its description after a tab. Quick and quiet: no manifest is validated, no repository asked, no error shown. */
 export async function run({ args }: Input): Promise<number> {
   const [last = ''] = args.slice(-1)
-  const candidates = candidatesFor(args.slice(0, -1), last, process.env)
-  for (const { value, description } of candidates) if (value.startsWith(last)) process.stdout.write(`${value}\t${description}\n`)
+  // What is read here was not validated: damaged, it offers nothing.
+  const candidates = quietly(() => candidatesFor(args.slice(0, -1), last, process.env), [])
+  for (const { value, description } of candidates)
+    if (value.startsWith(last)) process.stdout.write(`${printable(value)}\t${printable(description)}\n`)
   return 0
 }
 

@@ -26,7 +26,7 @@ export function planView(site: Site, recovery: Recovery): string[] {
   ])
   const titles = ['SERVICE', 'SNAPSHOT OF', 'SIZE', 'ID', '']
   const head = titles.map((title, i) => ({ title, ...(title === 'SIZE' ? { align: 'right' as const } : {}), shrink: i === 4 }))
-  const whose = wish.host === site.manifest.host ? '' : ` of ${wish.host}`
+  const whose = wish.host === site.manifest.host ? '' : ` of ${printable(wish.host)}`
   const bytes = formatBytes(wanted.reduce((sum, { snapshot }) => sum + (snapshot.bytes ?? 0), 0))
   return [
     styled('bold', `Recover ${wanted.length} of ${choices.length} services${whose} on ${site.manifest.host} (${bytes})`),

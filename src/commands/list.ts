@@ -4,7 +4,7 @@ import { isWithin } from '../host/files.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { countable, pick, wantedFrom } from '../snapshots/select.ts'
-import { printable } from '../text.ts'
+import { harmlessJson, printable } from '../text.ts'
 import { formatTime } from '../ui/format.ts'
 import { waitingFor } from '../ui/progress.ts'
 import { choose, unlessLeft } from '../ui/prompt.ts'
@@ -60,7 +60,7 @@ async function files(site: Site, { subject }: Entry, snapshot: Snapshot, path: s
     // Whoever read it has left: `| head`.
     if (!process.stdout.writable) return 0
     const { type, bytes, mtime } = node
-    if (input.json) process.stdout.write(`${first ? '[' : ','}\n${JSON.stringify({ path: node.path, type, bytes, mtime })}`)
+    if (input.json) process.stdout.write(`${first ? '[' : ','}\n${harmlessJson({ path: node.path, type, bytes, mtime })}`)
     else print(fileLine(node, node.path, site.now()))
     first = false
   }

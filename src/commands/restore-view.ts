@@ -11,7 +11,7 @@ export function planView(site: Site, { plan, facts }: { plan: Plan<RestoreStep>;
   const { snapshot, roots, units, running, databases, excluded, free } = facts
   const { healthCheck } = serviceOf(site, plan.service)
   const bytes = roots.reduce((sum, root) => sum + root.bytes, 0)
-  const host = snapshot.host === site.manifest.host ? '' : ` · of ${snapshot.host}`
+  const host = snapshot.host === site.manifest.host ? '' : ` · of ${printable(snapshot.host)}`
   const from = `${snapshot.shortId} · ${formatTime(snapshot.time, now)} (${formatAge(snapshot.time, now)})${host} · ${formatBytes(bytes)}`
   const checks = [...databases.map((database) => `${database} integrity`), ...(healthCheck === null ? [] : [healthCheck])]
   const lines: [string, string][] = [

@@ -34,6 +34,11 @@ export async function syncFolder(folder: string): Promise<void> {
   }
 }
 
+/** The name under which a damaged file is set aside. */
+export function asideName(file: string): string {
+  return `${file}.damaged-${Date.now()}`
+}
+
 /** A file's text, or null if there is none. */
 export async function readIfThere(file: string): Promise<string | null> {
   return readFile(file, 'utf8').catch(nullIfMissing)

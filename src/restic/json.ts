@@ -155,12 +155,14 @@ export function nodeOf(line: Message | null): Node | null {
   return isMessage(line, 'node') ? typedNode(line as unknown as RawNode) : null
 }
 
-/** Output of `find --json`. @throws if it isn't what it says */
+/** Output of `find --json`. @throws if it isn't that */
 export function foundOf(value: unknown): { snapshot: string; nodes: Node[] }[] {
-  return (value as { snapshot: string; matches: RawNode[] }[]).map(({ snapshot, matches }) => ({ snapshot, nodes: matches.map(typedNode) }))
+  return (value as { snapshot: unknown; matches: RawNode[] }[]).map(({ snapshot, matches }) => ({
+    snapshot: textOf(snapshot),
+    nodes: matches.map(typedNode),
+  }))
 }
 
-/** @throws TypeError */
 function typedNode({ path, type, size = 0, mtime, mode = 0, uid = 0, gid = 0 }: RawNode): Node {
   const numbers = typeof size === 'number' && typeof mode === 'number' && typeof uid === 'number' && typeof gid === 'number'
   if (typeof path !== 'string' || typeof type !== 'string' || typeof mtime !== 'string' || !numbers) throw new TypeError('not an entry')

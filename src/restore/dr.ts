@@ -11,6 +11,7 @@ import { makeState, placeOf } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import { lastRun, readRecord } from '../state/records.ts'
 import { newRunId } from '../state/running.ts'
+import { sealed, unsealed } from '../state/sealed.ts'
 import { type Choice, type Looked, lookRecovery, type RecoveryWish, withKnownUnits } from './dr-look.ts'
 import { type PlannedRestore, planInPlace, renewed, restoreInPlace, resumeRestore } from './inplace.ts'
 import { type InPlaceOptions, named } from './transaction.ts'
@@ -62,14 +63,12 @@ export async function planAgain(
 export async function interruptedRecovery(site: Site): Promise<Recovery> {
   const text = await readIfThere(journalOf(site))
   if (text === null) throw new Failure('nothing-to-resume', 'no disaster recovery is unfinished', { exit: 2 })
-  try {
-    return JSON.parse(text) as Recovery
-  } catch {
-    throw new Failure(
-      'journal-damaged',
-      `the journal ${journalOf(site)} is damaged: remove it and run "atelier-backup dr" anew; what is recovered already is left alone`,
-    )
-  }
+  const recovery = unsealed(text) as Recovery | null
+  if (Array.isArray(recovery?.choices) && Array.isArray(recovery.done)) return recovery
+  throw new Failure(
+    'journal-damaged',
+    `the journal ${journalOf(site)} is damaged: remove it and run "atelier-backup dr" anew; what is recovered already is left alone`,
+  )
 }
 
 /** Whether a recovery was interrupted, or left something undone. */
@@ -249,7 +248,7 @@ export async function saveReport(site: Site, recovery: Recovery, results: Recove
 
 async function saveRecovery(site: Site, recovery: Recovery, results: Map<string, Recovered>): Promise<void> {
   const done = [...results.values()].filter(({ exit }) => exit === 0)
-  await writeDurably(journalOf(site), `${JSON.stringify({ ...recovery, done })}\n`)
+  await writeDurably(journalOf(site), sealed({ ...recovery, done }))
 }
 
 function journalOf(site: Site): Path {

@@ -5,6 +5,7 @@ import type { Iso, Move, Path, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { readIfThere, syncFolder, writeDurably } from '../host/files.ts'
 import { placeOf } from './install.ts'
+import { sealed, unsealed } from './sealed.ts'
 
 /** A move, and what was there before: it tells which renames have happened. */
 export interface JournalMove extends Move {
@@ -48,12 +49,8 @@ export async function readJournal(state: string, service: string): Promise<Resto
   const file = fileOf(state, service)
   const text = await readIfThere(file)
   if (text === null) return null
-  try {
-    const journal = JSON.parse(text) as RestoreJournal
-    if (journal.version === 1 && journal.service === service && Array.isArray(journal.moves) && Array.isArray(journal.folders)) return journal
-  } catch {
-    // Told below.
-  }
+  const journal = unsealed(text) as RestoreJournal | null
+  if (journal?.version === 1 && journal.service === service && Array.isArray(journal.moves) && Array.isArray(journal.folders)) return journal
   throw new Failure(
     'journal-damaged',
     `${service}: a restore is unfinished, and its journal ${file} is damaged: look what stands in .atelier-backup-${service}-* beside its paths (old data, or new), put right by hand what is missing, then remove the journal`,
@@ -61,7 +58,7 @@ export async function readJournal(state: string, service: string): Promise<Resto
 }
 
 export async function writeJournal(state: string, journal: RestoreJournal): Promise<void> {
-  await writeDurably(fileOf(state, journal.service), `${JSON.stringify(journal, null, 2)}\n`)
+  await writeDurably(fileOf(state, journal.service), sealed(journal))
 }
 
 export async function removeJournal(state: string, service: string): Promise<void> {

@@ -35,7 +35,7 @@ export async function lockService(state: string, service: string): Promise<Lock>
     const { exit, stderr } = await run(['flock', '--nonblock', '--exclusive', '3'], { hold: [fd] })
     if (exit === 0) return { fd, release }
     if (exit !== 1) throw new Failure('lock-failed', `${service}: the lock can't be taken: ${stderr.trim()}`)
-    const running = await readRunning(state, service)
+    const running = await readRunning(state, service).catch(() => null)
     const who = running ? `a ${running.kind} runs since ${running.started} (pid ${running.pid})` : 'another atelier-backup is at work'
     throw new Failure('busy', `${service}: ${who}; wait for it, or look with: atelier-backup status ${service}`, { exit: 11 })
   } catch (error) {

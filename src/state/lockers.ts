@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { readIfThere } from '../host/files.ts'
 import { placeOf } from './install.ts'
 import { identity, isAlive } from './running.ts'
+import { sealed, unsealed } from './sealed.ts'
 
 /** A restic that we started; alive or not. */
 export interface Locker {
@@ -23,7 +24,7 @@ export function lockersOf(state: string, repository: string): { started(pid: num
       try {
         const locker: Locker = { pid, ...identity(pid), since: new Date().toISOString() }
         mkdirSync(folder, { recursive: true, mode: 0o700 })
-        writeFileSync(join(folder, String(pid)), JSON.stringify(locker), { mode: 0o600, flush: true })
+        writeFileSync(join(folder, String(pid)), sealed(locker), { mode: 0o600, flush: true })
       } catch {
         // A user without the rights, a full disk, a restic that is done already.
       }
@@ -36,7 +37,9 @@ export function lockersOf(state: string, repository: string): { started(pid: num
 export async function deadLockers(state: string, repository: string): Promise<Locker[]> {
   const folder = folderOf(state, repository)
   const texts = await Promise.all((await readdir(folder).catch(() => [])).map((pid) => readIfThere(join(folder, pid))))
-  return texts.flatMap((text) => (text === null ? [] : (parse(text) ?? []))).filter((locker) => !isAlive(locker))
+  // A crash may have left half of one: its lock counts as a stranger's.
+  const lockers = texts.flatMap((text) => (text === null ? [] : ((unsealed(text) as Locker | null) ?? [])))
+  return lockers.filter((locker) => Number.isInteger(locker.pid) && !isAlive(locker))
 }
 
 export async function forgetLockers(state: string, repository: string, lockers: Locker[]): Promise<void> {
@@ -45,13 +48,4 @@ export async function forgetLockers(state: string, repository: string, lockers: 
 
 function folderOf(state: string, repository: string): string {
   return `${placeOf(state, 'repositories', repository)}.lockers`
-}
-
-/** A crash may have left half of it. */
-function parse(text: string): Locker | null {
-  try {
-    return JSON.parse(text) as Locker
-  } catch {
-    return null
-  }
 }

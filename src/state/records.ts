@@ -3,10 +3,11 @@ import { link, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Iso } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { readIfThere, writeDurably } from '../host/files.ts'
+import { asideName, readIfThere, writeDurably } from '../host/files.ts'
 import { placeOf } from './install.ts'
 import { type Run, type RunRecord, runRecordSchema } from './record.gen.ts'
 import { readLeftBehind } from './running.ts'
+import { sealed, unsealed } from './sealed.ts'
 
 /** Enough for the strip of 30 days with several runs a day. */
 const runsKept = 200
@@ -23,7 +24,7 @@ export async function readRecord(state: string, service: string): Promise<RunRec
   const file = fileOf(state, service)
   const text = await readIfThere(file)
   if (text === null) return emptyRecord(service)
-  const parsed = runRecordSchema.safeParse(parseJson(text))
+  const parsed = runRecordSchema.safeParse(unsealed(text))
   if (parsed.success && parsed.data.service === service) return parsed.data
   throw new Failure('record-damaged', `${service}: its record ${file} is damaged; the next backup sets it aside and starts a new one`)
 }
@@ -56,14 +57,14 @@ export async function updateRecord(state: string, service: string, change: (reco
   let setAside: string | null = null
   const record = await readRecord(state, service).catch(async (error: unknown) => {
     if (!(error instanceof Failure) || error.code !== 'record-damaged') throw error
-    setAside = `${fileOf(state, service)}.damaged-${Date.now()}`
+    setAside = asideName(fileOf(state, service))
     // link, not rename: at no instant is there no record, which would read as "never backed up".
     await link(fileOf(state, service), setAside)
     return emptyRecord(service)
   })
   change(record)
   record.runs = record.runs.slice(-runsKept)
-  await writeDurably(fileOf(state, service), `${JSON.stringify(record)}\n`)
+  await writeDurably(fileOf(state, service), sealed(record))
   return { setAside }
 }
 
@@ -77,13 +78,13 @@ export async function pinnedRepository(state: string, name: string): Promise<str
   const file = `${placeOf(state, 'repositories', name)}.json`
   const text = await readIfThere(file)
   if (text === null) return null
-  const pin = parseJson(text) as { id?: unknown } | null
+  const pin = unsealed(text) as { id?: unknown } | null
   if (typeof pin?.id === 'string' && /^[0-9a-f]{64}$/.test(pin.id)) return pin.id
   throw new Failure('state-damaged', `${file} doesn't hold a repository's id: pin it anew with "atelier-backup adopt --repository ${name}"`)
 }
 
 export async function pinRepository(state: string, name: string, id: string, now: Iso): Promise<void> {
-  await writeDurably(`${placeOf(state, 'repositories', name)}.json`, `${JSON.stringify({ id, since: now })}\n`)
+  await writeDurably(`${placeOf(state, 'repositories', name)}.json`, sealed({ id, since: now }))
 }
 
 /** Where damaged records were set aside. */
@@ -95,12 +96,4 @@ export async function setAsideRecords(state: string): Promise<string[]> {
 
 function fileOf(state: string, service: string): string {
   return `${placeOf(state, 'records', service)}.json`
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null
-  }
 }

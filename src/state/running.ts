@@ -1,10 +1,12 @@
 // What runs now: running/SERVICE.json says who, running/SERVICE.ndjson its events.
 import { randomBytes } from 'node:crypto'
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
+import { rename, rm } from 'node:fs/promises'
 import type { Event, Iso, Plan } from '../core.ts'
-import { readIfThere, writeDurably } from '../host/files.ts'
+import { Failure } from '../errors.ts'
+import { asideName, readIfThere, writeDurably } from '../host/files.ts'
 import { placeOf } from './install.ts'
+import { sealed, unsealed } from './sealed.ts'
 
 export interface Running {
   run: string
@@ -28,7 +30,7 @@ export async function announce(state: string, service: string, about: Pick<Runni
   const base = placeOf(state, 'running', service)
   const running: Running = { ...about, pid: process.pid, ...identity(process.pid) }
   writeFileSync(`${base}.ndjson`, '', { mode: 0o600 })
-  await writeDurably(`${base}.json`, `${JSON.stringify(running)}\n`)
+  await writeDurably(`${base}.json`, sealed(running))
   return (event) => {
     try {
       appendFileSync(`${base}.ndjson`, `${JSON.stringify(event)}\n`)
@@ -40,33 +42,46 @@ export async function announce(state: string, service: string, about: Pick<Runni
 
 /** Before its first step: what must be undone if we don't come to our end. */
 export async function recordPlan(state: string, service: string, plan: Plan): Promise<void> {
-  await writeDurably(`${placeOf(state, 'running', service)}.json`, `${JSON.stringify({ ...(await readAnnounced(state, service)), plan })}\n`)
+  await writeDurably(fileOf(state, service), sealed({ ...(await readAnnounced(state, service)), plan }))
 }
 
 /** The run is over. Its events stay for those who still read them. */
 export async function announceEnd(state: string, service: string): Promise<void> {
-  await rm(`${placeOf(state, 'running', service)}.json`, { force: true })
+  await rm(fileOf(state, service), { force: true })
 }
 
-/** What a run left behind that can't be running any more, or null. */
+/** Sets a damaged file aside. Returns where to. */
+export async function setRunningAside(state: string, service: string): Promise<string> {
+  const aside = asideName(fileOf(state, service))
+  await rename(fileOf(state, service), aside)
+  return aside
+}
+
+/** What a run left behind that can't be running any more, or null. @throws Failure `state-damaged` */
 export async function readLeftBehind(state: string, service: string): Promise<Running | null> {
   const running = await readAnnounced(state, service)
   return running && !isAlive(running) ? running : null
 }
 
-/** The run that is at work now, proved by pid, start time and boot, or null. */
+/** The run that is at work now, proved by pid, start time and boot, or null. @throws Failure `state-damaged` */
 export async function readRunning(state: string, service: string): Promise<Running | null> {
   const running = await readAnnounced(state, service)
   return running && isAlive(running) ? running : null
 }
 
 async function readAnnounced(state: string, service: string): Promise<Running | null> {
-  const text = await readIfThere(`${placeOf(state, 'running', service)}.json`)
-  try {
-    return text === null ? null : (JSON.parse(text) as Running)
-  } catch {
-    return null
-  }
+  const text = await readIfThere(fileOf(state, service))
+  if (text === null) return null
+  const running = unsealed(text) as Running | null
+  if (running?.kind === 'backup' || running?.kind === 'restore') return running
+  throw new Failure(
+    'state-damaged',
+    `${service}: ${fileOf(state, service)} is damaged, and what a killed run has left can't be told; set it aside with: atelier-backup run --cleanup ${service}`,
+  )
+}
+
+function fileOf(state: string, service: string): string {
+  return `${placeOf(state, 'running', service)}.json`
 }
 
 /** Whether a process that was noted with its identity still runs. */

@@ -165,7 +165,10 @@ async function serviceStatus(
   const newest = counting && (newestFirst(counting)[0] ?? null)
   const last = readable && lastRun(readable, 'backup')
   const lastOk = readable?.runs.findLast(({ kind, outcome }) => kind === 'backup' && (outcome === 'ok' || outcome === 'partial')) ?? null
-  const [unfinished, running] = await Promise.all([readJournal(site.state, name).then(Boolean, () => true), readRunning(site.state, name)])
+  const [unfinished, running] = await Promise.all([
+    readJournal(site.state, name).then(Boolean, () => true),
+    readRunning(site.state, name).catch(() => null),
+  ])
   const failure = record instanceof Failure ? record : (answer?.failure ?? null)
   const judgement: Judgement = judge(name, {
     now: site.now(),

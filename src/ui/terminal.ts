@@ -1,5 +1,6 @@
 // What this terminal can do, and what is printed on it.
 import { styleText } from 'node:util'
+import { harmlessJson } from '../text.ts'
 
 let unattended = false
 /** From now on nothing is asked, terminal or not: a machine reads the output (--json). */
@@ -23,7 +24,7 @@ export function print(...lines: string[]): void {
 
 /** One value for a machine, on standard output, on one line unless it is to be read by people too. */
 export function printJson(value: unknown, readable = false): void {
-  process.stdout.write(`${JSON.stringify(value, null, readable ? 2 : undefined)}\n`)
+  process.stdout.write(`${harmlessJson(value, readable ? 2 : undefined)}\n`)
 }
 
 /** Our own typography as the locale takes it, character for character. Names and paths stay as they are. */

@@ -11,6 +11,7 @@ import { isInFuture } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import { pinnedRepository, readRecord, setAsideRecords } from '../state/records.ts'
+import { readRunning } from '../state/running.ts'
 import { patient } from '../status/query.ts'
 
 export interface Check {
@@ -166,6 +167,7 @@ async function checkState(site: Site, repositories: string[]): Promise<Check[]> 
   for (const name of repositories) await pinnedRepository(site.state, name).catch(failing(`atelier-backup adopt --repository ${name}`))
   for (const name of Object.keys(site.manifest.services)) {
     await readRecord(site.state, name).catch(failing(`atelier-backup backup ${name}`))
+    await readRunning(site.state, name).catch(failing(`atelier-backup run --cleanup ${name}`))
     const resume = `atelier-backup restore ${name} --resume (or --rollback)`
     const journal = await readJournal(site.state, name).catch(
       failing('by hand, then remove the journal: --resume and --rollback need one that can be read'),

@@ -172,7 +172,7 @@ describe('[state.2] running', () => {
     ['another process with its pid', { ...alive, startTime: '1' }, 'failed'],
     ['a process before the reboot', { ...alive, bootId: '00000000-0000-0000-0000-000000000000' }, 'failed'],
     ['a process that is gone', { ...alive, pid: 4_194_303 }, 'failed'],
-    ['nothing that can be read', '{"pid":', 'never'],
+    ['nothing that can be read', '{"pid":', 'unknown'],
   ])('%s', async (_, running, expected) => {
     w.write('state/running/notes.json', typeof running === 'string' ? running : JSON.stringify(running))
     expect(await state()).toBe(expected)
