@@ -12,7 +12,7 @@ import { readLeftBehind } from './running.ts'
 const runsKept = 200
 
 export function emptyRecord(service: string): RunRecord {
-  return { version: 1, service, origin: null, lastSnapshot: null, runs: [], old: [] }
+  return { version: 1, service, origin: null, lastSnapshot: null, runs: [], old: [], oldDatabases: [] }
 }
 
 /**
