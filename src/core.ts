@@ -27,14 +27,16 @@ export type RestoreStep =
   /** Restore `paths` of a snapshot below the new folder `in` (root-owned, 0700, on the filesystem of what it replaces). */
   | { do: 'stage'; snapshot: string; paths: Path[]; in: Path }
   | { do: 'verify'; databases: Path[] }
+  /** Load each database's dump, and the roles that are missing, from the folder `from`; each into a new database. Nothing live is touched. */
+  | { do: 'loadPostgres'; from: Path; databases: { database: string; fresh: string }[]; tablespaces: boolean }
   /** Stopped, and masked until the start: nothing else starts them meanwhile. */
   | { do: 'stop' | 'start'; units: Unit[] }
   /** Copy live entries that backups exclude into the staged tree. */
   | { do: 'carry'; entries: { from: Path; to: Path }[] }
   /** Everything below to disk, before any rename. */
   | { do: 'flush'; folder: Path }
-  /** Exchange what is live for what is staged; the live entries end up under `old`. */
-  | { do: 'swap'; moves: Move[] }
+  /** Exchange what is live for what is staged; the live entries end up under `old`. First the databases, all at once. */
+  | { do: 'swap'; moves: Move[]; databases: DatabaseMove[] }
   | { do: 'health' }
 
 /**
@@ -46,6 +48,13 @@ export interface Move {
   staged: Path | null
   old: Path
   parent?: Path
+}
+
+/** One exchange of databases by their names. `fresh` null: the live one only goes away. */
+export interface DatabaseMove {
+  live: string
+  fresh: string | null
+  old: string
 }
 
 export type Step = BackupStep | RestoreStep
@@ -63,6 +72,8 @@ export interface Plan<S extends Step = Step> {
 export type Event = { time: Iso; service: string | null } & (
   | { type: 'plan'; plan: Plan }
   | { type: 'step'; n: number; do: Step['do']; state: 'begun' | 'done' | 'undone' }
+  /** What a database holds that was brought back. */
+  | { type: 'loaded'; database: string; tables: number; rows: number }
   | { type: 'progress'; doneBytes: number; totalBytes: number | null; files: number; secondsLeft: number | null }
   | { type: 'warning'; code: string; message: string }
   | { type: 'report'; outcome: Outcome; exit: number; services: Result[] }

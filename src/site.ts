@@ -1,7 +1,7 @@
 // One host as the commands see it: its manifest, its state folder, its repositories.
 import { join, resolve } from 'node:path'
 import { Failure } from './errors.ts'
-import { isWithin, realAsFarAsThere } from './host/files.ts'
+import { isWithin, lstatIfThere, realAsFarAsThere } from './host/files.ts'
 import { loadManifest } from './manifest/load.ts'
 import { nearest } from './manifest/nearest.ts'
 import type { Manifest, Service } from './manifest/types.gen.ts'
@@ -9,6 +9,7 @@ import { defaultCache, defaultManifest, defaultState } from './places.ts'
 import { openRestic } from './restic/client.ts'
 import { excluded } from './restic/patterns.ts'
 import type { Given, Restic } from './restic/types.ts'
+import { placeOf } from './state/install.ts'
 import { lockersOf } from './state/lockers.ts'
 import { pinnedRepository } from './state/records.ts'
 
@@ -114,6 +115,18 @@ export function serviceOf(site: Site, name: string): Service {
       ? ': none is declared'
       : didYouMean(name, known) || `; declared are ${known.slice(0, 10).join(', ')}${known.length > 10 ? ' …' : ''}`
   throw new Failure('unknown-service', `no service ${JSON.stringify(name.slice(0, 64))} in ${site.manifestFile}${hint}`)
+}
+
+/** Folder for a service's copies and dumps. @throws Failure `staging-unsafe` */
+export async function stagingOf(site: Site, name: string): Promise<string> {
+  const { stagingDir } = site.manifest
+  if (stagingDir === null) return placeOf(site.state, 'staging', name)
+  const ours = join(stagingDir, 'atelier-backup')
+  const stat = await lstatIfThere(ours)
+  // Whoever owns it could lead us elsewhere by a link: to write there, or to delete.
+  if (stat && (!stat.isDirectory() || stat.uid !== process.getuid?.() || (stat.mode & 0o022) !== 0))
+    throw new Failure('staging-unsafe', `${name}: ${ours} isn't a folder of this user alone: remove it, or name another folder in stagingDir`)
+  return join(ours, name)
 }
 
 function didYouMean(word: string, known: string[]): string {

@@ -64,7 +64,7 @@ function manual(): string {
       ),
       item(
         '--in-place',
-        'Fetched and checked beside the live data first; then the units are stopped, old and new are exchanged by renames, the units that ran are started and healthCheck is run. If that fails, the old data is put back. What was replaced is kept for at least seven days (restore.keepOldDays) and until a newer complete backup exists; entries that backups exclude are carried over. The plan is shown first, and --dry-run stops there.',
+        'Fetched and checked beside the live data first; then the units are stopped, old and new are exchanged by renames, the units that ran are started and healthCheck is run. If that fails, the old data is put back. What was replaced is kept for at least seven days (restore.keepOldDays) and until a newer complete backup exists; entries that backups exclude are carried over. PostgreSQL databases are loaded into new ones beside the live ones, which are exchanged together with the files: connections to them end, roles that the server lacks are created, and the old ones are kept under names that begin with atelier-old. The plan is shown first, and --dry-run stops there.',
       ),
       item(
         '--resume, --rollback',

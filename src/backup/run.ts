@@ -1,14 +1,12 @@
 // One service's backup from lock to record: what a timer runs at 02:00 is what a person runs by hand.
 import { rm } from 'node:fs/promises'
-import { join } from 'node:path'
-import type { BackupStep, Event, EventBody, Outcome, Path, Plan, Result } from '../core.ts'
+import type { BackupStep, Event, EventBody, Outcome, Plan, Result } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { execute } from '../execute.ts'
-import { lstatIfThere } from '../host/files.ts'
 import { endHook } from '../host/hooks.ts'
 import { unitsOf } from '../manifest/resolve.ts'
-import { requireRepositoryApart, type Site, serviceOf } from '../site.ts'
-import { installId, makeState, placeOf } from '../state/install.ts'
+import { requireRepositoryApart, type Site, serviceOf, stagingOf } from '../site.ts'
+import { installId, makeState } from '../state/install.ts'
 import { readJournal, requireNoJournal } from '../state/journal.ts'
 import { lockService } from '../state/lock.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
@@ -218,18 +216,6 @@ async function setAside(site: Site, name: string, damage: Failure, output: (line
   const open = await readJournal(site.state, name).then(Boolean, () => true)
   const started = site.now()
   return open ? null : { run: newRunId(started), kind: 'backup', started: started.toISOString(), pid: 0, startTime: '', bootId: '' }
-}
-
-/** @throws Failure `staging-unsafe` */
-async function stagingOf(site: Site, name: string): Promise<Path> {
-  const { stagingDir } = site.manifest
-  if (stagingDir === null) return placeOf(site.state, 'staging', name)
-  const ours = join(stagingDir, 'atelier-backup')
-  const stat = await lstatIfThere(ours)
-  // Whoever owns it could lead us elsewhere by a link: to write there, or to delete.
-  if (stat && (!stat.isDirectory() || stat.uid !== process.getuid?.() || (stat.mode & 0o022) !== 0))
-    throw new Failure('staging-unsafe', `${name}: ${ours} isn't a folder of this user alone: remove it, or name another folder in stagingDir`)
-  return join(ours, name)
 }
 
 type Ended = Pick<Job, 'summary' | 'missed' | 'stopped'> & { failure: Failure | null; warnings: Run['warnings'] }

@@ -2,7 +2,7 @@
 import type { Result } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { planInPlace, restoreInPlace, resumeRestore } from '../restore/inplace.ts'
-import { discardOld, rollBackRestore } from '../restore/old.ts'
+import { discardOld, latestOld, rollBackRestore } from '../restore/old.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { readJournal } from '../state/journal.ts'
 import { readRecord } from '../state/records.ts'
@@ -56,13 +56,14 @@ async function resumed(site: Site, name: string, input: Input, watcher: Watcher)
 
 /** What is unfinished is taken back as it is asked; a restore that is finished has live data to lose, which moves aside. */
 async function rollback(site: Site, name: string, input: Input): Promise<number> {
-  const { old } = await readRecord(site.state, name)
-  const latest = old.at(-1)
+  const record = await readRecord(site.state, name)
+  const latest = latestOld(record)
   if (latest && !isSet(input, 'yes') && (await readJournal(site.state, name)) === null) {
     requireTerminal('--yes')
     print(
       `Puts back what the restore of ${formatTime(latest.since, site.now())} replaced; what is live now moves aside and is kept:`,
-      ...latest.paths.map(printable),
+      ...record.old.filter(({ run }) => run === latest.run).flatMap(({ paths }) => paths.map(printable)),
+      ...record.oldDatabases.filter(({ run }) => run === latest.run).map(({ database }) => `the database ${printable(database)}`),
     )
     if (!(await typeToConfirm(`Type ${name} to put it back:`, name, '--yes')))
       throw new Failure('declined', `${name}: that isn't its name: nothing was touched`, { exit: 130 })
@@ -71,10 +72,11 @@ async function rollback(site: Site, name: string, input: Input): Promise<number>
 }
 
 async function discard(site: Site, name: string, input: Input): Promise<number> {
-  const { old } = await readRecord(site.state, name)
-  if (old.length > 0 && !isSet(input, 'yes')) {
+  const { old, oldDatabases } = await readRecord(site.state, name)
+  const kept = [...old.map(({ folder, since }) => [folder, since]), ...oldDatabases.map(({ kept, since }) => [kept, since])]
+  if (kept.length > 0 && !isSet(input, 'yes')) {
     requireTerminal('--yes')
-    print(...old.map(({ folder, since }) => `${formatTime(since, site.now())}  ${printable(folder)}`))
+    print(...kept.flatMap(([what, since]) => (what ? `${formatTime(since ?? '', site.now())}  ${printable(what)}` : [])))
     if (!(await typeToConfirm(`Type ${name} to delete this old data for good:`, name, '--yes')))
       throw new Failure('declined', `${name}: that isn't its name: nothing was deleted`, { exit: 130 })
   }

@@ -1,6 +1,8 @@
 // The plan of a restore in place, as a person reads it before typing the service's name.
 import type { Plan, RestoreStep } from '../core.ts'
+import type { PostgresFacts } from '../restore/databases.ts'
 import type { RestoreFacts } from '../restore/look.ts'
+import { databaseNeeds } from '../restore/plan.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { printable } from '../text.ts'
 import { formatAge, formatBytes, formatCount, formatTime } from '../ui/format.ts'
@@ -8,9 +10,11 @@ import { styled } from '../ui/terminal.ts'
 
 export function planView(site: Site, { plan, facts }: { plan: Plan<RestoreStep>; facts: RestoreFacts }): string[] {
   const now = site.now()
-  const { snapshot, roots, units, running, databases, excluded, free } = facts
+  const { snapshot, roots, units, running, databases, postgres, excluded, free } = facts
   const { healthCheck } = serviceOf(site, plan.service)
-  const bytes = roots.reduce((sum, root) => sum + root.bytes, 0)
+  const brought = postgres?.databases ?? []
+  const bytes = [...roots, ...brought].reduce((sum, { bytes }) => sum + bytes, 0)
+  const needed = databaseNeeds(postgres).reduce((sum, need) => sum + need.bytes, bytes - brought.reduce((sum, { bytes }) => sum + bytes, 0))
   const host = snapshot.host === site.manifest.host ? '' : ` · of ${printable(snapshot.host)}`
   const from = `${snapshot.shortId} · ${formatTime(snapshot.time, now)} (${formatAge(snapshot.time, now)})${host} · ${formatBytes(bytes)}`
   const checks = [...databases.map((database) => `${database} integrity`), ...(healthCheck === null ? [] : [healthCheck])]
@@ -19,9 +23,15 @@ export function planView(site: Site, { plan, facts }: { plan: Plan<RestoreStep>;
       live ? 'replaces' : 'brings',
       `${path}   ${live ? `${formatBytes(live.bytes)} → ` : ''}${formatBytes(bytes)}, ${formatCount(files)} entries`,
     ]),
+    ...brought.map(({ name, bytes, live }): [string, string] => [
+      live ? 'replaces' : 'brings',
+      `the database ${name}   ${live ? `${formatBytes(live.bytes)} → ` : ''}a dump of ${formatBytes(bytes)}`,
+    ]),
+    ...(postgres === null ? [] : [['server', `PostgreSQL ${postgres.versions.server}${dumpedFrom(postgres)}`] as [string, string]]),
+    ...(postgres?.roles ?? []).map((role): [string, string] => ['creates', `the role ${role}, with its password and memberships`]),
     [
       'room',
-      `needs ${formatBytes(bytes)}; ${Object.entries(free)
+      `needs ${formatBytes(needed)}; ${Object.entries(free)
         .map(([mount, left]) => `${formatBytes(left)} free on ${mount}`)
         .join(', ')}`,
     ],
@@ -29,6 +39,7 @@ export function planView(site: Site, { plan, facts }: { plan: Plan<RestoreStep>;
       'stops',
       `${unit}   ${running.includes(unit) ? 'running now; started again at the end' : 'not running'}`,
     ]),
+    ...(brought.length > 0 ? [['ends', `every connection to ${brought.map(({ name }) => name).join(', ')}`] as [string, string]] : []),
     ...checks.map((check): [string, string] => ['checks', check]),
     ['keeps', `the old data for ${site.manifest.restore.keepOldDays} days, then until a newer complete backup`],
     ...excluded.slice(0, 5).map(({ path, bytes }): [string, string] => ['carries', `${path}   ${formatBytes(bytes)}, which backups exclude`]),
@@ -43,4 +54,8 @@ export function planView(site: Site, { plan, facts }: { plan: Plan<RestoreStep>;
     '',
     "What was written since then isn't in it.",
   ]
+}
+
+function dumpedFrom({ versions }: PostgresFacts): string {
+  return versions.dump === null || versions.dump === versions.server ? '' : `; dumped from ${versions.dump}`
 }

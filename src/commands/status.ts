@@ -64,9 +64,10 @@ function view({ host, repositories, services }: Status, now: Date): string[] {
     ...repositories.flatMap(({ error }) => error ?? []),
     ...troubled.map(({ name, message }) => `${name.padEnd(width)}  ${timesInWords((message ?? '').replace(`${name}: `, ''), now)}`),
   ]
-  const kept = services.flatMap(({ name, old }) =>
-    old.map(({ folder, since }) => `${name.padEnd(width)}  data replaced by the restore of ${since.slice(0, 10)} is kept in ${folder}`),
-  )
+  const kept = services.flatMap(({ name, old, oldDatabases }) => [
+    ...old.map(({ folder, since }) => `${name.padEnd(width)}  data replaced by the restore of ${since.slice(0, 10)} is kept in ${folder}`),
+    ...oldDatabases.map(({ kept, since }) => `${name.padEnd(width)}  a database replaced by the restore of ${since.slice(0, 10)} is kept as ${kept}`),
+  ])
   const footer = [...kept, ...bad].map(printable)
   return [`${styled('bold', host)}  ${where.join('   ')}`, '', ...table, ...(footer.length > 0 ? ['', ...footer] : [])]
 }

@@ -1,8 +1,8 @@
-// PostgreSQL: dumps as the server's own superuser, written where only root can read them.
+// PostgreSQL: its programs run as the server's own superuser, on dumps that only root can read.
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Failure } from '../errors.ts'
-import { run } from './shell.ts'
+import { type Finished, run } from './shell.ts'
 
 /** How to reach the server: by its socket, as the system user `user` and the role of the same name (peer authentication). */
 export interface PostgresServer {
@@ -11,7 +11,7 @@ export interface PostgresServer {
   port: number
 }
 
-interface DumpOptions {
+export interface PostgresOptions {
   signal: AbortSignal
   /** Descriptors that children keep open. */
   hold: number[]
@@ -22,45 +22,82 @@ interface DumpOptions {
  * server's version, and the roles, memberships and tablespaces, which belong to no single database.
  * @throws Failure `postgres-missing`, `postgres-unreachable`, `postgres-failed`, `disk-full`, `interrupted`
  */
-export async function dumpPostgres(server: PostgresServer, databases: string[], folder: string, options: DumpOptions): Promise<void> {
+export async function dumpPostgres(server: PostgresServer, databases: string[], folder: string, options: PostgresOptions): Promise<void> {
   const version = ['psql', '--no-psqlrc', '--tuples-only', '--no-align', '--dbname=postgres', '--command=SHOW server_version']
-  await dump(server, version, 'the server', join(folder, 'server-version'), /\d/, options)
-  await dump(server, ['pg_dumpall', '--globals-only', '--database=postgres'], 'the roles', join(folder, 'globals.sql'), /^--/, options)
+  await dump(server, version, 'the server', join(folder, dumpFiles.version), /\d/, options)
+  await dump(server, ['pg_dumpall', '--globals-only', '--database=postgres'], 'the roles', join(folder, dumpFiles.globals), /^--/, options)
   for (const database of databases) {
     // Behind somebody's exclusive lock it would wait for ever.
     const command = ['pg_dump', '--format=custom', '--compress=0', '--lock-wait-timeout=10min', `--dbname=${database}`]
-    await dump(server, command, `the database ${database}`, join(folder, `${database}.dump`), /^PGDMP/, options)
+    await dump(server, command, `the database ${database}`, join(folder, dumpFiles.of(database)), /^PGDMP/, options)
   }
 }
 
+/** What stands in a folder of dumps. */
+export const dumpFiles = { version: 'server-version', globals: 'globals.sql', of: (database: string) => `${database}.dump` }
+
 /** `begins`: what a dump looks like; one that is empty exits 0 through some wrappers. */
-async function dump(server: PostgresServer, command: string[], what: string, to: string, begins: RegExp, options: DumpOptions): Promise<void> {
+async function dump(server: PostgresServer, command: string[], what: string, to: string, begins: RegExp, options: PostgresOptions): Promise<void> {
+  await runPostgres(server, command, `the dump of ${what}`, what, { ...options, redirect: `>"$0"`, file: to })
+  if (!begins.test(await beginning(to)))
+    throw new Failure('postgres-failed', `PostgreSQL, ${what}: ${command[0]} exited 0, but its dump is empty or no dump`)
+}
+
+interface Call extends PostgresOptions {
+  /** Standard input, or a file that root opens before the user changes: the folder around it stays closed to everybody else. */
+  input?: string
+  file?: string
+  redirect?: '>"$0"' | '<"$0"'
+  /** Settings of the session, which no database's or role's own overrule. */
+  settings?: Record<string, string>
+}
+
+/**
+ * Runs one of PostgreSQL's programs on the server. `work` and `what` are the words for errors.
+ * @throws Failure `postgres-missing`, `postgres-unreachable`, `postgres-failed`, `disk-full`, `interrupted`
+ */
+export async function runPostgres(
+  server: PostgresServer,
+  [program = '', ...args]: string[],
+  work: string,
+  what: string,
+  { signal, hold, input, file = '', redirect, settings = {} }: Call,
+): Promise<Finished> {
   const { PATH = '/usr/bin:/bin' } = process.env
   const { user, socketDir, port } = server
-  const [program = '', ...args] = command
-  // Root opens the file, then the user changes: the folder stays closed to everybody else. With the user goes what pdeathsig was set before.
-  const script =
-    'umask 077; user=$1; shift; group=$(id -g -- "$user") && exec setpriv --pdeathsig=TERM --reuid="$user" --regid="$group" --init-groups -- "$@" >"$0"'
-  const { exit, stderr, interrupted } = await run(
-    ['bash', '-c', script, to, user, program, '--no-password', `--host=${socketDir}`, `--port=${port}`, `--username=${user}`, ...args],
-    { ...options, env: { PATH, LANG: 'C.UTF-8', PGCONNECT_TIMEOUT: '20' } },
+  // With the user goes what pdeathsig was set before.
+  const script = `umask 077; user=$1; shift; group=$(id -g -- "$user") && exec setpriv --pdeathsig=TERM --reuid="$user" --regid="$group" --init-groups -- "$@" ${redirect ?? ''}`
+  const finished = await run(
+    ['bash', '-c', script, file, user, program, '--no-password', `--host=${socketDir}`, `--port=${port}`, `--username=${user}`, ...args],
+    {
+      signal,
+      hold,
+      env: {
+        ...{ PATH, LANG: 'C.UTF-8', PGCONNECT_TIMEOUT: '20' },
+        PGOPTIONS: Object.entries(settings)
+          .map(([name, value]) => `-c ${name}=${value}`)
+          .join(' '),
+      },
+      ...(input === undefined ? {} : { input }),
+    },
   )
-  if (interrupted) throw new Failure('interrupted', `the dump of ${what} was interrupted`)
-  if (exit !== 0) throw failureOf(what, stderr, server, exit)
-  if (!begins.test(await beginning(to)))
-    throw new Failure('postgres-failed', `PostgreSQL, ${what}: ${program} exited 0, but its dump is empty or no dump`)
+  if (finished.interrupted) throw new Failure('interrupted', `${work} was interrupted`)
+  if (finished.exit !== 0) throw failureOf(what, finished.stderr, server, finished.exit)
+  return finished
 }
 
 const causes: [pattern: RegExp, code: string, cause: string][] = [
   [/failed to execute/, 'postgres-missing', "its programs aren't on PATH"],
   [/no such user/, 'postgres-failed', 'postgresql.user names no user of this host'],
+  [/could not (extend|write to) file .*(No space left|Disk quota exceeded)/, 'disk-full', "no space is left for the server's data"],
   [/No space left|Disk quota exceeded/, 'disk-full', 'no space is left for the dump; stagingDir names another place'],
   [/database ".*" does not exist/, 'postgres-failed', 'there is no such database'],
   [/connection to server .* failed/, 'postgres-unreachable', 'it does not answer: does it run, and is its socket in SOCKET?'],
+  [/could not (read from input file|find block ID)|unexpected end of file|corrupt tar|file is too short/, 'dump-damaged', 'its dump is damaged'],
 ]
 function failureOf(what: string, stderr: string, { socketDir }: PostgresServer, exit: number): Failure {
   const said = stderr.trim().split('\n')
-  const words = said.find((line) => /\b(error|FATAL):/.test(line)) ?? said.at(-1) ?? ''
+  const words = said.find((line) => /\b(error|ERROR|FATAL):/.test(line)) ?? said.at(-1) ?? ''
   const [, code, cause] = causes.find(([pattern]) => pattern.test(stderr)) ?? [null, 'postgres-failed', `exit code ${exit}`]
   return new Failure(code, `PostgreSQL, ${what}: ${cause.replace('SOCKET', socketDir)} (${words})`)
 }

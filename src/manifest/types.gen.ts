@@ -88,7 +88,7 @@ export interface Service {
    */
   sqlite: string[]
   /**
-   * Names of PostgreSQL databases.
+   * Names of PostgreSQL databases: dumped while they are in use, and exchanged by a restore in place together with the files.
    *
    * @maxItems 1000
    */
@@ -253,7 +253,7 @@ export interface Restore {
  */
 export interface Postgresql {
   /**
-   * System user and role that dumps the databases; it needs to be allowed to read all of them.
+   * System user and role that dumps the databases and brings them back: to dump, it needs to be allowed to read all of them; to restore in place, to be a superuser.
    */
   user: string
   /**

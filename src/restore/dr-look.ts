@@ -4,6 +4,7 @@ import type { Iso, Path } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { sideBySide } from '../execute.ts'
 import { lstatIfThere } from '../host/files.ts'
+import { holdTables } from '../host/postgres-load.ts'
 import { unknownUnits } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
@@ -13,6 +14,7 @@ import { countable, elsewhereWords, isComplete, newestFirst, snapshotsOf } from 
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import { readRecord } from '../state/records.ts'
+import { deaf } from './databases.ts'
 import { type PlannedRestore, planInPlace } from './inplace.ts'
 import { neededRoom, spareBytes } from './plan.ts'
 import { type PreflightCheck, preflight } from './preflight.ts'
@@ -160,7 +162,7 @@ async function chooseFor(
   const upTo = countable(snapshotsOf(all, subject), subject).filter(({ time }) => wish.at === null || Date.parse(time) <= Date.parse(wish.at))
   const [newest] = newestFirst(upTo)
   const complete = newestFirst(upTo).find(isComplete)
-  if (origin !== null && !wish.overwrite && (await holdsData(service)))
+  if (origin !== null && !wish.overwrite && (await holdsData(site, service)))
     return skip(
       'protected',
       `${name}: it lives here (${origin.how} since ${origin.since.slice(0, 10)}): left alone; --overwrite restores it all the same`,
@@ -176,14 +178,15 @@ async function chooseFor(
 }
 
 /** Whether anything of a service is there to be lost. */
-async function holdsData({ paths, sqlite }: Service): Promise<boolean> {
+async function holdsData(site: Site, { paths, sqlite, postgres }: Service): Promise<boolean> {
   for (const path of [...paths, ...sqlite]) {
     const stat = await lstatIfThere(path)
     if (!stat) continue
     const entries = stat.isDirectory() ? await readdir(path) : [path]
     if (entries.length > 0) return true
   }
-  return false
+  // What can't be seen may be there.
+  return postgres.length > 0 && holdTables(site.manifest.postgresql, postgres, deaf()).catch(() => true)
 }
 
 /** Each has room alone; together they may not. Those that don't fit any more, in their order, are left alone. */

@@ -1,9 +1,10 @@
 // Restore in place: one service's data exchanged for a snapshot's, or an interrupted exchange finished.
+import { dirname } from 'node:path'
 import type { Path, Plan, RestoreStep, Result } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { isWithin, realAsFarAsThere } from '../host/files.ts'
 import type { Snapshot } from '../restic/types.ts'
-import { requireRepositoryApart, type Site, serviceOf } from '../site.ts'
+import { requireRepositoryApart, type Site, serviceOf, stagingOf } from '../site.ts'
 import { isComplete, tags } from '../snapshots/select.ts'
 import { type RestoreJournal, readJournal, unfinished } from '../state/journal.ts'
 import { newRunId } from '../state/running.ts'
@@ -22,7 +23,8 @@ export async function planInPlace(site: Site, name: string, snapshot: Snapshot, 
   const service = serviceOf(site, name)
   await requireRepositoryApart(site, name)
   const left = await interrupted(site, name)
-  const wish = { run: newRunId(site.now()), name, service, snapshot, wanted, ran: left?.units ?? [] }
+  const postgres = { server: site.manifest.postgresql, staging: dirname(await stagingOf(site, name)) }
+  const wish = { run: newRunId(site.now()), name, service, snapshot, wanted, ran: left?.units ?? [], postgres }
   const facts = await lookRestore(site.restic(service.repository), wish, { signal })
   const state = await realAsFarAsThere(site.state)
   for (const { path } of facts.roots) {
@@ -46,7 +48,8 @@ export async function renewed(site: Site, { plan, facts }: PlannedRestore): Prom
 
 /** Carries out a plan of `planInPlace`. Never throws. */
 export async function restoreInPlace(site: Site, { plan, facts }: PlannedRestore, options: InPlaceOptions): Promise<Result> {
-  const { snapshot, wanted, running } = facts
+  const { snapshot, wanted, running, postgres } = facts
+  const swap = plan.steps.find((step) => step.do === 'swap')
   return transact(site, plan.service, options, async (transaction) => {
     const left = await interrupted(site, plan.service)
     if (left) await tidy(site, left, false)
@@ -61,8 +64,11 @@ export async function restoreInPlace(site: Site, { plan, facts }: PlannedRestore
       // Data of an install that nobody said is the truth doesn't become it by being restored.
       recovers: wanted.length === 0 && isComplete(snapshot) && !snapshot.tags.includes(tags.unadopted),
       phase: 'staging',
-      folders: plan.steps.flatMap((step) => (step.do === 'stage' ? [step.in] : [])),
+      folders: plan.steps.flatMap((step) => (step.do === 'stage' && step.in !== postgres?.staging.folder ? [step.in] : [])),
       moves: [],
+      // To be dropped, should we not come to our end: known before they are made.
+      databases: (swap?.databases ?? []).map((move) => ({ ...move, liveId: null, freshId: null })),
+      dumps: postgres?.staging.folder ?? null,
       units: running,
       masked: left?.masked ?? [],
     })
@@ -100,6 +106,6 @@ export async function endInterrupted(site: Site, name: string, options: InPlaceO
 /** What an interrupted restore left that hadn't touched anything live: the next one takes its place. @throws Failure `unfinished-restore` */
 async function interrupted(site: Site, name: string): Promise<RestoreJournal | null> {
   const journal = await readJournal(site.state, name)
-  if (journal?.phase === 'swapping') throw unfinished(name)
+  if (journal && journal.phase !== 'staging') throw unfinished(name)
   return journal
 }

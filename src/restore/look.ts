@@ -12,6 +12,7 @@ import type { Service } from '../manifest/types.gen.ts'
 import { excluded } from '../restic/patterns.ts'
 import type { CallOptions, Node, Restic, Snapshot } from '../restic/types.ts'
 import { dumpsFolder, reservedPattern } from '../snapshots/select.ts'
+import { chosenDatabases, type Dumps, lookDatabases, type PostgresFacts, type PostgresPlace } from './databases.ts'
 import { nearestFolder } from './swap.ts'
 
 /** One path to be replaced: the snapshot's side and the live side (null: nothing is there). Bytes. */
@@ -38,6 +39,10 @@ export interface RestoreFacts {
   absent: Path[]
   /** SQLite databases among what is restored. */
   databases: Path[]
+  /** PostgreSQL databases that are restored; null: none. */
+  postgres: PostgresFacts | null
+  /** Declared ones that the snapshot holds no dump of: they stay as they are. */
+  absentDatabases: string[]
   /** Live entries that backups exclude, topmost. */
   excluded: { path: Path; bytes: number }[]
   /** Numbers of the users and groups that own something of it. */
@@ -56,21 +61,24 @@ export interface RestoreWish {
   snapshot: Snapshot
   wanted: Path[]
   ran: Unit[]
+  postgres: PostgresPlace
 }
 
 /**
  * Looks before a restore in place.
- * @throws Failure `not-supported`, `unknown-path`, `not-declared`, `special-files`, `mount-point`, `unknown-unit`, `no-systemd`
+ * @throws Failure `unknown-path`, `not-declared`, `special-files`, `mount-point`, `unknown-unit`, `no-systemd`, and those of databases
  */
 export async function lookRestore(restic: Restic, wish: RestoreWish, call: CallOptions): Promise<RestoreFacts> {
   const { run, name, service, snapshot, wanted } = wish
-  requireNoDumps(wish)
   const tree = await readTree(restic, wish, call)
   requireDeclared(wish, tree)
+  const { chosen, absent } = chosenDatabases(wish, tree.dumps)
   await requireHarmless(name, tree)
   const roots: Root[] = []
   for (const root of tree.roots) roots.push(await lookRoot(name, root, tree.links))
+  const postgres = tree.dumps && chosen.length > 0 ? await lookDatabases(restic, wish, tree.dumps, chosen, call) : null
   const { units, running } = await lookUnits(name, service, wish.ran)
+  const folders = [...roots, ...(postgres ? [postgres.staging] : []), ...(postgres?.data ? [postgres.data] : [])]
   const declared = [...service.paths, ...service.sqlite]
   const isSaved = (path: Path) => snapshot.paths.some((saved) => isWithin(path, saved) || isWithin(saved, path))
   return {
@@ -81,11 +89,13 @@ export async function lookRestore(restic: Restic, wish: RestoreWish, call: CallO
     roots,
     absent: wanted.length > 0 ? [] : outermost(declared).filter((path) => !isSaved(path)),
     databases: service.sqlite.flatMap((database) => follow(database, tree.links)).filter((path) => tree.regular.has(path)),
+    postgres,
+    absentDatabases: absent,
     excluded: await lookExcluded(wish, roots),
     owners: { users: [...tree.users], groups: [...tree.groups] },
     units,
     running,
-    free: Object.fromEntries(await Promise.all(roots.map(async ({ mount, folder }) => [mount, await freeBytes(folder)] as const))),
+    free: Object.fromEntries(await Promise.all(folders.map(async ({ mount }) => [mount, await freeBytes(mount)] as const))),
   }
 }
 
@@ -97,23 +107,22 @@ interface Tree {
   special: Node[]
   users: Set<number>
   groups: Set<number>
-}
-
-/** What can't be brought back whole isn't brought back in part by silence. */
-function requireNoDumps({ name, service, snapshot, wanted }: RestoreWish): void {
-  const dumps = snapshot.paths.find((path) => basename(path) === dumpsFolder)
-  if (wanted.length > 0 || (service.postgres.length === 0 && dumps === undefined)) return
-  const how =
-    dumps === undefined ? 'this snapshot holds no dump of them' : `inspect the snapshot without --in-place and load ${dumps}/*.dump with pg_restore`
-  throw new Failure(
-    'not-supported',
-    `${name}: PostgreSQL databases can't be restored in place by this version yet: ${how}; its files alone come back with --path`,
-  )
+  dumps: Dumps | null
 }
 
 async function readTree(restic: Restic, { name, service, snapshot, wanted }: RestoreWish, call: CallOptions): Promise<Tree> {
-  const paths = outermost(wanted.length > 0 ? wanted : snapshot.paths.filter((path) => basename(path) !== dumpsFolder))
-  const tree: Tree = { roots: [], links: new Map(), regular: new Set(), special: [], users: new Set(), groups: new Set() }
+  const folder = snapshot.paths.find((path) => basename(path) === dumpsFolder)
+  const isDump = (path: Path) => folder !== undefined && isWithin(path, folder)
+  const paths = outermost((wanted.length > 0 ? wanted : snapshot.paths).filter((path) => !isDump(path)))
+  const tree: Tree = {
+    roots: [],
+    links: new Map(),
+    regular: new Set(),
+    special: [],
+    users: new Set(),
+    groups: new Set(),
+    dumps: folder === undefined ? null : { folder, files: new Map() },
+  }
   // A database's own path may be a link to another name, which then is a path of the snapshot.
   const databases = new Set([...service.sqlite, ...snapshot.paths].map((path) => basename(path)))
   const byPath = new Map(paths.map((path) => [path, null as Tree['roots'][number] | null]))
@@ -122,6 +131,7 @@ async function readTree(restic: Restic, { name, service, snapshot, wanted }: Res
     // One that the service's own user may have made leads nowhere: to /etc, it would have that replaced.
     if (node.type === 'symlink' && snapshot.paths.includes(node.path) && (node.uid === 0 || node.uid === process.getuid?.()))
       tree.links.set(node.path, (await restic.readlink(snapshot.id, node.path, call)) ?? '')
+    if (node.type === 'file' && isDump(node.path)) tree.dumps?.files.set(basename(node.path), node.bytes)
     if (byPath.has(node.path)) {
       current = { node, bytes: 0, files: 0 }
       byPath.set(node.path, current)
@@ -135,7 +145,8 @@ async function readTree(restic: Restic, { name, service, snapshot, wanted }: Res
     if (node.type === 'file' && databases.has(basename(node.path))) tree.regular.add(node.path)
     if (node.type === 'dev' || node.type === 'chardev' || (node.type === 'file' && (node.mode & 0o6000) !== 0)) tree.special.push(node)
   }
-  const missing = paths.find((path) => !byPath.get(path))
+  const isThere = (path: Path) => path === folder || tree.dumps?.files.has(basename(path))
+  const missing = paths.find((path) => !byPath.get(path)) ?? wanted.find((path) => isDump(path) && !isThere(path))
   if (missing !== undefined)
     throw new Failure(
       'unknown-path',

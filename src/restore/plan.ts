@@ -1,11 +1,12 @@
 // The plans of a restore in place, and of putting back what one has replaced. Pure.
 import { dirname, join } from 'node:path'
-import type { Move, Path, Plan, RestoreStep, Unit } from '../core.ts'
+import type { DatabaseMove, Move, Path, Plan, RestoreStep, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { isWithin } from '../host/files.ts'
+import { dumpFiles } from '../host/postgres.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import { tags } from '../snapshots/select.ts'
-import type { OldData } from '../state/record.gen.ts'
+import type { OldData, OldDatabase } from '../state/record.gen.ts'
 import type { RestoreFacts, Root } from './look.ts'
 
 /** Room kept free beyond what a restore needs, for everybody else on the filesystem. */
@@ -25,18 +26,25 @@ export function planRestore(service: Pick<Service, 'healthCheck'>, facts: Restor
     const to = staged(path)
     return to === null ? [] : [{ from: path, to }]
   })
-  const databases = facts.databases.flatMap((database) => staged(database) ?? [])
   const moves = stages.flatMap(({ folder, roots }) =>
     roots.map(({ path }): Move => ({ live: path, staged: join(folder, 'new', path), old: join(oldFolder(folder, run), path) })),
   )
+  const loading = load(facts)
+  const databases: DatabaseMove[] = loading.fresh.map(({ database, fresh }, i) => ({
+    live: database,
+    fresh,
+    old: databaseName('old', run, i, database),
+  }))
   const flush = stages.map(({ folder }) => ({ do: 'flush', folder }) as const)
   const steps: RestoreStep[] = [
     ...stages.map(({ folder, roots }) => ({ do: 'stage', snapshot: snapshot.id, paths: roots.map(({ path }) => path), in: folder }) as const),
-    { do: 'verify', databases },
+    ...loading.stage,
+    { do: 'verify', databases: facts.databases.flatMap((database) => staged(database) ?? []) },
+    ...loading.load,
     ...flush,
     ...stop(units),
     ...(carried.length > 0 ? [{ do: 'carry', entries: carried } as const, ...flush] : []),
-    { do: 'swap', moves },
+    { do: 'swap', moves, databases },
     ...start(units, running),
     ...(service.healthCheck === null ? [] : [{ do: 'health' } as const]),
   ]
@@ -46,26 +54,61 @@ export function planRestore(service: Pick<Service, 'healthCheck'>, facts: Restor
 /** What is put back: all that one restore replaced. */
 export interface PutBackFacts extends Pick<RestoreFacts, 'run' | 'name' | 'units' | 'running'> {
   olds: OldData[]
+  oldDatabases: OldDatabase[]
 }
 
 /** What is live now becomes old data in turn. */
-export function planPutBack(service: Pick<Service, 'healthCheck'>, { run, name, olds, units, running }: PutBackFacts): Plan<RestoreStep> {
+export function planPutBack(
+  service: Pick<Service, 'healthCheck'>,
+  { run, name, olds, oldDatabases, units, running }: PutBackFacts,
+): Plan<RestoreStep> {
   const moves = olds.flatMap(({ folder, paths, absent }) => [
     ...paths.map((live): Move => ({ live, staged: join(folder, live), old: join(oldFolder(dirname(folder), run), live) })),
     ...absent.map(({ path, parent }): Move => ({ live: path, staged: null, old: join(oldFolder(dirname(folder), run), path), parent })),
   ])
+  const databases = oldDatabases.map(({ database, kept }, i) => ({ live: database, fresh: kept, old: databaseName('old', run, i, database) }))
   const steps: RestoreStep[] = [
     ...stop(units),
-    { do: 'swap', moves },
+    { do: 'swap', moves, databases },
     ...start(units, running),
     ...(service.healthCheck === null ? [] : [{ do: 'health' } as const]),
   ]
-  return { run, service: name, steps, always: start(units, running), notes: [`puts back what the restore of ${olds[0]?.since} replaced`] }
+  return {
+    run,
+    service: name,
+    steps,
+    always: start(units, running),
+    notes: [`puts back what the restore of ${[...olds, ...oldDatabases][0]?.since} replaced`],
+  }
 }
 
 /** Where the old data of a restore ends up. */
 export function oldFolder(folder: Path, run: string): Path {
   return join(folder, `old-${run}`)
+}
+
+/** A database's name while it isn't live, of at most 63 bytes (PostgreSQL cuts longer ones): our words, and what there is room for of its own. */
+export function databaseName(kind: 'new' | 'old', run: string, i: number, database: string): string {
+  let name = `atelier-${kind}-${run}-${i}-${database}`
+  while (Buffer.byteLength(name) > 63) name = [...name].slice(0, -1).join('')
+  return name
+}
+
+/** Dumps are fetched into a folder of ours, and each is loaded into a new database. */
+function load({ run, snapshot, postgres }: RestoreFacts): {
+  stage: RestoreStep[]
+  load: RestoreStep[]
+  fresh: { database: string; fresh: string }[]
+} {
+  if (postgres === null) return { stage: [], load: [], fresh: [] }
+  const { dumps, staging, tablespaces } = postgres
+  const fresh = postgres.databases.map(({ name }, i) => ({ database: name, fresh: databaseName('new', run, i, name) }))
+  const paths = [dumpFiles.globals, ...fresh.map(({ database }) => dumpFiles.of(database))].map((file) => join(dumps, file))
+  return {
+    stage: [{ do: 'stage', snapshot: snapshot.id, paths, in: staging.folder }],
+    load: [{ do: 'loadPostgres', from: join(staging.folder, 'new', dumps), databases: fresh, tablespaces: tablespaces.length === 0 }],
+    fresh,
+  }
 }
 
 function stop(units: Unit[]): RestoreStep[] {
@@ -93,37 +136,53 @@ function stageFolders({ run, name }: Pick<RestoreFacts, 'run' | 'name'>, roots: 
 }
 
 /** Bytes that a restore adds on each mount: what it replaces stays. */
-export function neededRoom({ roots, excluded }: Pick<RestoreFacts, 'roots' | 'excluded'>): Record<Path, number> {
+export function neededRoom({ roots, excluded, postgres }: Pick<RestoreFacts, 'roots' | 'excluded' | 'postgres'>): Record<Path, number> {
   const needed: Record<Path, number> = {}
   for (const { path, mount, bytes, unchanged } of roots) {
     if (unchanged) continue
     const carried = excluded.filter((entry) => isWithin(entry.path, path))
     needed[mount] = (needed[mount] ?? 0) + bytes + carried.reduce((sum, entry) => sum + entry.bytes, 0)
   }
+  for (const { mount, bytes } of databaseNeeds(postgres)) needed[mount] = (needed[mount] ?? 0) + bytes
   return needed
 }
 
 function requireRoom(facts: RestoreFacts, stages: Stage[]): void {
   const { name, free } = facts
   const room = neededRoom(facts)
-  for (const { mount, folder } of stages) {
+  const places = stages.map(({ mount, folder }) => ({ mount, place: dirname(folder) }))
+  for (const { mount, place } of [...places, ...databaseNeeds(facts.postgres)]) {
     const needed = room[mount] ?? 0
     const there = free[mount] ?? 0
     if (needed + spareBytes > there)
       throw new Failure(
         'no-space',
-        `${name}: ${dirname(folder)} has ${there} bytes free, and the restore needs ${needed} beside the old data: nothing was touched. Make room, or restore a part with --path`,
+        `${name}: ${place} has ${there} bytes free, and the restore needs ${needed} beside the old data: nothing was touched. Make room, or restore a part with --path`,
       )
   }
 }
 
-function notesOf({ absent, roots, snapshot }: RestoreFacts, carried: number): string[] {
+/** The dumps while they are loaded, and the new databases: a dump lacks indexes, and an old database may have grown or bloated. Bytes. */
+export function databaseNeeds(postgres: RestoreFacts['postgres']): { mount: Path; place: Path; bytes: number }[] {
+  if (postgres === null) return []
+  const { databases, staging, data } = postgres
+  const dumped = databases.reduce((sum, { bytes }) => sum + bytes, 0)
+  const loaded = databases.reduce((sum, { bytes, live }) => sum + Math.max(bytes, live?.bytes ?? 0), 0)
+  return [
+    { mount: staging.mount, place: dirname(staging.folder), bytes: dumped },
+    ...(data === null ? [] : [{ mount: data.mount, place: data.folder, bytes: loaded }]),
+  ]
+}
+
+function notesOf({ absent, absentDatabases, postgres, roots, snapshot }: RestoreFacts, carried: number): string[] {
   return [
     ...(snapshot.tags.includes(tags.partial) ? ['this snapshot is partial: something could not be read when it was made'] : []),
     ...(snapshot.tags.includes(tags.unadopted)
       ? ['this snapshot is unadopted: a fresh install made it, before anybody said that its data is the truth']
       : []),
     ...absent.map((path) => `${path} isn't in this snapshot and stays as it is`),
+    ...absentDatabases.map((name) => `this snapshot holds no dump of the database ${name}, which stays as it is`),
+    ...(postgres?.tablespaces ?? []).map((name) => `the server has no tablespace ${name}: what stood in one comes to stand in the default one`),
     ...roots.filter(({ unchanged }) => unchanged).map(({ path }) => `${path} is the same link already`),
     ...(carried > 0 ? [`what backups exclude is carried over (${carried})`] : []),
   ]

@@ -6,6 +6,8 @@ import type { Context, Handlers, Move, Path, RestoreStep, Unit } from '../core.t
 import { Failure } from '../errors.ts'
 import { lstatIfThere } from '../host/files.ts'
 import { runHook } from '../host/hooks.ts'
+import { dumpFiles, type PostgresServer } from '../host/postgres.ts'
+import { createRoles, loadDatabase } from '../host/postgres-load.ts'
 import { usersOf } from '../host/processes.ts'
 import { run } from '../host/shell.ts'
 import { checkDatabase, sidecarsOf } from '../host/sqlite.ts'
@@ -13,6 +15,7 @@ import { masksFor, startUnits, stopAndMask, unmaskUnits } from '../host/systemd.
 import type { Service } from '../manifest/types.gen.ts'
 import type { Restic } from '../restic/types.ts'
 import { type RestoreJournal, writeJournal } from '../state/journal.ts'
+import { exchangeBackward, exchangeForward, identifyDatabases } from './databases.ts'
 import { requireNoMount } from './look.ts'
 import { identifyMoves, isDatabase, makeParents, nearestFolder, swapBackward, swapForward } from './swap.ts'
 
@@ -22,6 +25,7 @@ export interface RestoreJob {
   service: Pick<Service, 'healthCheck' | 'hookTimeoutSec'>
   restic: Restic
   state: Path
+  postgresql: PostgresServer
   journal: RestoreJournal
   /** Descriptors that children keep open. */
   hold: number[]
@@ -38,6 +42,7 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
   return {
     stage: {
       apply: async ({ snapshot, paths, in: folder }, { signal, emit }) => {
+        await mkdir(dirname(folder), { recursive: true, mode: 0o700 })
         await mkdir(folder, { mode: 0o700 })
         const target = join(folder, 'new')
         await mkdir(target, { mode: 0o700 })
@@ -58,6 +63,17 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
           const { state, message } = await checkDatabase(database, { signal, hold: job.hold })
           if (state === 'corrupt')
             throw new Failure('sqlite-corrupt', `${name}: the database ${database} of this snapshot is corrupt (${message}): try an older one`)
+        }
+      },
+    },
+    // What it makes is in the journal: it goes when that is settled.
+    loadPostgres: {
+      apply: async ({ from, databases, tablespaces }, { signal, emit }) => {
+        const options = { signal, hold: job.hold }
+        await createRoles(job.postgresql, join(from, dumpFiles.globals), options)
+        for (const { database, fresh } of databases) {
+          const load = { database, fresh, dump: join(from, dumpFiles.of(database)), tablespaces }
+          emit({ type: 'loaded', database, ...(await loadDatabase(job.postgresql, load, options)) })
         }
       },
     },
@@ -105,20 +121,20 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
       },
     },
     swap: {
-      apply: async ({ moves }) => {
+      apply: async ({ moves, databases }) => {
+        const { journal } = job
         for (const { live } of moves) await requireNoMount(name, live)
         await requireUnused(name, moves)
-        job.journal.moves = await identifyMoves(moves)
-        job.journal.phase = 'swapping'
-        await writeJournal(job.state, job.journal)
+        journal.moves = await identifyMoves(moves)
+        journal.databases = await identifyDatabases(job.postgresql, databases)
         job.live = 'mixed'
-        await swapForward(job.journal.moves)
+        await bringForward(job.state, job.postgresql, journal)
         job.live = 'new'
       },
       undo: async () => {
         if (job.live === 'untouched') return
         job.live = 'mixed'
-        await takeBack(job.state, job.journal)
+        await takeBack(job.state, job.postgresql, job.journal)
         job.live = 'old'
       },
     },
@@ -166,9 +182,30 @@ export async function requireUnused(name: string, moves: Move[]): Promise<void> 
   throw new Failure('in-use', `${name}: ${words.join(', ')}: end it, or leave that folder, and try again`)
 }
 
+/**
+ * Makes the new data live, from wherever that was interrupted. The databases come first: their exchange is the one that others can hinder,
+ * and from then on the rest needs no server, as when a host boots.
+ */
+export async function bringForward(state: Path, server: PostgresServer, journal: RestoreJournal): Promise<void> {
+  if (journal.phase !== 'swapping') {
+    if (journal.databases.length > 0) {
+      journal.phase = 'exchanging'
+      await exchangeForward(state, server, journal)
+    }
+    journal.phase = 'swapping'
+    await writeJournal(state, journal)
+  }
+  await swapForward(journal.moves)
+}
+
 /** Puts the old data back. What was staged is of no use any more then: to go on means to begin anew. */
-export async function takeBack(state: Path, journal: RestoreJournal): Promise<void> {
+export async function takeBack(state: Path, server: PostgresServer, journal: RestoreJournal): Promise<void> {
   await swapBackward(journal.moves)
+  if (journal.databases.length > 0) {
+    journal.phase = 'exchanging'
+    await writeJournal(state, journal)
+    await exchangeBackward(server, journal.databases)
+  }
   journal.phase = 'staging'
   await writeJournal(state, journal)
 }

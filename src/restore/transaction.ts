@@ -5,6 +5,7 @@ import type { Event, EventBody, Outcome, Plan, RestoreStep, Result } from '../co
 import { asFailure, Failure } from '../errors.ts'
 import { execute } from '../execute.ts'
 import { isWithin, lstatIfThere } from '../host/files.ts'
+import { dropDatabases } from '../host/postgres-load.ts'
 import { masksFor, maskUnits, startUnits, unmaskUnits } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import { type Site, serviceOf } from '../site.ts'
@@ -14,9 +15,10 @@ import { lockService } from '../state/lock.ts'
 import type { OldData } from '../state/record.gen.ts'
 import { updateRecord } from '../state/records.ts'
 import { announce, announceEnd, newRunId } from '../state/running.ts'
+import { deaf } from './databases.ts'
 import { oldFolder } from './plan.ts'
-import { checkHealth, closeUnits, openUnits, type RestoreJob, removeFolder, requireUnused, restoreHandlers, takeBack } from './steps.ts'
-import { removeEmpty, swapForward } from './swap.ts'
+import { bringForward, checkHealth, closeUnits, openUnits, type RestoreJob, removeFolder, requireUnused, restoreHandlers, takeBack } from './steps.ts'
+import { removeEmpty } from './swap.ts'
 
 export interface InPlaceOptions {
   signal: AbortSignal
@@ -95,6 +97,7 @@ export async function carryOut({ site, name, hold, options, emit }: Transaction,
     service,
     restic,
     state: site.state,
+    postgresql: site.manifest.postgresql,
     journal,
     hold,
     output: options.output,
@@ -102,8 +105,13 @@ export async function carryOut({ site, name, hold, options, emit }: Transaction,
     downtime: null,
     live: 'untouched',
   }
-  const { failure } = await execute(plan, restoreHandlers(job), { now: site.now, signal: options.signal, emit })
-  if (failure?.code !== 'undo-failed') await settle(site, journal, job.live === 'new')
+  let { failure } = await execute(plan, restoreHandlers(job), { now: site.now, signal: options.signal, emit })
+  if (failure?.code !== 'undo-failed')
+    await settle(site, journal, job.live === 'new').catch((error: unknown) => {
+      const { code, message } = asFailure(error)
+      failure ??= new Failure(code, message)
+      emit({ type: 'warning', code, message: `${named(name, message)}; what is left goes with: atelier-backup restore ${name} --rollback` })
+    })
   return {
     failure: failure && explain(failure, job.live),
     outcome: failure && job.live === 'old' ? 'rolled-back' : null,
@@ -118,7 +126,7 @@ export async function goForward({ site, name, options }: Transaction, journal: R
   const service = serviceOf(site, name)
   await closeUnits(site.state, journal, unitsOf(name, service))
   await requireUnused(name, journal.moves)
-  await swapForward(journal.moves)
+  await bringForward(site.state, site.manifest.postgresql, journal)
   try {
     await openUnits(journal, journal.units)
     await checkHealth({ name, service, output: options.output }, options.signal)
@@ -130,11 +138,14 @@ export async function goForward({ site, name, options }: Transaction, journal: R
   return { snapshotId: journal.snapshot }
 }
 
-/** At boot, before the units start: an exchange that had begun is finished, one that had only staged leaves nothing. */
+/**
+ * At boot, before the units start: an exchange that had begun is finished, one that had only staged leaves nothing. Where databases need the
+ * server and it doesn't answer, the journal stays open.
+ */
 export async function endAtBoot({ site, name }: Transaction, journal: RestoreJournal): Promise<Ended> {
-  const begun = journal.phase === 'swapping'
+  const begun = journal.phase !== 'staging'
   try {
-    if (begun) await swapForward(journal.moves)
+    if (begun) await bringForward(site.state, site.manifest.postgresql, journal)
   } catch (error) {
     // Nothing may run on a mixture.
     journal.masked = [...new Set([...journal.masked, ...(await masksFor(unitsOf(name, serviceOf(site, name))))])]
@@ -151,10 +162,10 @@ export async function endAtBoot({ site, name }: Transaction, journal: RestoreJou
 /** Takes an unfinished restore back, wherever it was interrupted. */
 export async function goBack(site: Site, journal: RestoreJournal): Promise<void> {
   const { service, units, phase } = journal
-  if (phase === 'swapping') {
+  if (phase !== 'staging') {
     await closeUnits(site.state, journal, unitsOf(service, serviceOf(site, service)))
     await requireUnused(service, journal.moves)
-    await takeBack(site.state, journal)
+    await takeBack(site.state, site.manifest.postgresql, journal)
   }
   try {
     await openUnits(journal, units)
@@ -171,7 +182,7 @@ async function settle(site: Site, journal: RestoreJournal, done: boolean): Promi
 
 /** What a restore has staged goes, what it replaced is remembered. Begun anew after a crash it does the same again. */
 export async function tidy(site: Site, journal: RestoreJournal, done: boolean): Promise<void> {
-  const { service, run, putsBack, folders, moves, started } = journal
+  const { service, run, putsBack, folders, moves, databases, dumps, started } = journal
   const ours = moves.flatMap(({ staged, old }) => [staged, old]).filter((place) => place !== null)
   for (const folder of folders) for (const place of ours) await removeEmpty(dirname(place), folder)
   // Also where nothing was there before: that, too, can be taken back.
@@ -191,12 +202,19 @@ export async function tidy(site: Site, journal: RestoreJournal, done: boolean): 
     await removeFolder(join(folder, 'new'))
     await removeEmpty(folder, dirname(folder))
   }
+  if (dumps !== null) await removeFolder(dumps)
+  const fresh = databases.flatMap((database) => database.fresh ?? [])
+  // What was put back by name was kept before, and is again.
+  if (!done && putsBack === null && fresh.length > 0) await dropDatabases(site.manifest.postgresql, fresh, deaf())
+  const keptDatabases = done ? databases.map(({ live, old, liveId }) => ({ run, since: started, database: live, kept: liveId && old })) : []
   await updateRecord(site.state, service, (record) => {
-    const { origin, old } = record
-    const takenBack = done ? old.find((data) => data.run === putsBack)?.since : started
+    const { origin, old, oldDatabases } = record
+    const takenBack = done ? [...old, ...oldDatabases].find((data) => data.run === putsBack)?.since : started
+    const isOver = (data: { run: string }) => data.run === run || (done && data.run === putsBack)
     if (origin?.how === 'recovered' && origin.since === takenBack) record.origin = null
     if (done && journal.recovers) record.origin ??= { how: 'recovered', since: started }
-    record.old = [...old.filter((data) => data.run !== run && !(done && data.run === putsBack)), ...kept]
+    record.old = [...old.filter((data) => !isOver(data)), ...kept]
+    record.oldDatabases = [...oldDatabases.filter((data) => !isOver(data)), ...keptDatabases]
   })
 }
 

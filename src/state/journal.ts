@@ -1,7 +1,7 @@
 // Journals of restores in place: journals/SERVICE.json states, durably, what is about to happen; it is gone once the service is settled.
 import { rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import type { Iso, Move, Path, Unit } from '../core.ts'
+import type { DatabaseMove, Iso, Move, Path, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { readIfThere, syncFolder, writeDurably } from '../host/files.ts'
 import { placeOf } from './install.ts'
@@ -21,6 +21,12 @@ export interface JournalMove extends Move {
   parent: Path
 }
 
+/** An exchange of databases, and what was there before: the server's object ids, null where nothing was. */
+export interface JournalDatabase extends DatabaseMove {
+  liveId: string | null
+  freshId: string | null
+}
+
 export interface RestoreJournal {
   version: 1
   run: string
@@ -33,11 +39,17 @@ export interface RestoreJournal {
   paths: Path[]
   /** All of the service, from a complete snapshot: afterwards its data here is the truth. */
   recovers: boolean
-  /** `staging`: nothing that is live was touched. `swapping`: `moves` are on their way. */
-  phase: 'staging' | 'swapping'
+  /**
+   * `staging`: nothing that is live was touched. `exchanging`: no path was touched, and the databases, all of them, are old or new, as the
+   * server says. `swapping`: the databases are new, and `moves` are on their way.
+   */
+  phase: 'staging' | 'exchanging' | 'swapping'
   /** Folders of ours beside the live data: `new` is staged in them, `old-RUN` kept. */
   folders: Path[]
   moves: JournalMove[]
+  databases: JournalDatabase[]
+  /** Folder in which dumps were fetched. */
+  dumps: Path | null
   /** Units that ran before, to be started again. */
   units: Unit[]
   /** Names of units that we mask while the data is exchanged; written down before they are masked. */

@@ -36,6 +36,13 @@ const old = z.strictObject({
   absent: z.array(absent),
 })
 
+const oldDatabase = z.strictObject({
+  run: z.string(),
+  since: z.string(),
+  database: z.string(),
+  kept: z.nullable(z.string()),
+})
+
 export const runRecordSchema = z.strictObject({
   version: z.literal(1),
   service: z.string(),
@@ -50,6 +57,7 @@ export const runRecordSchema = z.strictObject({
   })), null),
   runs: z._default(z.array(run), []),
   old: z._default(z.array(old), []),
+  oldDatabases: z._default(z.array(oldDatabase), []),
 })
 
 /**
@@ -102,6 +110,10 @@ export interface RunRecord {
    * Data replaced by restores in place and still kept.
    */
   old: OldData[]
+  /**
+   * Databases replaced by restores in place.
+   */
+  oldDatabases: OldDatabase[]
 }
 /**
  * One run.
@@ -214,4 +226,25 @@ export interface Absent {
    * The nearest folder above it that was there.
    */
   parent: string
+}
+/**
+ * A replaced database.
+ */
+export interface OldDatabase {
+  /**
+   * Id of the restore that replaced it.
+   */
+  run: string
+  /**
+   * When that restore began, ISO 8601.
+   */
+  since: string
+  /**
+   * Its name.
+   */
+  database: string
+  /**
+   * Name under which the server keeps it. Null: there was none.
+   */
+  kept: string | null
 }

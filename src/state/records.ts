@@ -13,7 +13,7 @@ import { sealed, unsealed } from './sealed.ts'
 const runsKept = 200
 
 export function emptyRecord(service: string): RunRecord {
-  return { version: 1, service, origin: null, lastSnapshot: null, runs: [], old: [] }
+  return { version: 1, service, origin: null, lastSnapshot: null, runs: [], old: [], oldDatabases: [] }
 }
 
 /**

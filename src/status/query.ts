@@ -34,6 +34,8 @@ export interface ServiceStatus {
   days: (Run['outcome'] | null)[]
   /** Data kept from restores. */
   old: { folder: Path; since: Iso }[]
+  /** Databases kept from restores, by the names under which the server keeps them. */
+  oldDatabases: { kept: string; since: Iso }[]
 }
 
 const exitOf: Record<State, number> = {
@@ -195,6 +197,7 @@ async function serviceStatus(
     exit: judgement.state === 'unknown' ? (failure?.exit ?? 1) : exitOf[judgement.state],
     days: daysOf(readable?.runs ?? [], site.now()),
     old: (readable?.old ?? []).map(({ folder, since }) => ({ folder, since })),
+    oldDatabases: (readable?.oldDatabases ?? []).flatMap(({ kept, since }) => (kept === null ? [] : [{ kept, since }])),
   }
 }
 

@@ -1,7 +1,7 @@
 // Long work on a terminal: one line for each service, redrawn in place; elsewhere one line when each ends.
 import type { Event, Result } from '../core.ts'
 import { printable } from '../text.ts'
-import { formatBytes, formatSeconds } from './format.ts'
+import { formatBytes, formatCount, formatSeconds } from './format.ts'
 import { cut, displayWidth, pad } from './table.ts'
 import { canRedraw, hasUnicode, isInteractive, print, type Sign, sign, typeset } from './terminal.ts'
 
@@ -68,8 +68,16 @@ export function progressView(names: string[], describe: (result: Result) => stri
   const timer = live ? setInterval(() => draw(), 120) : undefined
   timer?.unref()
   draw()
+  const log = (line: string) => {
+    clear()
+    stream.write(`${printable(line.replaceAll('\t', '    '))}\n`)
+    draw()
+  }
   return {
+    log,
     event(event) {
+      if (event.type === 'loaded')
+        log(`${event.service}: the database ${event.database} is loaded: ${formatCount(event.tables)} tables, ${formatCount(event.rows)} rows`)
       const row = rows.get(event.service ?? '')
       if (!row || typeof row.state === 'object') return
       if (row.state === 'waiting') row.begun = performance.now()
@@ -83,11 +91,6 @@ export function progressView(names: string[], describe: (result: Result) => stri
       if (row) row.state = result
       // Without a terminal the results are the output.
       if (!live) print(finished(result.name, result))
-    },
-    log(line) {
-      clear()
-      stream.write(`${printable(line.replaceAll('\t', '    '))}\n`)
-      draw()
     },
     end() {
       clearInterval(timer)
@@ -130,6 +133,7 @@ const stepWords: Record<(Event & { type: 'step' })['do'], string> = {
   unstage: 'tidying up',
   stage: 'fetching',
   verify: 'checking',
+  loadPostgres: 'loading databases',
   stop: 'stopping units',
   start: 'starting units',
   carry: 'carrying excluded files over',

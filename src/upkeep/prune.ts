@@ -10,7 +10,6 @@ import { manifestsKept, storedManifests } from '../snapshots/manifests.ts'
 import { countable, isComplete, isInFuture, newestFirst, snapshotsOf, tags } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
-import type { OldData } from '../state/record.gen.ts'
 import { lastRun, readHistory, readRecord } from '../state/records.ts'
 
 /** What happens to one service's snapshots. `kept` says why all are left alone; `first` are those that don't count, and go before any is counted. */
@@ -116,11 +115,11 @@ async function passedOver(site: Site, name: string, service: Service, all: Snaps
   return { kept: `${unadopted.length} unadopted snapshots would count in place of its own; they go after ${until}`, first: [] }
 }
 
-/** Deletes old data of restores that was kept for long enough: past `keepOldDays`, and a complete backup is newer. Returns the folders. */
+/** Deletes old data of restores that was kept for long enough: past `keepOldDays`, and a complete backup is newer. Returns what went. */
 export async function discardExpired(site: Site, name: string): Promise<string[]> {
-  const { old, runs } = await readRecord(site.state, name)
+  const { old, oldDatabases, runs } = await readRecord(site.state, name)
   const oldest = site.now().getTime() - site.manifest.restore.keepOldDays * 86_400_000
   const backedUp = runs.filter(({ kind, outcome }) => kind === 'backup' && outcome === 'ok').map(({ started }) => Date.parse(started))
-  const isExpired = ({ since }: OldData) => Date.parse(since) < oldest && backedUp.some((time) => time > Date.parse(since))
-  return old.some(isExpired) ? discardOld(site, name, isExpired) : []
+  const isExpired = ({ since }: { since: string }) => Date.parse(since) < oldest && backedUp.some((time) => time > Date.parse(since))
+  return [...old, ...oldDatabases].some(isExpired) ? discardOld(site, name, isExpired) : []
 }

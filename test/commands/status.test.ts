@@ -87,7 +87,7 @@ describe('[state.1] a host with a service in each state', () => {
     expect(all.value.host).toBe('testhost')
     expect(all.value.repositories).toEqual([{ name: 'main', location: w.repository.repository, reachable: true, error: null, exit: 0 }])
     for (const service of all.value.services) {
-      expect(Object.keys(service)).toEqual(['name', 'state', 'latest', 'nextRun', 'lastRun', 'message', 'exit', 'days', 'old'])
+      expect(Object.keys(service)).toEqual(['name', 'state', 'latest', 'nextRun', 'lastRun', 'message', 'exit', 'days', 'old', 'oldDatabases'])
       if (service.latest) expect(Object.keys(service.latest)).toEqual(['id', 'time', 'host', 'bytes', 'files'])
       if (service.lastRun) expect(Object.keys(service.lastRun)).toEqual(['outcome', 'started', 'seconds', 'downtimeSeconds'])
       expect(service.days).toHaveLength(30)

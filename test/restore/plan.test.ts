@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import type { Path, Plan, RestoreStep } from '../../src/core.ts'
 import { isWithin, outermost } from '../../src/host/files.ts'
 import type { RestoreFacts, Root } from '../../src/restore/look.ts'
-import { planPutBack, planRestore } from '../../src/restore/plan.ts'
+import { databaseName, planPutBack, planRestore } from '../../src/restore/plan.ts'
 import fc from '../lib/fuzz.ts'
 
 const snapshot = { id: 'f'.repeat(64), tags: [] as string[] } as RestoreFacts['snapshot']
@@ -25,6 +25,8 @@ const facts = (more: Partial<RestoreFacts> = {}): RestoreFacts => ({
   roots: [root('/var/lib/notes')],
   absent: [],
   databases: [],
+  postgres: null,
+  absentDatabases: [],
   excluded: [],
   owners: { users: [], groups: [] },
   units: [],
@@ -76,8 +78,48 @@ describe('the plan of a restore', () => {
           { live: '/var/lib/notes', staged: `${stage}/new/var/lib/notes`, old: `${stage}/old-RUN/var/lib/notes` },
           { live: '/etc/notes', staged: `${stage}/new/etc/notes`, old: `${stage}/old-RUN/etc/notes` },
         ],
+        databases: [],
       },
     ])
+  })
+
+  const postgres: NonNullable<RestoreFacts['postgres']> = {
+    dumps: '/s/atelier-dumps',
+    staging: { folder: '/var/lib/.dumps', mount: '/' },
+    databases: [{ name: 'shop', bytes: 100, live: { bytes: 300 } }],
+    versions: { dump: '15.1', server: '15.1' },
+    data: { folder: '/mnt/pg', mount: '/mnt' },
+    roles: [],
+    tablespaces: [],
+  }
+
+  test('databases are loaded under names of ours before anything stops, and swapped with the files', () => {
+    const fresh = 'atelier-new-RUN-0-shop'
+    const { steps } = planRestore(silent, facts({ postgres, units: ['n.service'], running: ['n.service'] }))
+    expect(steps.map((step) => step.do).join(' ')).toBe('stage stage verify loadPostgres flush stop swap start')
+    const paths = ['/s/atelier-dumps/globals.sql', '/s/atelier-dumps/shop.dump']
+    expect(steps[1]).toEqual({ do: 'stage', snapshot: snapshot.id, paths, in: '/var/lib/.dumps' })
+    const from = '/var/lib/.dumps/new/s/atelier-dumps'
+    expect(steps[3]).toEqual({ do: 'loadPostgres', from, databases: [{ database: 'shop', fresh }], tablespaces: true })
+    expect(steps[6]).toMatchObject({ do: 'swap', databases: [{ live: 'shop', fresh, old: 'atelier-old-RUN-0-shop' }] })
+  })
+
+  test('[restore.12] room is needed for the dumps, and for the databases on their own mount', () => {
+    const spare = 64 * 1024 * 1024
+    const free = (root: number, mnt: number) => () => planRestore(silent, facts({ postgres, free: { '/': spare + root, '/mnt': spare + mnt } }))
+    expect(free(200, 300)).not.toThrow()
+    expect(free(199, 300)).toThrow(/the restore needs 200 /)
+    expect(free(200, 299)).toThrow(/\/mnt\/pg has .* free, and the restore needs 300 /)
+  })
+
+  test('a name of ours is at most 63 bytes, whatever the database is called', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'grapheme', minLength: 1, maxLength: 70 }), (name) => {
+        const made = databaseName('new', '20261126T114117Z-abcdef', 999, name)
+        expect(Buffer.byteLength(made)).toBeLessThanOrEqual(63)
+        expect(made.startsWith('atelier-new-20261126T114117Z-abcdef-999-')).toBe(true)
+      }),
+    )
   })
 
   test('[restore.12] room is needed for the new beside the old, with what is carried over, on each mount', () => {
@@ -114,7 +156,8 @@ test('the plan of putting back: what was there returns, what was not there goes,
   const olds = [
     { run: 'FIRST', since: '2026-11-20T14:00:00.000Z', folder: '/v/.s/old-FIRST', paths: ['/v/a'], absent: [{ path: '/v/x/b', parent: '/v' }] },
   ]
-  const { steps, always } = planPutBack(checked, { run: 'RUN', name: 'notes', olds, units: ['n.service'], running: ['n.service'] })
+  const oldDatabases = ['kept', null].map((kept) => ({ run: 'FIRST', since: '2026-11-20T14:00:00.000Z', database: kept ?? 'fresh', kept }))
+  const { steps, always } = planPutBack(checked, { run: 'RUN', name: 'notes', olds, oldDatabases, units: ['n.service'], running: ['n.service'] })
   expect(steps).toEqual([
     { do: 'stop', units: ['n.service'] },
     {
@@ -122,6 +165,10 @@ test('the plan of putting back: what was there returns, what was not there goes,
       moves: [
         { live: '/v/a', staged: '/v/.s/old-FIRST/v/a', old: '/v/.s/old-RUN/v/a' },
         { live: '/v/x/b', staged: null, old: '/v/.s/old-RUN/v/x/b', parent: '/v' },
+      ],
+      databases: [
+        { live: 'kept', fresh: 'kept', old: 'atelier-old-RUN-0-kept' },
+        { live: 'fresh', fresh: null, old: 'atelier-old-RUN-1-fresh' },
       ],
     },
     { do: 'start', units: ['n.service'] },

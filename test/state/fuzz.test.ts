@@ -42,6 +42,8 @@ const journal = (state: string): RestoreJournal => ({
   moves: [{ live: '/a', staged: '/s/a', old: '/o/a', liveId: '1234', stagedId: '5678', database: false, parent: '/' }],
   units: ['notes.service'],
   masked: [],
+  databases: [],
+  dumps: null,
 })
 
 type Kept = { name: string; file(state: string): string; make(state: string): Promise<unknown>; read(state: string): Promise<unknown>; code: string }

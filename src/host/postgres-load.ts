@@ -1,0 +1,254 @@
+// PostgreSQL, the way back: roles and dumps into a server, databases renamed and dropped. SQL goes by standard input.
+import { readFile } from 'node:fs/promises'
+import { Failure } from '../errors.ts'
+import { type PostgresOptions, type PostgresServer, runPostgres } from './postgres.ts'
+
+/** A server as it stands. `databases`: those asked for that are there, with their object ids; sizes in bytes. */
+export interface ServerState {
+  version: string
+  dataFolder: string
+  databases: Record<string, { id: string; bytes: number }>
+  roles: string[]
+  tablespaces: string[]
+}
+
+/** Looks at the server. @throws Failure `postgres-rights` unless its user may do everything, and those of `runPostgres` */
+export async function lookPostgres(server: PostgresServer, databases: string[], options: PostgresOptions): Promise<ServerState> {
+  const state = `SELECT json_build_object(
+    'version', current_setting('server_version'),
+    'dataFolder', CASE WHEN current_setting('is_superuser') = 'on' THEN current_setting('data_directory') END,
+    'databases', (SELECT coalesce(json_object_agg(datname, json_build_object('id', oid::text, 'bytes', pg_database_size(oid))), '{}')
+                  FROM pg_database WHERE datname IN (${literals(databases)}) AND current_setting('is_superuser') = 'on'),
+    'roles', (SELECT json_agg(rolname) FROM pg_roles),
+    'tablespaces', (SELECT json_agg(spcname) FROM pg_tablespace));`
+  const found = JSON.parse(await sql(server, 'postgres', state, 'the server', options))
+  if (found.dataFolder === null)
+    throw new Failure('postgres-rights', `PostgreSQL: the role ${server.user} must be a superuser to bring databases back; see postgresql.user`)
+  return found
+}
+
+/** The object ids of those databases that are there, by name. */
+export async function databaseIds(server: PostgresServer, databases: string[], options: PostgresOptions): Promise<Map<string, string>> {
+  if (databases.length === 0) return new Map()
+  const ids = `SELECT coalesce(json_object_agg(datname, oid::text), '{}') FROM pg_database WHERE datname IN (${literals(databases)});`
+  return new Map(Object.entries(JSON.parse(await sql(server, 'postgres', ids, 'the server', options))))
+}
+
+/** Whether any of these databases holds a table. */
+export async function holdTables(server: PostgresServer, databases: string[], options: PostgresOptions): Promise<boolean> {
+  const tables = `SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema');`
+  for (const database of (await databaseIds(server, databases, options)).keys())
+    if ((await sql(server, database, tables, `the database ${database}`, options)) !== '0') return true
+  return false
+}
+
+/** The roles and tablespaces that a server's globals make. */
+export function globalsOf(globals: string): { roles: string[]; tablespaces: string[] } {
+  const made = (what: string) =>
+    statementsOf(globals).flatMap((statement) => {
+      const [, name] = match(statement, `^CREATE ${what} (ID)`)
+      return name === undefined ? [] : [unquoted(name)]
+    })
+  return { roles: made('ROLE'), tablespaces: made('TABLESPACE') }
+}
+
+/**
+ * Makes the roles of a globals file that the server lacks, with their passwords, settings and memberships. One that is there is left as it is,
+ * its memberships too: who made it here decides what it may. All or none.
+ */
+export async function createRoles(server: PostgresServer, globals: string, options: PostgresOptions): Promise<void> {
+  const statements = statementsOf(await readFile(globals, 'utf8'))
+  const names = globalsOf(statements.map(ended).join('\n')).roles
+  // A role's own statements, then who is a member of what, when all are there.
+  const owned = statements.flatMap((statement) => {
+    const role =
+      match(statement, '^(?:CREATE|ALTER) ROLE (ID)')[1] ??
+      match(statement, '^(?:COMMENT|SECURITY LABEL)\\b.*? ON ROLE (ID) IS')[1] ??
+      match(statement, '^GRANT .* ON PARAMETER .* TO (ID)')[1]
+    return role === undefined ? [] : [{ role: unquoted(role), statement }]
+  })
+  const memberships = statements.flatMap((statement) => {
+    const [, grant = '', member] = match(statement, '^(GRANT ID TO (ID).*?)(?: GRANTED BY ID)?$')
+    // Who granted it may have lost the right to.
+    return member === undefined ? [] : [{ role: unquoted(member), statement: grant }]
+  })
+  const lines = [...owned, ...memberships].map(
+    ({ role, statement }) => `IF ${literal(role)} = ANY (made) THEN EXECUTE ${literal(statement)}; END IF;`,
+  )
+  const body = `DECLARE made text[] := ARRAY(SELECT unnest(ARRAY[${literals(names)}]) EXCEPT SELECT rolname::text FROM pg_roles);
+BEGIN ${lines.join('\n')} END`
+  // The passwords don't get into the server's log; and of two restores one waits for the other.
+  await sql(
+    server,
+    'postgres',
+    `SET log_statement = none; SET log_min_error_statement = panic; SET log_min_duration_statement = -1; SET standard_conforming_strings = on;
+BEGIN;
+DO 'BEGIN PERFORM pg_advisory_xact_lock(6841123); END';
+DO ${literal(body)};
+COMMIT;`,
+    'the roles',
+    options,
+  )
+}
+
+export interface Load {
+  /** The database in the dump, and the new one that it is loaded into. */
+  database: string
+  fresh: string
+  /** Its dump, which root opens. */
+  dump: string
+  /** Whether the server has the tablespaces of the dump; otherwise all comes to stand in the default one. */
+  tablespaces: boolean
+}
+
+/**
+ * Loads a dump into a new database, with the properties and grants of the database itself. Returns what is in it then.
+ * @throws Failure `dump-damaged`, `disk-full`, `postgres-failed` …; what is loaded so far stays, to be dropped
+ */
+export async function loadDatabase(
+  server: PostgresServer,
+  { database, fresh, dump, tablespaces }: Load,
+  options: PostgresOptions,
+): Promise<{ tables: number; rows: number }> {
+  const what = `the database ${database}`
+  const from = { ...options, file: dump, redirect: '<"$0"', settings: steady } as const
+  const restore = (args: string[]) => runPostgres(server, ['pg_restore', '--exit-on-error', ...args], `the loading of ${what}`, what, from)
+  // No schema has this name: what remains are the statements about the database itself, which no selection leaves out.
+  const { stdout } = await restore(['--create', '--schema-only', '--schema=pg_none', '--file=-'])
+  const statements = statementsOf(stdout).map((statement) => renamed(statement, database, fresh))
+  const [creation, ...properties] = statements.filter((statement) => /^(CREATE|ALTER|COMMENT|SECURITY LABEL|GRANT|REVOKE) /.test(statement))
+  if (!creation?.startsWith('CREATE DATABASE ')) throw new Failure('dump-damaged', `PostgreSQL, ${what}: its dump doesn't say how to make it`)
+  const isOwner = (statement: string) => /^ALTER DATABASE .* OWNER TO /.test(statement)
+  // pg_restore's --no-tablespaces isn't about the database's own.
+  const placed = tablespaces ? creation : creation.replace(new RegExp(` TABLESPACE = ${id}$`), '')
+  await sql(server, 'postgres', [placed, ...properties.filter(isOwner)].map(ended).join('\n'), what, options)
+  await restore([...(tablespaces ? [] : ['--no-tablespaces']), `--dbname=${connection(fresh)}`])
+  // Without statistics the first queries would be slow.
+  const counts = await sql(server, fresh, `ANALYZE;\n${counting}\n\\gexec`, what, options)
+  // Last: they are for those who use it, and would hinder the loading (read-only, a time limit).
+  const others = properties.filter((statement) => !isOwner(statement))
+  await sql(server, 'postgres', others.map(ended).join('\n'), what, options)
+  const rows = counts.split('\n').filter(Boolean).map(Number)
+  return { tables: rows.length, rows: rows.reduce((sum, count) => sum + count, 0) }
+}
+
+/**
+ * Gives databases other names, all or none; each name may be one that another gives up. Who is connected to them is disconnected, and nobody
+ * connects to what no longer has its own name until it has it again: those in `opened`.
+ */
+export async function renameDatabases(
+  server: PostgresServer,
+  renames: { from: string; to: string }[],
+  opened: string[],
+  options: PostgresOptions,
+): Promise<void> {
+  const open = opened.map((name) => `ALTER DATABASE ${identifier(name)} ALLOW_CONNECTIONS true;`)
+  const script = [
+    ...ending(renames.map(({ from }) => from)),
+    'BEGIN;',
+    ...renames.map(({ from, to }) => `ALTER DATABASE ${identifier(from)} RENAME TO ${identifier(to)};`),
+    ...open,
+    'COMMIT;',
+  ].join('\n')
+  for (let patience = 12; ; patience--) {
+    try {
+      await sql(server, 'postgres', script, renames.map(({ from }) => from).join(', '), options)
+      return
+    } catch (error) {
+      // The server itself waits for 5 s until those who were told to go have gone.
+      if (patience === 0 || !(error instanceof Failure) || !error.message.includes('is being accessed by other users')) throw error
+    }
+  }
+}
+
+/** Drops databases for good, and who is connected to them; those that aren't there are no error. */
+export async function dropDatabases(server: PostgresServer, names: string[], options: PostgresOptions): Promise<void> {
+  for (const name of (await databaseIds(server, names, options)).keys()) {
+    const script = [`ALTER DATABASE ${identifier(name)} IS_TEMPLATE false;`, ...ending([name]), `DROP DATABASE ${identifier(name)};`]
+    await sql(server, 'postgres', script.join('\n'), `the database ${name}`, options)
+  }
+}
+
+function ending(names: string[]): string[] {
+  return [
+    ...names.map((name) => `ALTER DATABASE ${identifier(name)} ALLOW_CONNECTIONS false;`),
+    `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN (${literals(names)}) AND pid <> pg_backend_pid();`,
+  ]
+}
+
+/** A select for each table, to be executed; tables of other servers aren't asked. */
+const counting = `SELECT format('SELECT count(*) FROM ONLY %I.%I', nspname, relname)
+  FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+  WHERE relkind = 'r' AND relpersistence <> 't' AND nspname NOT IN ('pg_catalog', 'information_schema')`
+
+/** Whatever the host's configuration says: what is done is on disk, and nothing is cut short. */
+const steady = {
+  synchronous_commit: 'on',
+  statement_timeout: '0',
+  lock_timeout: '0',
+  idle_in_transaction_session_timeout: '0',
+  default_transaction_read_only: 'off',
+}
+
+/** Runs statements, and gives what they print. The first error ends them. */
+async function sql(server: PostgresServer, database: string, statements: string, what: string, options: PostgresOptions): Promise<string> {
+  const quiet = ['--no-psqlrc', '--quiet', '--tuples-only', '--no-align', '--set=ON_ERROR_STOP=1', '--set=VERBOSITY=terse', '--file=-']
+  const argv = ['psql', ...quiet, `--dbname=${connection(database)}`]
+  const { stdout } = await runPostgres(server, argv, `work on ${what}`, what, { ...options, input: `${statements}\n`, settings: steady })
+  return stdout.trim()
+}
+
+/** A name that is no connection string. */
+function connection(database: string): string {
+  return `dbname='${database.replaceAll(/[\\']/g, '\\$&')}'`
+}
+
+function identifier(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`
+}
+
+function literal(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`
+}
+
+function literals(texts: string[]): string {
+  return texts.length === 0 ? 'NULL' : texts.map(literal).join(', ')
+}
+
+const quoted = `"(?:[^"]|"")*"`
+const text = "'(?:[^']|'')*'"
+const id = `(?:${quoted}|[A-Za-z_][\\w$]*)`
+
+/**
+ * The statements of what pg_dump's programs write about roles and databases, without comments and psql's own commands. There is no
+ * dollar-quoting in them.
+ */
+function statementsOf(script: string): string[] {
+  const tokens = script.match(new RegExp(`--[^\\n]*|\\\\[^\\n]*|${text}|${quoted}|;|[^-\\\\'";]+|-`, 'g')) ?? []
+  const statements = ['']
+  for (const token of tokens) {
+    if (token === ';') statements.push('')
+    else if (!/^(--|\\)/.test(token)) statements.push(`${statements.pop()}${token}`)
+  }
+  return statements.map((statement) => statement.trim()).filter(Boolean)
+}
+
+/** `ID` in a pattern stands for an identifier. */
+function match(statement: string, pattern: string): (string | undefined)[] {
+  return new RegExp(pattern.replaceAll('ID', id), 's').exec(statement) ?? []
+}
+
+function unquoted(name: string): string {
+  return name.startsWith('"') ? name.slice(1, -1).replaceAll('""', '"') : name
+}
+
+/** A statement about one database said of another. */
+function renamed(statement: string, from: string, to: string): string {
+  return statement.replaceAll(new RegExp(`${text}|\\bDATABASE (${id})|${quoted}`, 'g'), (part, name?: string) =>
+    name !== undefined && unquoted(name) === from ? `DATABASE ${identifier(to)}` : part,
+  )
+}
+
+function ended(statement: string): string {
+  return `${statement};`
+}

@@ -1,0 +1,175 @@
+// A service's PostgreSQL databases in a restore in place: what is known before, and their exchange, which can be taken in either direction from every instant.
+import { realpath } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { DatabaseMove, Path } from '../core.ts'
+import { Failure } from '../errors.ts'
+import { isWithin, lstatIfThere } from '../host/files.ts'
+import { mountOf } from '../host/mounts.ts'
+import { dumpFiles, type PostgresOptions, type PostgresServer } from '../host/postgres.ts'
+import { databaseIds, globalsOf, lookPostgres, renameDatabases } from '../host/postgres-load.ts'
+import type { CallOptions, Restic } from '../restic/types.ts'
+import { type JournalDatabase, type RestoreJournal, writeJournal } from '../state/journal.ts'
+import type { RestoreWish } from './look.ts'
+import { nearestFolder } from './swap.ts'
+
+/** Databases that are brought back. Bytes. */
+export interface PostgresFacts {
+  /** Folder of the snapshot that holds the dumps, and the new one that they are fetched into. */
+  dumps: Path
+  staging: { folder: Path; mount: Path }
+  databases: { name: string; bytes: number; live: { bytes: number } | null }[]
+  /** Versions: of the server that the dumps are of (null: not said), and of this one. */
+  versions: { dump: string | null; server: string }
+  /** Where the server keeps its data; null: not on this host's filesystems. */
+  data: { folder: Path; mount: Path } | null
+  /** Roles that the server lacks: they are created. */
+  roles: string[]
+  /** Tablespaces that it lacks. */
+  tablespaces: string[]
+}
+
+/** The server that databases are brought back to, and the folder that dumps are fetched into. */
+export interface PostgresPlace {
+  server: PostgresServer
+  staging: Path
+}
+
+/** Dumps of a snapshot: its folder, and the bytes of each file in it. */
+export interface Dumps {
+  folder: Path
+  files: Map<string, number>
+}
+
+/** The declared databases that are to be brought back, and those that the snapshot holds no dump of. @throws Failure `not-declared`, `no-dump` */
+export function chosenDatabases({ name, service, snapshot, wanted }: RestoreWish, dumps: Dumps | null): { chosen: string[]; absent: string[] } {
+  const files = [...(dumps?.files.keys() ?? [])]
+  const isWanted = (file: string) => wanted.length === 0 || wanted.some((path) => isWithin(join(dumps?.folder ?? '', file), path))
+  const undeclared = files.find((file) => file.endsWith('.dump') && isWanted(file) && !service.postgres.map(dumpFiles.of).includes(file))
+  if (undeclared !== undefined)
+    throw new Failure(
+      'not-declared',
+      `${name}: snapshot ${snapshot.shortId} holds a dump of the database ${undeclared.replace(/\.dump$/, '')}, which the manifest doesn't declare for it: nothing is restored in place. Declare it, choose a part with --path, or inspect the snapshot without --in-place`,
+    )
+  const chosen = service.postgres.filter((database) => files.includes(dumpFiles.of(database)) && isWanted(dumpFiles.of(database)))
+  const absent = wanted.length > 0 ? [] : service.postgres.filter((database) => !chosen.includes(database))
+  const isDumpsAlone = snapshot.paths.every((path) => path === dumps?.folder)
+  if (chosen.length === 0 && isDumpsAlone && wanted.length === 0)
+    throw new Failure('no-dump', `${name}: snapshot ${snapshot.shortId} holds nothing of its databases ${absent.join(', ')}: choose another one`)
+  return { chosen, absent }
+}
+
+/** Looks at the server and at what the snapshot says of its own. @throws Failure `server-too-old`, `postgres-rights`, `postgres-unreachable` … */
+export async function lookDatabases(
+  restic: Restic,
+  { name, run, snapshot, postgres: { server, staging } }: RestoreWish,
+  dumps: Dumps,
+  chosen: string[],
+  call: CallOptions,
+): Promise<PostgresFacts> {
+  const state = await lookPostgres(server, chosen, optionsOf(call))
+  const read = async (file: string) => (dumps.files.has(file) ? restic.dump(snapshot.id, join(dumps.folder, file), call) : '')
+  const version = (await read(dumpFiles.version)).trim()
+  const globals = globalsOf(await read(dumpFiles.globals))
+  if (Number.parseInt(version, 10) > Number.parseInt(state.version, 10))
+    throw new Failure(
+      'server-too-old',
+      `${name}: its databases were saved from PostgreSQL ${version}, and this server is ${state.version}: nothing was touched. Upgrade the server first`,
+    )
+  return {
+    dumps: dumps.folder,
+    staging: { folder: join(staging, `.atelier-backup-${name}-${run}`), mount: await mountOf(await realpath(await nearestFolder(staging))) },
+    databases: chosen.map((database) => ({
+      name: database,
+      bytes: dumps.files.get(dumpFiles.of(database)) ?? 0,
+      live: state.databases[database] ? { bytes: state.databases[database].bytes } : null,
+    })),
+    versions: { dump: version || null, server: state.version },
+    data: await lstatIfThere(state.dataFolder).then(async (stat) => {
+      return stat && { folder: state.dataFolder, mount: await mountOf(await realpath(state.dataFolder)) }
+    }),
+    roles: globals.roles.filter((role) => !state.roles.includes(role)),
+    tablespaces: globals.tablespaces.filter((tablespace) => !state.tablespaces.includes(tablespace)),
+  }
+}
+
+/** The moves with what the journal must know to take them in either direction. */
+export async function identifyDatabases(server: PostgresServer, moves: DatabaseMove[]): Promise<JournalDatabase[]> {
+  const ids = await idsOf(server, moves)
+  return moves.map((move) => ({ ...move, liveId: ids.get(move.live) ?? null, freshId: (move.fresh !== null && ids.get(move.fresh)) || null }))
+}
+
+/** Brings every database to its end: what is fresh is live, what was live is kept. */
+export async function exchangeForward(state: Path, server: PostgresServer, journal: RestoreJournal): Promise<void> {
+  const { databases } = journal
+  const ids = await idsOf(server, databases)
+  const isDone = ({ live, fresh, old, liveId, freshId }: JournalDatabase) =>
+    fresh === null ? ids.get(live) === undefined || ids.get(old) === liveId : ids.get(live) === freshId
+  const todo = databases.filter((database) => !isDone(database))
+  // What came to stand there since (a fresh host's own empty database) is kept as well, and the way back must know it.
+  for (const database of todo) database.liveId = ids.get(database.live) ?? null
+  await writeJournal(state, journal)
+  const renames = todo.flatMap(({ live, fresh, old, liveId, freshId }) => {
+    if (fresh !== null && ids.get(fresh) !== freshId) throw missing(live, fresh)
+    return [...(liveId === null ? [] : [{ from: live, to: old }]), ...(fresh === null ? [] : [{ from: fresh, to: live }])]
+  })
+  await rename(
+    server,
+    renames,
+    databases.filter(({ fresh }) => fresh !== null),
+  )
+}
+
+/** Brings every database back to its start: what is kept is live again, what was fresh isn't. */
+export async function exchangeBackward(server: PostgresServer, databases: JournalDatabase[]): Promise<void> {
+  const ids = await idsOf(server, databases)
+  const renames = databases.flatMap(({ live, fresh, old, liveId, freshId }) => {
+    const now = ids.get(live) ?? null
+    const isKept = liveId !== null && ids.get(old) === liveId
+    // Nothing of it was exchanged: what stands there is as it was, or somebody's own.
+    if (now !== freshId && !isKept) return []
+    if (now !== freshId || (liveId !== null && !isKept)) throw missing(live, old)
+    return [...(fresh === null || now === null ? [] : [{ from: live, to: fresh }]), ...(liveId === null ? [] : [{ from: old, to: live }])]
+  })
+  await rename(
+    server,
+    renames,
+    databases.filter(({ liveId }) => liveId !== null),
+  )
+}
+
+/** @throws Failure `old-data-missing` */
+export async function requireKept(name: string, server: PostgresServer, kept: string[]): Promise<void> {
+  const ids = await databaseIds(server, kept, deaf())
+  const gone = kept.find((database) => !ids.has(database))
+  if (gone !== undefined) throw new Failure('old-data-missing', `${name}: the database ${gone} isn't there any more: the restore can't be taken back`)
+}
+
+/** For what is not to be interrupted: it is short, and the service waits. */
+export function deaf(): PostgresOptions {
+  return { signal: new AbortController().signal, hold: [] }
+}
+
+async function rename(server: PostgresServer, renames: { from: string; to: string }[], opened: JournalDatabase[]): Promise<void> {
+  await renameDatabases(
+    server,
+    renames,
+    opened.map(({ live }) => live),
+    deaf(),
+  )
+}
+
+async function idsOf(server: PostgresServer, moves: DatabaseMove[]): Promise<Map<string, string>> {
+  return databaseIds(
+    server,
+    moves.flatMap(({ live, fresh, old }) => [live, old, ...(fresh === null ? [] : [fresh])]),
+    deaf(),
+  )
+}
+
+function missing(live: string, name: string): Failure {
+  return new Failure('data-missing', `the databases ${live} and ${name} aren't those that the restore knows: nothing was put in their place`)
+}
+
+function optionsOf({ signal, hold }: CallOptions): PostgresOptions {
+  return { signal: signal ?? new AbortController().signal, hold: hold ?? [] }
+}
