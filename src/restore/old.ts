@@ -27,7 +27,7 @@ export async function rollBackRestore(site: Site, name: string, options: InPlace
     if (open?.phase === 'swapping') return goForward(transaction, open)
     const service = serviceOf(site, name)
     const { old } = await readRecord(site.state, name)
-    const latest = old.findLast(({ paths, absent }) => paths.length + absent.length > 0)
+    const latest = old.findLast(({ paths, absent, folders }) => paths.length + absent.length + folders.length > 0)
     if (!latest) throw new Failure('nothing-to-roll-back', `${name}: no restore is unfinished, and no old data is kept`, { exit: 2 })
     const olds = old.filter(({ run }) => run === latest.run)
     await requireWhole(name, olds)
@@ -61,7 +61,7 @@ export async function discardOld(site: Site, name: string, which: (old: OldData)
     if (gone.length === 0) return []
     // Half deleted it is nothing to put back.
     await updateRecord(site.state, name, ({ old }) => {
-      for (const data of old) if (gone.includes(data.folder)) Object.assign(data, { paths: [], absent: [] })
+      for (const data of old) if (gone.includes(data.folder)) Object.assign(data, { paths: [], absent: [], folders: [] })
     })
     for (const folder of gone) {
       await removeFolder(folder)
@@ -77,8 +77,8 @@ export async function discardOld(site: Site, name: string, which: (old: OldData)
 }
 
 async function requireWhole(name: string, olds: OldData[]): Promise<void> {
-  for (const { folder, paths } of olds)
-    for (const path of paths)
+  for (const { folder, paths, folders } of olds)
+    for (const path of [...paths, ...folders.map((stayed) => stayed.path)])
       if (!(await lstatIfThere(join(folder, path))))
         throw new Failure('old-data-missing', `${name}: ${join(folder, path)} isn't there any more: the restore can't be taken back`)
 }

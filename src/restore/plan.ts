@@ -18,7 +18,8 @@ export function planRestore(service: Pick<Service, 'healthCheck'>, facts: Restor
   const stages = stageFolders(facts, changing)
   requireRoom(facts, stages)
   const staged = (path: Path) => {
-    const stage = stages.find(({ roots }) => roots.some((root) => isWithin(path, root.path)))
+    const root = rootOf(path, changing)
+    const stage = stages.find(({ roots }) => root !== null && roots.includes(root))
     return stage ? join(stage.folder, 'new', path) : null
   }
   const carried = facts.excluded.flatMap(({ path }) => {
@@ -27,11 +28,28 @@ export function planRestore(service: Pick<Service, 'healthCheck'>, facts: Restor
   })
   const databases = facts.databases.flatMap((database) => staged(database) ?? [])
   const moves = stages.flatMap(({ folder, roots }) =>
-    roots.map(({ path }): Move => ({ live: path, staged: join(folder, 'new', path), old: join(oldFolder(folder, run), path) })),
+    roots.map(
+      ({ path, inside }): Move => ({
+        live: path,
+        staged: join(folder, 'new', path),
+        old: join(oldFolder(folder, run), path),
+        ...(inside && { keeps: inside.keeps }),
+      }),
+    ),
   )
   const flush = stages.map(({ folder }) => ({ do: 'flush', folder }) as const)
   const steps: RestoreStep[] = [
-    ...stages.map(({ folder, roots }) => ({ do: 'stage', snapshot: snapshot.id, paths: roots.map(({ path }) => path), in: folder }) as const),
+    ...stages.map(
+      ({ folder, roots }) =>
+        ({
+          do: 'stage',
+          snapshot: snapshot.id,
+          paths: roots.flatMap(({ path, inside }) => inside?.entries ?? path),
+          folders: roots.flatMap(({ inside }) => inside?.attributes ?? []),
+          owners: facts.renumbered,
+          in: folder,
+        }) as const,
+    ),
     { do: 'verify', databases },
     ...flush,
     ...stop(units),
@@ -50,9 +68,10 @@ export interface PutBackFacts extends Pick<RestoreFacts, 'run' | 'name' | 'units
 
 /** What is live now becomes old data in turn. */
 export function planPutBack(service: Pick<Service, 'healthCheck'>, { run, name, olds, units, running }: PutBackFacts): Plan<RestoreStep> {
-  const moves = olds.flatMap(({ folder, paths, absent }) => [
+  const moves = olds.flatMap(({ folder, paths, absent, folders }) => [
     ...paths.map((live): Move => ({ live, staged: join(folder, live), old: join(oldFolder(dirname(folder), run), live) })),
     ...absent.map(({ path, parent }): Move => ({ live: path, staged: null, old: join(oldFolder(dirname(folder), run), path), parent })),
+    ...folders.map(({ path, keeps }): Move => ({ live: path, staged: join(folder, path), old: join(oldFolder(dirname(folder), run), path), keeps })),
   ])
   const steps: RestoreStep[] = [
     ...stop(units),
@@ -95,12 +114,19 @@ function stageFolders({ run, name }: Pick<RestoreFacts, 'run' | 'name'>, roots: 
 /** Bytes that a restore adds on each mount: what it replaces stays. */
 export function neededRoom({ roots, excluded }: Pick<RestoreFacts, 'roots' | 'excluded'>): Record<Path, number> {
   const needed: Record<Path, number> = {}
-  for (const { path, mount, bytes, unchanged } of roots) {
+  for (const root of roots) {
+    const { mount, bytes, unchanged } = root
     if (unchanged) continue
-    const carried = excluded.filter((entry) => isWithin(entry.path, path))
+    const carried = excluded.filter((entry) => rootOf(entry.path, roots) === root)
     needed[mount] = (needed[mount] ?? 0) + bytes + carried.reduce((sum, entry) => sum + entry.bytes, 0)
   }
   return needed
+}
+
+/** The innermost root at or above a path. */
+function rootOf(path: Path, roots: Root[]): Root | null {
+  const around = roots.filter((root) => isWithin(path, root.path))
+  return around.reduce<Root | null>((inner, root) => (inner && inner.path.length > root.path.length ? inner : root), null)
 }
 
 function requireRoom(facts: RestoreFacts, stages: Stage[]): void {
@@ -117,7 +143,7 @@ function requireRoom(facts: RestoreFacts, stages: Stage[]): void {
   }
 }
 
-function notesOf({ absent, roots, snapshot }: RestoreFacts, carried: number): string[] {
+function notesOf({ absent, roots, snapshot, strangers }: RestoreFacts, carried: number): string[] {
   return [
     ...(snapshot.tags.includes(tags.partial) ? ['this snapshot is partial: something could not be read when it was made'] : []),
     ...(snapshot.tags.includes(tags.unadopted)
@@ -125,6 +151,10 @@ function notesOf({ absent, roots, snapshot }: RestoreFacts, carried: number): st
       : []),
     ...absent.map((path) => `${path} isn't in this snapshot and stays as it is`),
     ...roots.filter(({ unchanged }) => unchanged).map(({ path }) => `${path} is the same link already`),
+    ...roots.flatMap(({ path, inside }) =>
+      inside ? [`${path} stays, being a mount point or leading to one: what is in it is exchanged; its own ACLs and extended attributes stay`] : [],
+    ),
+    ...(strangers.length > 0 ? [`unknown here, so that their files keep the numbers they had: ${strangers.join(', ')}`] : []),
     ...(carried > 0 ? [`what backups exclude is carried over (${carried})`] : []),
   ]
 }

@@ -15,6 +15,7 @@ const root = (path: Path, more: Partial<Root> = {}): Root => ({
   unchanged: false,
   folder: '/var/lib',
   mount: '/',
+  inside: null,
   ...more,
 })
 const facts = (more: Partial<RestoreFacts> = {}): RestoreFacts => ({
@@ -27,6 +28,8 @@ const facts = (more: Partial<RestoreFacts> = {}): RestoreFacts => ({
   databases: [],
   excluded: [],
   owners: { users: [], groups: [] },
+  renumbered: { users: [], groups: [] },
+  strangers: [],
   units: [],
   running: [],
   free: { '/': 1e12, '/mnt': 1e12 },
@@ -67,7 +70,7 @@ describe('the plan of a restore', () => {
   test('all is staged and brought to disk before anything stops, and swapped at once', () => {
     const { steps } = planRestore(silent, facts({ databases: ['/var/lib/notes/app.db'], roots: [root('/var/lib/notes'), root('/etc/notes')] }))
     expect(steps).toEqual([
-      { do: 'stage', snapshot: snapshot.id, paths: ['/var/lib/notes', '/etc/notes'], in: stage },
+      { do: 'stage', snapshot: snapshot.id, paths: ['/var/lib/notes', '/etc/notes'], folders: [], owners: { users: [], groups: [] }, in: stage },
       { do: 'verify', databases: [`${stage}/new/var/lib/notes/app.db`] },
       { do: 'flush', folder: stage },
       {
@@ -112,7 +115,14 @@ describe('the plan of a restore', () => {
 
 test('the plan of putting back: what was there returns, what was not there goes, what is live is kept', () => {
   const olds = [
-    { run: 'FIRST', since: '2026-11-20T14:00:00.000Z', folder: '/v/.s/old-FIRST', paths: ['/v/a'], absent: [{ path: '/v/x/b', parent: '/v' }] },
+    {
+      run: 'FIRST',
+      since: '2026-11-20T14:00:00.000Z',
+      folder: '/v/.s/old-FIRST',
+      paths: ['/v/a'],
+      absent: [{ path: '/v/x/b', parent: '/v' }],
+      folders: [],
+    },
   ]
   const { steps, always } = planPutBack(checked, { run: 'RUN', name: 'notes', olds, units: ['n.service'], running: ['n.service'] })
   expect(steps).toEqual([
