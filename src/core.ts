@@ -25,7 +25,7 @@ export type BackupStep =
 
 export type RestoreStep =
   /** Restore `paths` of a snapshot below the new folder `in` (root-owned, 0700, on the filesystem of what it replaces). */
-  | { do: 'stage'; snapshot: string; paths: Path[]; in: Path }
+  | { do: 'stage'; snapshot: string; paths: Path[]; folders: StagedFolder[]; owners: Owners; in: Path }
   | { do: 'verify'; databases: Path[] }
   /** Load each database's dump, and the roles that are missing, from the folder `from`; each into a new database. Nothing live is touched. */
   | { do: 'loadPostgres'; from: Path; databases: { database: string; fresh: string }[]; tablespaces: boolean }
@@ -48,6 +48,23 @@ export interface Move {
   staged: Path | null
   old: Path
   parent?: Path
+  /** `live` is a mount point, or leads to one: it stays, and its entries are exchanged, without these. */
+  keeps?: Path[]
+}
+
+/** A folder whose entries alone are restored, and the attributes that the snapshot has for it. `mtime`: as touch(1) takes a date. */
+export interface StagedFolder {
+  path: Path
+  uid: number
+  gid: number
+  mode: number
+  mtime: string
+}
+
+/** Numbers of the snapshot's users and groups that are other numbers here, by their names: from, to. */
+export interface Owners {
+  users: [number, number][]
+  groups: [number, number][]
 }
 
 /** One exchange of databases by their names. `fresh` null: the live one only goes away. */

@@ -64,11 +64,11 @@ function manual(): string {
       ),
       item(
         '--in-place',
-        'Fetched and checked beside the live data first; then the units are stopped, old and new are exchanged by renames, the units that ran are started and healthCheck is run. If that fails, the old data is put back. What was replaced is kept for at least seven days (restore.keepOldDays) and until a newer complete backup exists; entries that backups exclude are carried over. PostgreSQL databases are loaded into new ones beside the live ones, which are exchanged together with the files: connections to them end, roles that the server lacks are created, and the old ones are kept under names that begin with atelier-old. The plan is shown first, and --dry-run stops there.',
+        'Fetched and checked beside the live data first; then the units are stopped, and masked until they are started again (in /run/systemd/system.control); a process that still has a file open is named, and nothing is replaced. Old and new are exchanged by renames; what is in a mount point is exchanged entry by entry, and its own ACLs stay. A mount that covers a single file, is read-only, or has no folder in the snapshot is refused. Then the units that ran are started and healthCheck is run. If that fails, the old data is put back. What was replaced is kept for at least seven days (restore.keepOldDays) and until a newer complete backup exists; entries that backups exclude are carried over. Files belong to the users and groups of the same names, whatever their numbers are here; ACLs keep numbers. PostgreSQL databases are loaded into new ones beside the live ones, which are exchanged together with the files: connections to them end, roles that the server lacks are created, and the old ones are kept under names that begin with atelier-old. The plan is shown first, and --dry-run stops there.',
       ),
       item(
         '--resume, --rollback',
-        'Finish, or take back, a restore in place that was interrupted. --rollback also takes back a finished one for as long as its old data is kept. --discard-old deletes that data.',
+        'Finish, or take back, a restore in place that was interrupted. --rollback also takes back the latest finished one for as long as its old data is kept; what was live until then is kept in turn, so that a second --rollback brings it again. What earlier restores replaced stays in its folder, which status names. --discard-old deletes that data.',
       ),
     ),
     section(

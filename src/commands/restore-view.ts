@@ -19,9 +19,9 @@ export function planView(site: Site, { plan, facts }: { plan: Plan<RestoreStep>;
   const from = `${snapshot.shortId} · ${formatTime(snapshot.time, now)} (${formatAge(snapshot.time, now)})${host} · ${formatBytes(bytes)}`
   const checks = [...databases.map((database) => `${database} integrity`), ...(healthCheck === null ? [] : [healthCheck])]
   const lines: [string, string][] = [
-    ...roots.map(({ path, bytes, files, live }): [string, string] => [
+    ...roots.map(({ path, bytes, files, live, inside }): [string, string] => [
       live ? 'replaces' : 'brings',
-      `${path}   ${live ? `${formatBytes(live.bytes)} → ` : ''}${formatBytes(bytes)}, ${formatCount(files)} entries`,
+      `${path}${inside ? '/*' : ''}   ${live ? `${formatBytes(live.bytes)} → ` : ''}${formatBytes(bytes)}, ${formatCount(files)} entries`,
     ]),
     ...brought.map(({ name, bytes, live }): [string, string] => [
       live ? 'replaces' : 'brings',

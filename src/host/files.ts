@@ -1,7 +1,7 @@
 // Files: durable writes, links resolved, durable renames.
 import { randomUUID } from 'node:crypto'
-import type { Stats } from 'node:fs'
-import { lstat, open, readFile, readlink, rename, rm } from 'node:fs/promises'
+import { constants, type Stats } from 'node:fs'
+import { type FileHandle, lstat, open, readFile, readlink, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { Failure } from '../errors.ts'
 
@@ -22,6 +22,61 @@ export async function writeDurably(file: string, text: string): Promise<void> {
     throw error
   }
   await syncFolder(dirname(file))
+}
+
+/**
+ * Opens the folder at an absolute path to be held. Below the first folder that isn't root's alone no link is followed: whoever owns it
+ * could lead root elsewhere. Entries are then reached by `inside`, whatever becomes of the path.
+ * @throws Failure `unsafe-path`; ENOENT as the system does
+ */
+export async function hold(folder: string): Promise<FileHandle> {
+  let held = await open('/', constants.O_RDONLY | constants.O_DIRECTORY)
+  let todo = names(folder)
+  let links = 0
+  let own = true
+  try {
+    for (let [name] = todo; name !== undefined; [name] = todo) {
+      const { uid, mode } = await held.stat()
+      own &&= (uid === 0 || uid === process.getuid?.()) && (mode & 0o022) === 0
+      todo = todo.slice(1)
+      const stat = await lstat(inside(held, name))
+      if (stat.isSymbolicLink()) {
+        if (!own || ++links > 40)
+          throw new Failure('unsafe-path', `${folder}: ${name} on its way is a link in a folder that isn't root's alone: root follows it nowhere`)
+        const target = resolve(await readlink(inside(held, '.')), await readlink(inside(held, name)))
+        todo = [...names(target), ...todo]
+        await held.close()
+        held = await open('/', constants.O_RDONLY | constants.O_DIRECTORY)
+        continue
+      }
+      const next = await open(inside(held, name), constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)
+      await held.close()
+      held = next
+    }
+    return held
+  } catch (error) {
+    await held.close()
+    throw error
+  }
+}
+
+/** A name in a folder that is held. */
+export function inside(held: FileHandle, name: string): string {
+  return join(`/proc/self/fd/${held.fd}`, name)
+}
+
+/** Does `work` with a name of the entry at `path` that leads to it alone. @throws as `hold` */
+export async function heldAt<T>(path: string, work: (at: string, folder: FileHandle) => Promise<T>): Promise<T> {
+  const folder = await hold(dirname(path))
+  try {
+    return await work(inside(folder, basename(path)), folder)
+  } finally {
+    await folder.close()
+  }
+}
+
+function names(path: string): string[] {
+  return path.split('/').filter(Boolean)
 }
 
 /** Makes renames in a folder durable. */

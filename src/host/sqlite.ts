@@ -12,10 +12,12 @@ export const sidecarSuffixes = ['-wal', '-shm', '-journal', '-wal2'] as const
 /** A database's sidecars that exist now, super-journals (-mj…) too. */
 export async function sidecarsOf(database: string): Promise<string[]> {
   const folder = dirname(database)
-  const name = basename(database)
-  const isSidecar = (entry: string) => sidecarSuffixes.some((suffix) => entry === name + suffix) || entry.startsWith(`${name}-mj`)
   const entries = await readdir(folder).catch(() => [])
-  return entries.filter(isSidecar).map((entry) => join(folder, entry))
+  return entries.map((entry) => join(folder, entry)).filter((path) => isSidecarOf(path, database))
+}
+
+export function isSidecarOf(path: string, database: string): boolean {
+  return sidecarSuffixes.some((suffix) => path === database + suffix) || path.startsWith(`${database}-mj`)
 }
 
 /**

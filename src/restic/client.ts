@@ -17,6 +17,7 @@ import {
   type Message,
   messages,
   nodeOf,
+  ownersOf,
   parseAnswer,
   parseLine,
   progressOf,
@@ -191,6 +192,10 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
       const cut = path.lastIndexOf('/')
       const tree = ['cat', 'tree', '--no-lock', '--json', '--', `${snapshot}:${path.slice(0, cut) || '/'}`]
       return (await ask(tree, (value) => ({ target: linkTargetOf(value, path.slice(cut + 1)) }), options)).target
+    },
+
+    async owners(snapshot, folder, options = {}) {
+      return ask(['cat', 'tree', '--no-lock', '--json', '--', `${snapshot}:${folder}`], ownersOf, options)
     },
 
     async dump(snapshot, path, options = {}) {

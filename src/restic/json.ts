@@ -132,6 +132,12 @@ export function linkTargetOf(value: unknown, name: string): string | null {
   return target === null ? null : textOf(target)
 }
 
+/** Who owns the entries of a tree, from `cat tree`. @throws if it isn't that */
+export function ownersOf(value: unknown): { uid: number; gid: number; user: string; group: string }[] {
+  const { nodes } = value as { nodes: { uid?: number; gid?: number; user?: string; group?: string }[] }
+  return nodes.map(({ uid = 0, gid = 0, user = '', group = '' }) => ({ uid, gid, user, group }))
+}
+
 /** Newest first, without those that were rewritten (by `tag`) and are still there: an append-only repository keeps both. @throws if they aren't snapshots */
 export function snapshotsOf(value: unknown): Snapshot[] {
   const raw = value as RawSnapshot[]

@@ -154,6 +154,8 @@ export interface Restic {
   diff(older: string, newer: string, options?: CallOptions): AsyncGenerator<{ path: Path; modifier: string }>
   /** Where a symbolic link of a snapshot leads; null if there is none of that name. One call. */
   readlink(snapshot: string, path: Path, options?: CallOptions): Promise<string | null>
+  /** Owners of a folder's entries in a snapshot, numbers and names ("" where the host had none): `ls` gives numbers alone. One call. */
+  owners(snapshot: string, folder: Path, options?: CallOptions): Promise<{ uid: number; gid: number; user: string; group: string }[]>
   /** The text of a file of a snapshot, without a lock. For small ones: it is held in memory. */
   dump(snapshot: string, path: Path, options?: CallOptions): Promise<string>
   backup(request: BackupRequest): Promise<BackupSummary>

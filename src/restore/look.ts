@@ -1,10 +1,12 @@
 // What a restore in place may know before it is planned: the snapshot's tree, the live data, the units. Nothing is touched.
-import { lstat, readdir, readlink, realpath, statfs } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { access, lstat, readdir, readlink, realpath, statfs } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import type { Path, Unit } from '../core.ts'
+import type { Move, Owners, Path, StagedFolder, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { isWithin, lstatIfThere, outermost } from '../host/files.ts'
+import { hold, isWithin, lstatIfThere, outermost } from '../host/files.ts'
 import { mountOf, mountsWithin } from '../host/mounts.ts'
+import { numbersByName } from '../host/owners.ts'
 import { run } from '../host/shell.ts'
 import { unitsAtWork } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
@@ -26,6 +28,8 @@ export interface Root {
   /** Where its staging folder can be made: in the same mount, so that a rename suffices, and where nobody but root can put another in its place. */
   folder: Path
   mount: Path
+  /** `path` is a mount point, or leads to one: it stays, and so do `keeps`; these entries of the snapshot come in. */
+  inside: { entries: Path[]; keeps: Path[]; attributes: StagedFolder } | null
 }
 
 export interface RestoreFacts {
@@ -47,6 +51,10 @@ export interface RestoreFacts {
   excluded: { path: Path; bytes: number }[]
   /** Numbers of the users and groups that own something of it. */
   owners: { users: number[]; groups: number[] }
+  /** Those of them that have another number here, by their names. */
+  renumbered: Owners
+  /** Owners' names that aren't known here: their numbers stay. */
+  strangers: string[]
   units: Unit[]
   running: Unit[]
   /** Free bytes by mount. */
@@ -75,7 +83,7 @@ export async function lookRestore(restic: Restic, wish: RestoreWish, call: CallO
   const { chosen, absent } = chosenDatabases(wish, tree.dumps)
   await requireHarmless(name, tree)
   const roots: Root[] = []
-  for (const root of tree.roots) roots.push(await lookRoot(name, root, tree.links))
+  for (const root of tree.roots) roots.push(await lookRoot(name, root, tree))
   const postgres = tree.dumps && chosen.length > 0 ? await lookDatabases(restic, wish, tree.dumps, chosen, call) : null
   const { units, running } = await lookUnits(name, service, wish.ran)
   const folders = [...roots, ...(postgres ? [postgres.staging] : []), ...(postgres?.data ? [postgres.data] : [])]
@@ -93,6 +101,7 @@ export async function lookRestore(restic: Restic, wish: RestoreWish, call: CallO
     absentDatabases: absent,
     excluded: await lookExcluded(wish, roots),
     owners: { users: [...tree.users], groups: [...tree.groups] },
+    ...(await lookOwners(restic, wish, tree, call)),
     units,
     running,
     free: Object.fromEntries(await Promise.all(folders.map(async ({ mount }) => [mount, await freeBytes(mount)] as const))),
@@ -100,7 +109,9 @@ export async function lookRestore(restic: Restic, wish: RestoreWish, call: CallO
 }
 
 interface Tree {
-  roots: { node: Node; bytes: number; files: number }[]
+  roots: { node: Node; bytes: number; files: number; entries: Path[] }[]
+  /** Folders at and below them that stay. */
+  spine: Set<Path>
   links: Map<Path, string>
   /** Regular files that may be the declared databases, by their names. */
   regular: Set<Path>
@@ -108,6 +119,8 @@ interface Tree {
   users: Set<number>
   groups: Set<number>
   dumps: Dumps | null
+  /** For each user's and group's number but root's, a folder of the snapshot that holds something of it. */
+  owned: Record<'uid' | 'gid', Map<number, Path>>
 }
 
 async function readTree(restic: Restic, { name, service, snapshot, wanted }: RestoreWish, call: CallOptions): Promise<Tree> {
@@ -116,28 +129,35 @@ async function readTree(restic: Restic, { name, service, snapshot, wanted }: Res
   const paths = outermost((wanted.length > 0 ? wanted : snapshot.paths).filter((path) => !isDump(path)))
   const tree: Tree = {
     roots: [],
+    spine: await spineOf(paths, snapshot),
     links: new Map(),
     regular: new Set(),
     special: [],
     users: new Set(),
     groups: new Set(),
     dumps: folder === undefined ? null : { folder, files: new Map() },
+    owned: { uid: new Map(), gid: new Map() },
   }
   // A database's own path may be a link to another name, which then is a path of the snapshot.
   const databases = new Set([...service.sqlite, ...snapshot.paths].map((path) => basename(path)))
-  const byPath = new Map(paths.map((path) => [path, null as Tree['roots'][number] | null]))
-  let current: Tree['roots'][number] | null = null
+  const missing = new Set([...paths, ...tree.spine])
+  // Innermost last.
+  const around: Tree['roots'] = []
   for await (const node of restic.ls(snapshot.id, undefined, call)) {
     // One that the service's own user may have made leads nowhere: to /etc, it would have that replaced.
     if (node.type === 'symlink' && snapshot.paths.includes(node.path) && (node.uid === 0 || node.uid === process.getuid?.()))
       tree.links.set(node.path, (await restic.readlink(snapshot.id, node.path, call)) ?? '')
     if (node.type === 'file' && isDump(node.path)) tree.dumps?.files.set(basename(node.path), node.bytes)
-    if (byPath.has(node.path)) {
-      current = { node, bytes: 0, files: 0 }
-      byPath.set(node.path, current)
-      tree.roots.push(current)
+    while (around.length > 0 && !isWithin(node.path, around.at(-1)?.node.path ?? '')) around.pop()
+    if (missing.delete(node.path)) {
+      const root = { node, bytes: 0, files: 0, entries: [] }
+      around.push(root)
+      tree.roots.push(root)
     }
-    if (!current || !isWithin(node.path, current.node.path)) continue
+    const current = around.at(-1)
+    if (!current) continue
+    if (dirname(node.path) === current.node.path) current.entries.push(node.path)
+    for (const kind of ['uid', 'gid'] as const) if (node[kind] !== 0) tree.owned[kind].set(node[kind], dirname(node.path))
     current.files += 1
     tree.users.add(node.uid)
     tree.groups.add(node.gid)
@@ -146,11 +166,16 @@ async function readTree(restic: Restic, { name, service, snapshot, wanted }: Res
     if (node.type === 'dev' || node.type === 'chardev' || (node.type === 'file' && (node.mode & 0o6000) !== 0)) tree.special.push(node)
   }
   const isThere = (path: Path) => path === folder || tree.dumps?.files.has(basename(path))
-  const missing = paths.find((path) => !byPath.get(path)) ?? wanted.find((path) => isDump(path) && !isThere(path))
-  if (missing !== undefined)
+  const lost = [...missing][0] ?? wanted.find((path) => isDump(path) && !isThere(path))
+  if (lost !== undefined && tree.spine.has(lost))
+    throw new Failure(
+      'mount-point',
+      `${name}: something is mounted at or below ${lost}, and snapshot ${snapshot.shortId} holds no such folder: unmount it, or choose parts with --path`,
+    )
+  if (lost !== undefined)
     throw new Failure(
       'unknown-path',
-      `${name}: ${missing} isn't in snapshot ${snapshot.shortId}; see: atelier-backup list ${name} --snapshot ${snapshot.shortId}`,
+      `${name}: ${lost} isn't in snapshot ${snapshot.shortId}; see: atelier-backup list ${name} --snapshot ${snapshot.shortId}`,
     )
   return tree
 }
@@ -195,26 +220,64 @@ async function requireHarmless(name: string, { special }: Tree): Promise<void> {
   }
 }
 
-async function lookRoot(name: string, { node, bytes, files }: Tree['roots'][number], links: Tree['links']): Promise<Root> {
+async function lookRoot(name: string, { node, bytes, files, entries }: Tree['roots'][number], { links, spine }: Tree): Promise<Root> {
   const { path } = node
   const stat = await lstatIfThere(path)
-  await requireNoMount(name, path)
+  const stays = spine.has(path)
+  if (stays && (!stat?.isDirectory() || node.type !== 'dir'))
+    throw new Failure(
+      'mount-point',
+      `${name}: ${path} is a mount point, and no folder here or in the snapshot: it can't be exchanged; inspect the snapshot without --in-place and copy from there`,
+    )
   const unchanged = node.type === 'symlink' && stat?.isSymbolicLink() === true && (await readlink(path)) === links.get(path)
-  const parent = await realpath(await nearestFolder(dirname(path)))
+  const parent = await realpath(stays ? path : await nearestFolder(dirname(path)))
   const mount = await mountOf(parent)
+  await requireWay(name, parent)
   const [size = 0] = stat ? await sizesOf([path]) : []
-  return { path, bytes, files, live: stat && { bytes: size }, unchanged, folder: await ownFolder(parent, mount), mount }
+  const { uid, gid, mode, mtime } = node
+  const mounts = stays ? await mountsBelow(path) : []
+  const keeps = [...new Set(mounts.filter((point) => point !== path).map((point) => join(path, point.slice(path.length + 1).split('/')[0] ?? '')))]
+  const inside = stays ? { entries: entries.filter((entry) => !keeps.includes(entry)), keeps, attributes: { path, uid, gid, mode, mtime } } : null
+  return { path, bytes, files, live: stat && { bytes: size }, unchanged, folder: await ownFolder(parent, mount), mount, inside }
+}
+
+/** Folders at and below these paths with which a rename would take a mounted filesystem along. One that backups exclude is none of ours. */
+async function spineOf(paths: Path[], { excludes }: Snapshot): Promise<Set<Path>> {
+  const spine = new Set<Path>()
+  for (const path of paths)
+    for (const point of await mountsBelow(path))
+      for (let at = point; at !== dirname(path); at = dirname(at)) if (!excluded(excludes, at)) spine.add(at)
+  return spine
+}
+
+/** What is mounted at or below a path, as the path names it. */
+async function mountsBelow(path: Path): Promise<Path[]> {
+  const stat = await lstatIfThere(path)
+  if (!stat || stat.isSymbolicLink()) return []
+  const real = await realpath(path)
+  return (await mountsWithin(real)).map((point) => path + point.slice(real.length))
+}
+
+/** @throws Failure `unsafe-path`, `read-only`: where root would be led elsewhere, or can't write */
+async function requireWay(name: string, folder: Path): Promise<void> {
+  await (await hold(folder)).close()
+  await access(folder, constants.W_OK).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EROFS') return
+    throw new Failure('read-only', `${name}: ${folder} can't be written: it is mounted read-only; nothing was touched`)
+  })
 }
 
 /** @throws Failure `mount-point`: renamed, a path would take what is mounted at or below it along */
-export async function requireNoMount(name: string, path: Path): Promise<void> {
-  const stat = await lstatIfThere(path)
-  const mounts = stat && !stat.isSymbolicLink() ? await mountsWithin(await realpath(path)) : []
-  if (mounts.length > 0)
-    throw new Failure(
-      'mount-point',
-      `${name}: ${mounts[0]} is a mount point: a restore in place can't exchange it yet; inspect the snapshot without --in-place and copy from there`,
+export async function requireMounts(name: string, moves: Move[]): Promise<void> {
+  for (const { live, old, keeps } of moves) {
+    const mounts = await mountsBelow(live)
+    const stranger = mounts.find((point) => keeps === undefined || (point !== live && !keeps.some((kept) => isWithin(point, kept))))
+    const [here, there] = await Promise.all(
+      [keeps === undefined ? dirname(live) : live, dirname(old)].map(async (folder) => mountOf(await realpath(await nearestFolder(folder)))),
     )
+    if (stranger !== undefined || here !== there)
+      throw new Failure('mount-point', `${name}: ${stranger ?? live} is a mount point since a moment ago, or is none any more: try again`)
+  }
 }
 
 /** The nearest folder at or above `parent` in its mount that nobody but root can put another in place of; `parent` if there is none. */
@@ -250,6 +313,34 @@ export async function lookUnits(name: string, service: Service, ran: Unit[]): Pr
   return { units: [...new Set([...units, ...ran])], running: [...new Set([...running, ...ran])] }
 }
 
+/** Numbers differ after a reinstall: owners are who has the name that the snapshot knows. */
+async function lookOwners(
+  restic: Restic,
+  { snapshot }: RestoreWish,
+  { owned }: Tree,
+  call: CallOptions,
+): Promise<Pick<RestoreFacts, 'renumbered' | 'strangers'>> {
+  const owners: Owners = { users: [], groups: [] }
+  const strangers: string[] = []
+  const known = new Map<Path, Awaited<ReturnType<Restic['owners']>>>()
+  for (const [kind, list, file] of [
+    ['uid', owners.users, '/etc/passwd'],
+    ['gid', owners.groups, '/etc/group'],
+  ] as const) {
+    const here = await numbersByName(file)
+    for (const [number, folder] of owned[kind]) {
+      const nodes = known.get(folder) ?? (await restic.owners(snapshot.id, folder, call))
+      known.set(folder, nodes)
+      const name = nodes.find((node) => node[kind] === number)?.[kind === 'uid' ? 'user' : 'group']
+      if (!name) continue
+      const now = here.get(name)
+      if (now === undefined) strangers.push(name)
+      else if (now !== number) list.push([number, now])
+    }
+  }
+  return { renumbered: owners, strangers: [...new Set(strangers)] }
+}
+
 /** Live entries that the backup left out on purpose: caches, logs. They are carried over, or a restore would delete what nobody saved. */
 async function lookExcluded({ snapshot, service }: RestoreWish, roots: Root[]): Promise<{ path: Path; bytes: number }[]> {
   const patterns = snapshot.excludes.filter((pattern) => pattern !== reservedPattern)
@@ -257,11 +348,11 @@ async function lookExcluded({ snapshot, service }: RestoreWish, roots: Root[]): 
   const found: Path[] = []
   const walk = async (path: Path): Promise<void> => {
     if (basename(path).startsWith('.atelier-backup-') || (await isSidecar(path, service))) return
-    if (excluded(patterns, path)) return void found.push(path)
+    if (excluded(patterns, path)) return void ((await mountsBelow(path)).length === 0 && found.push(path))
     const stat = await lstatIfThere(path)
     if (stat?.isDirectory()) for (const entry of await readdir(path)) await walk(join(path, entry))
   }
-  for (const root of roots) await walk(root.path)
+  for (const path of outermost(roots.map((root) => root.path))) await walk(path)
   const sizes = await sizesOf(found)
   return found.map((path, i) => ({ path, bytes: sizes[i] ?? 0 }))
 }

@@ -19,7 +19,8 @@ export function planRestore(service: Pick<Service, 'healthCheck'>, facts: Restor
   const stages = stageFolders(facts, changing)
   requireRoom(facts, stages)
   const staged = (path: Path) => {
-    const stage = stages.find(({ roots }) => roots.some((root) => isWithin(path, root.path)))
+    const root = rootOf(path, changing)
+    const stage = stages.find(({ roots }) => root !== null && roots.includes(root))
     return stage ? join(stage.folder, 'new', path) : null
   }
   const carried = facts.excluded.flatMap(({ path }) => {
@@ -27,7 +28,14 @@ export function planRestore(service: Pick<Service, 'healthCheck'>, facts: Restor
     return to === null ? [] : [{ from: path, to }]
   })
   const moves = stages.flatMap(({ folder, roots }) =>
-    roots.map(({ path }): Move => ({ live: path, staged: join(folder, 'new', path), old: join(oldFolder(folder, run), path) })),
+    roots.map(
+      ({ path, inside }): Move => ({
+        live: path,
+        staged: join(folder, 'new', path),
+        old: join(oldFolder(folder, run), path),
+        ...(inside && { keeps: inside.keeps }),
+      }),
+    ),
   )
   const loading = load(facts)
   const databases: DatabaseMove[] = loading.fresh.map(({ database, fresh }, i) => ({
@@ -37,7 +45,17 @@ export function planRestore(service: Pick<Service, 'healthCheck'>, facts: Restor
   }))
   const flush = stages.map(({ folder }) => ({ do: 'flush', folder }) as const)
   const steps: RestoreStep[] = [
-    ...stages.map(({ folder, roots }) => ({ do: 'stage', snapshot: snapshot.id, paths: roots.map(({ path }) => path), in: folder }) as const),
+    ...stages.map(
+      ({ folder, roots }) =>
+        ({
+          do: 'stage',
+          snapshot: snapshot.id,
+          paths: roots.flatMap(({ path, inside }) => inside?.entries ?? path),
+          folders: roots.flatMap(({ inside }) => inside?.attributes ?? []),
+          owners: facts.renumbered,
+          in: folder,
+        }) as const,
+    ),
     ...loading.stage,
     { do: 'verify', databases: facts.databases.flatMap((database) => staged(database) ?? []) },
     ...loading.load,
@@ -62,9 +80,10 @@ export function planPutBack(
   service: Pick<Service, 'healthCheck'>,
   { run, name, olds, oldDatabases, units, running }: PutBackFacts,
 ): Plan<RestoreStep> {
-  const moves = olds.flatMap(({ folder, paths, absent }) => [
+  const moves = olds.flatMap(({ folder, paths, absent, folders }) => [
     ...paths.map((live): Move => ({ live, staged: join(folder, live), old: join(oldFolder(dirname(folder), run), live) })),
     ...absent.map(({ path, parent }): Move => ({ live: path, staged: null, old: join(oldFolder(dirname(folder), run), path), parent })),
+    ...folders.map(({ path, keeps }): Move => ({ live: path, staged: join(folder, path), old: join(oldFolder(dirname(folder), run), path), keeps })),
   ])
   const databases = oldDatabases.map(({ database, kept }, i) => ({ live: database, fresh: kept, old: databaseName('old', run, i, database) }))
   const steps: RestoreStep[] = [
@@ -105,7 +124,7 @@ function load({ run, snapshot, postgres }: RestoreFacts): {
   const fresh = postgres.databases.map(({ name }, i) => ({ database: name, fresh: databaseName('new', run, i, name) }))
   const paths = [dumpFiles.globals, ...fresh.map(({ database }) => dumpFiles.of(database))].map((file) => join(dumps, file))
   return {
-    stage: [{ do: 'stage', snapshot: snapshot.id, paths, in: staging.folder }],
+    stage: [{ do: 'stage', snapshot: snapshot.id, paths, folders: [], owners: { users: [], groups: [] }, in: staging.folder }],
     load: [{ do: 'loadPostgres', from: join(staging.folder, 'new', dumps), databases: fresh, tablespaces: tablespaces.length === 0 }],
     fresh,
   }
@@ -138,13 +157,20 @@ function stageFolders({ run, name }: Pick<RestoreFacts, 'run' | 'name'>, roots: 
 /** Bytes that a restore adds on each mount: what it replaces stays. */
 export function neededRoom({ roots, excluded, postgres }: Pick<RestoreFacts, 'roots' | 'excluded' | 'postgres'>): Record<Path, number> {
   const needed: Record<Path, number> = {}
-  for (const { path, mount, bytes, unchanged } of roots) {
+  for (const root of roots) {
+    const { mount, bytes, unchanged } = root
     if (unchanged) continue
-    const carried = excluded.filter((entry) => isWithin(entry.path, path))
+    const carried = excluded.filter((entry) => rootOf(entry.path, roots) === root)
     needed[mount] = (needed[mount] ?? 0) + bytes + carried.reduce((sum, entry) => sum + entry.bytes, 0)
   }
   for (const { mount, bytes } of databaseNeeds(postgres)) needed[mount] = (needed[mount] ?? 0) + bytes
   return needed
+}
+
+/** The innermost root at or above a path. */
+function rootOf(path: Path, roots: Root[]): Root | null {
+  const around = roots.filter((root) => isWithin(path, root.path))
+  return around.reduce<Root | null>((inner, root) => (inner && inner.path.length > root.path.length ? inner : root), null)
 }
 
 function requireRoom(facts: RestoreFacts, stages: Stage[]): void {
@@ -174,7 +200,7 @@ export function databaseNeeds(postgres: RestoreFacts['postgres']): { mount: Path
   ]
 }
 
-function notesOf({ absent, absentDatabases, postgres, roots, snapshot }: RestoreFacts, carried: number): string[] {
+function notesOf({ absent, absentDatabases, postgres, roots, snapshot, strangers }: RestoreFacts, carried: number): string[] {
   return [
     ...(snapshot.tags.includes(tags.partial) ? ['this snapshot is partial: something could not be read when it was made'] : []),
     ...(snapshot.tags.includes(tags.unadopted)
@@ -184,6 +210,10 @@ function notesOf({ absent, absentDatabases, postgres, roots, snapshot }: Restore
     ...absentDatabases.map((name) => `this snapshot holds no dump of the database ${name}, which stays as it is`),
     ...(postgres?.tablespaces ?? []).map((name) => `the server has no tablespace ${name}: what stood in one comes to stand in the default one`),
     ...roots.filter(({ unchanged }) => unchanged).map(({ path }) => `${path} is the same link already`),
+    ...roots.flatMap(({ path, inside }) =>
+      inside ? [`${path} stays, being a mount point or leading to one: what is in it is exchanged; its own ACLs and extended attributes stay`] : [],
+    ),
+    ...(strangers.length > 0 ? [`unknown here, so that their files keep the numbers they had: ${strangers.join(', ')}`] : []),
     ...(carried > 0 ? [`what backups exclude is carried over (${carried})`] : []),
   ]
 }

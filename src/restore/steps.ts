@@ -1,11 +1,12 @@
 // What each step of a restore in place does, and how it is taken back.
-import { mkdir, rm, stat } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { mkdir, rm } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Context, Handlers, Move, Path, RestoreStep, Unit } from '../core.ts'
-import { Failure } from '../errors.ts'
-import { lstatIfThere } from '../host/files.ts'
+import { asFailure, Failure } from '../errors.ts'
+import { heldAt, hold, inside, lstatIfThere } from '../host/files.ts'
 import { runHook } from '../host/hooks.ts'
+import { renumber } from '../host/owners.ts'
 import { dumpFiles, type PostgresServer } from '../host/postgres.ts'
 import { createRoles, loadDatabase } from '../host/postgres-load.ts'
 import { usersOf } from '../host/processes.ts'
@@ -16,8 +17,8 @@ import type { Service } from '../manifest/types.gen.ts'
 import type { Restic } from '../restic/types.ts'
 import { type RestoreJournal, writeJournal } from '../state/journal.ts'
 import { exchangeBackward, exchangeForward, identifyDatabases } from './databases.ts'
-import { requireNoMount } from './look.ts'
-import { identifyMoves, isDatabase, makeParents, nearestFolder, swapBackward, swapForward } from './swap.ts'
+import { requireMounts } from './look.ts'
+import { attributesOf, identifyMoves, isDatabase, makeParents, nearestFolder, setAttributes, setTime, swapBackward, swapForward } from './swap.ts'
 
 /** What a restore knows, and finds out on its way. */
 export interface RestoreJob {
@@ -41,17 +42,34 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
   const { name } = job
   return {
     stage: {
-      apply: async ({ snapshot, paths, in: folder }, { signal, emit }) => {
-        await mkdir(dirname(folder), { recursive: true, mode: 0o700 })
-        await mkdir(folder, { mode: 0o700 })
-        const target = join(folder, 'new')
-        await mkdir(target, { mode: 0o700 })
-        const onProgress = (progress: object) => emit({ type: 'progress', ...progress } as Parameters<Context['emit']>[0])
-        const summary = await job.restic.restore({ snapshot, target, include: paths, signal, hold: job.hold, onProgress })
-        job.bytes += summary.bytes
-        // restic exits 0 when an include matches nothing.
-        for (const path of paths) {
-          if (!(await lstatIfThere(join(target, path)))) throw new Failure('unknown-path', `${name}: ${path} didn't come out of the snapshot`)
+      apply: async ({ snapshot, paths, folders, owners, in: folder }, { signal, emit }) => {
+        await heldAt(folder, (at) => mkdir(at, { mode: 0o700 }))
+        const stage = await hold(folder)
+        try {
+          const target = inside(stage, 'new')
+          await mkdir(target, { mode: 0o700 })
+          const onProgress = (progress: object) => emit({ type: 'progress', ...progress } as Parameters<Context['emit']>[0])
+          // Children have it as their third descriptor: whoever owns the folder around it can't put another one in its place.
+          const holds = [stage.fd, ...job.hold]
+          // No paths would mean all.
+          const summary =
+            paths.length > 0
+              ? await job.restic.restore({ snapshot, target: inFirst('new'), include: paths, signal, hold: holds, onProgress }).catch(byName(folder))
+              : { bytes: 0 }
+          job.bytes += summary.bytes
+          // restic exits 0 when an include matches nothing.
+          for (const path of paths) {
+            if (!(await lstatIfThere(join(target, path)))) throw new Failure('unknown-path', `${name}: ${path} didn't come out of the snapshot`)
+          }
+          if (owners.users.length + owners.groups.length > 0) await renumber(target, owners)
+          // restic gives folders on the way no attributes. Innermost first: what is made in a folder changes its time.
+          for (const attributes of [...folders].sort((a, b) => b.path.length - a.path.length)) {
+            await mkdir(join(target, attributes.path), { recursive: true, mode: 0o700 })
+            const [uid, gid] = [new Map(owners.users).get(attributes.uid), new Map(owners.groups).get(attributes.gid)]
+            await setAttributes(join(folder, 'new', attributes.path), { ...attributes, uid: uid ?? attributes.uid, gid: gid ?? attributes.gid })
+          }
+        } finally {
+          await stage.close()
         }
       },
       // Not the folder itself: beside it stands what the undone swap kept aside.
@@ -93,37 +111,26 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
     carry: {
       apply: async ({ entries }, { signal, emit }) => {
         for (const { from, to } of entries) {
-          if ((await lstatIfThere(to)) || !(await lstatIfThere(from))) continue
+          if ((await isThere(to)) || !(await isThere(from))) continue
           const folder = await nearestFolder(dirname(to))
           if (!(await lstatIfThere(folder))?.isDirectory()) {
             const message = `${name}: ${from}, which backups exclude, isn't carried over, for it stood below what is a file in the snapshot: it stays with the old data`
             emit({ type: 'warning', code: 'not-carried', message })
             continue
           }
-          const { mtimeNs } = await stat(folder, { bigint: true })
+          const { mtime } = await attributesOf(folder)
           // The folders above it may have been made since.
           await makeParents(to, from, folder)
-          // A database comes with its own sidecars, which hold committed rows; what the snapshot has beside it belongs to another.
-          const database = await isDatabase(from)
-          for (const stale of database ? await sidecarsOf(to) : []) await rm(stale)
-          const along = database ? await sidecarsOf(from) : []
-          const argv = ['cp', '--archive', '--reflink=auto', `--target-directory=${dirname(to)}`, '--', from, ...along]
-          const { exit, stderr, interrupted } = await run(argv, { signal, hold: job.hold })
-          if (interrupted) throw new Failure('interrupted', `${name}: interrupted while ${from} was carried over`)
-          if (exit !== 0)
-            throw new Failure(
-              /No space left/.test(stderr) ? 'disk-full' : 'carry-failed',
-              `${name}: ${from}, which backups exclude, can't be carried over: ${stderr.trim().split('\n')[0]}`,
-            )
-          // The folder's own time is the snapshot's. Node's utimes would round it.
-          await run(['touch', `--date=@${mtimeNs / 1_000_000_000n}.${String(mtimeNs % 1_000_000_000n).padStart(9, '0')}`, '--', folder], {})
+          await carry(name, from, to, { signal, hold: job.hold })
+          // The folder's own time is the snapshot's.
+          await setTime(folder, mtime)
         }
       },
     },
     swap: {
       apply: async ({ moves, databases }) => {
         const { journal } = job
-        for (const { live } of moves) await requireNoMount(name, live)
+        await requireMounts(name, moves)
         await requireUnused(name, moves)
         journal.moves = await identifyMoves(moves)
         journal.databases = await identifyDatabases(job.postgresql, databases)
@@ -153,6 +160,43 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
       apply: async (_, { signal }) => checkHealth(job, signal),
     },
   }
+}
+
+/** restic's messages, with the folder that it only knows as a descriptor. */
+function byName(folder: Path): (error: unknown) => never {
+  return (error) => {
+    const { code, message, exit } = asFailure(error)
+    throw new Failure(code, message.replaceAll(inFirst(''), `${folder}/`), { cause: error, exit })
+  }
+}
+
+async function isThere(path: Path): Promise<boolean> {
+  return (await lstatIfThere(path)) !== null
+}
+
+/** Copies an entry, through folders that are held: those of live data may be the service's. */
+async function carry(name: string, from: Path, to: Path, options: { signal: AbortSignal; hold: number[] }): Promise<void> {
+  // A database comes with its own sidecars, which hold committed rows; what the snapshot has beside it belongs to another.
+  const database = await isDatabase(from)
+  for (const stale of database ? await sidecarsOf(to) : []) await heldAt(stale, (at) => rm(at))
+  const along = [from, ...(database ? await sidecarsOf(from) : [])].map((path) => inFirst(basename(path)))
+  const { exit, stderr, interrupted } = await heldAt(from, (_, source) =>
+    heldAt(to, (_, target) => {
+      const argv = ['cp', '--archive', '--reflink=auto', '--target-directory=/proc/self/fd/4', '--', ...along]
+      return run(argv, { signal: options.signal, hold: [source.fd, target.fd, ...options.hold] })
+    }),
+  )
+  if (interrupted) throw new Failure('interrupted', `${name}: interrupted while ${from} was carried over`)
+  if (exit !== 0)
+    throw new Failure(
+      /No space left/.test(stderr) ? 'disk-full' : 'carry-failed',
+      `${name}: ${from}, which backups exclude, can't be carried over: ${stderr.trim().split('\n')[0]}`,
+    )
+}
+
+/** A name in the folder that a child holds as its first descriptor. */
+function inFirst(name: string): Path {
+  return `/proc/self/fd/3/${name}`
 }
 
 /** Stops and masks units; the journal knows the masks before they are there. */
@@ -217,6 +261,8 @@ export async function checkHealth({ name, service, output }: Pick<RestoreJob, 'n
 
 /** Removes a folder that restores made, never across a mount. */
 export async function removeFolder(folder: Path): Promise<void> {
-  const { exit, stderr } = await run(['rm', '--recursive', '--force', '--one-file-system', '--', folder])
+  if (!(await isThere(folder))) return
+  const argv = ['rm', '--recursive', '--force', '--one-file-system', '--', inFirst(basename(folder))]
+  const { exit, stderr } = await heldAt(folder, (_, parent) => run(argv, { hold: [parent.fd] }))
   if (exit !== 0) throw new Failure('remove-failed', `${folder} can't be removed: ${stderr.trim().split('\n')[0]}`)
 }

@@ -1,40 +1,77 @@
 // The exchange of live for staged data by renames. What has happened is read off inode numbers, so that each direction can be taken from every instant.
-import { chmod, chown, link, lstat, mkdir, open, rename, rm, rmdir } from 'node:fs/promises'
-import { dirname } from 'node:path'
+// Every entry is reached through its folder, held open: the service's own user, to whom folders on the way may belong, can't lead root elsewhere.
+import { constants } from 'node:fs'
+import { link, lstat, mkdir, open, readdir, rename, rm, rmdir } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import type { Move, Path } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { isWithin, lstatIfThere, syncFolder } from '../host/files.ts'
-import { sidecarsOf } from '../host/sqlite.ts'
-import type { JournalMove } from '../state/journal.ts'
+import { heldAt, hold, inside, isWithin, lstatIfThere } from '../host/files.ts'
+import { run } from '../host/shell.ts'
+import { isSidecarOf, sidecarsOf } from '../host/sqlite.ts'
+import { reservedPattern } from '../snapshots/select.ts'
+import type { Attributes, JournalMove } from '../state/journal.ts'
 
-/** The moves with what the journal must know to take them in either direction. */
+/** The moves with what the journal must know to take them in either direction; folders that stay become moves of their entries. */
 export async function identifyMoves(moves: Move[]): Promise<JournalMove[]> {
-  return Promise.all(
-    moves.map(async (move) => ({
-      ...move,
-      liveId: await identityOf(move.live),
-      stagedId: await identityOf(move.staged),
-      database: (await isDatabase(move.live)) || (await isDatabase(move.staged)),
-      parent: move.parent ?? (await nearestFolder(dirname(move.live))),
-    })),
-  )
+  const all: JournalMove[] = []
+  for (const { keeps, ...move } of moves) {
+    const parent = move.parent ?? (await nearestFolder(dirname(move.live)))
+    if (keeps === undefined) {
+      all.push(await identify(move, parent))
+      continue
+    }
+    const names = await entriesOf(move, keeps)
+    const entries = await Promise.all(names.map((name) => identify(entryOf(move, name), move.live)))
+    const databases = entries.filter(({ database }) => database)
+    // Sidecars go where their database goes.
+    all.push(...entries.filter(({ live }) => !databases.some((database) => isSidecarOf(live, database.live))))
+    const [before, after] = (await Promise.all([move.live, move.staged ?? move.live].map(attributesOf))) as [Attributes, Attributes]
+    all.push({ ...move, liveId: null, stagedId: null, database: false, parent, stays: { before, after, keeps } })
+  }
+  return all
+}
+
+async function identify(move: Move, parent: Path): Promise<JournalMove> {
+  const { live, staged, old } = move
+  const database = (await isDatabase(live)) || (await isDatabase(staged))
+  return { live, staged, old, liveId: await identityOf(live), stagedId: await identityOf(staged), database, parent, stays: null }
+}
+
+/** The entries of a folder that stays, on either side. */
+async function entriesOf({ live, staged }: Pick<Move, 'live' | 'staged'>, keeps: Path[]): Promise<string[]> {
+  const list = async (folder: Path | null) => (folder === null ? [] : readdir(folder))
+  const names = new Set([...(await list(live)), ...(await list(staged))])
+  const stays = (name: string) => name.startsWith(reservedPattern.slice(0, -1)) || name === 'lost+found' || keeps.includes(join(live, name))
+  return [...names].filter((name) => !stays(name))
+}
+
+function entryOf({ live, staged, old }: Move, name: string): Move {
+  return { live: join(live, name), staged: staged === null ? null : join(staged, name), old: join(old, name) }
 }
 
 /** Brings every move to its end: staged is live, live is old. */
 export async function swapForward(moves: JournalMove[]): Promise<void> {
   for (const move of moves) {
-    const { live, parent, staged, old, stagedId, liveId } = move
+    const { live, parent, staged, old, stagedId, liveId, stays } = move
+    if (stays) continue
     await bring(moves, move, { place: staged, id: stagedId }, { place: old, id: liveId })
     if (staged === null) await removeEmpty(dirname(live), parent)
   }
+  for (const { live, stays } of moves) if (stays) await setAttributes(live, stays.after)
 }
 
 /** Brings every move back to its start: old is live, staged is staged. */
 export async function swapBackward(moves: JournalMove[]): Promise<void> {
   for (const move of [...moves].reverse()) {
-    const { live, parent, staged, old, stagedId, liveId } = move
+    const { live, parent, staged, old, stagedId, liveId, stays } = move
+    if (stays) continue
     await bring(moves, move, { place: old, id: liveId }, { place: staged, id: stagedId })
     if (liveId === null) await removeEmpty(dirname(live), parent)
+  }
+  for (const { live, staged, stays } of moves) {
+    if (!stays) continue
+    if (staged !== null) await makeFolder(staged, stays.after)
+    await setAttributes(live, stays.before)
   }
 }
 
@@ -42,7 +79,7 @@ export async function swapBackward(moves: JournalMove[]): Promise<void> {
 export async function removeEmpty(folder: Path, stop: Path): Promise<void> {
   for (let at = folder; at !== stop && isWithin(at, stop); at = dirname(at)) {
     try {
-      await rmdir(at)
+      await heldAt(at, (held) => rmdir(held))
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
       if (code === 'ENOTEMPTY' || code === 'EEXIST') return
@@ -70,7 +107,7 @@ async function bring(moves: JournalMove[], { live, old, parent, database }: Jour
   const now = await identityOf(live)
   if (now !== null && now === wanted.id) {
     // A crash came before the second names of its sidecars were taken away.
-    for (const sidecar of wanted.place === null ? [] : await sidecars(wanted.place)) await rm(sidecar)
+    for (const sidecar of wanted.place === null ? [] : await sidecars(wanted.place)) await heldAt(sidecar, (at) => rm(at))
     return
   }
   const isOther = now === null || now === other.id
@@ -93,21 +130,28 @@ async function bring(moves: JournalMove[], { live, old, parent, database }: Jour
  */
 async function take(from: Path, to: Path, sidecars: (path: Path) => Promise<Path[]>): Promise<void> {
   const along = await sidecars(from)
-  const isThere = (await lstatIfThere(from)) !== null
+  const isThere = (await identityOf(from)) !== null
   if (!isThere && along.length === 0) return
-  const twinOf = (sidecar: Path) => to + sidecar.slice(from.length)
-  if (isThere) {
-    for (const stale of await sidecars(to)) await rm(stale)
-    for (const sidecar of along) await link(sidecar, twinOf(sidecar))
-    await syncFolder(dirname(to))
-    await rename(from, to)
-    await syncFolder(dirname(to))
-  }
-  for (const sidecar of along) {
-    if ((await identityOf(sidecar)) === (await identityOf(twinOf(sidecar)))) await rm(sidecar)
-    else await rename(sidecar, await freeName(twinOf(sidecar)))
-  }
-  await syncFolder(dirname(from))
+  const stale = await sidecars(to)
+  await heldAt(from, (here, source) =>
+    heldAt(to, async (there, target) => {
+      const hereOf = (sidecar: Path) => inside(source, basename(sidecar))
+      const twinOf = (sidecar: Path) => there + sidecar.slice(from.length)
+      if (isThere) {
+        for (const sidecar of stale) await rm(inside(target, basename(sidecar)))
+        for (const sidecar of along) await link(hereOf(sidecar), twinOf(sidecar))
+        await target.sync()
+        await rename(here, there)
+        await target.sync()
+      }
+      for (const sidecar of along) {
+        const [one, other] = [await inodeOf(hereOf(sidecar)), await inodeOf(twinOf(sidecar))]
+        if (one === other) await rm(hereOf(sidecar))
+        else await rename(hereOf(sidecar), await freeName(twinOf(sidecar)))
+      }
+      await source.sync()
+    }),
+  )
 }
 
 /** Makes the folders above `path`, below `stop`, each with owner and mode of the one above `model`. */
@@ -115,11 +159,48 @@ export async function makeParents(path: Path, model: Path, stop: Path): Promise<
   const folder = dirname(path)
   if (folder === stop || !isWithin(folder, stop)) return
   await makeParents(folder, dirname(model), stop)
-  if (!(await lstatIfThere(folder))) await mkdir(folder, { mode: 0o700 })
   const like = await lstatIfThere(dirname(model))
-  if (process.getuid?.() === 0) await chown(folder, like?.uid ?? 0, like?.gid ?? 0)
-  await chmod(folder, (like?.mode ?? 0o755) & 0o7777)
-  await syncFolder(dirname(folder))
+  await makeFolder(folder, { uid: like?.uid ?? 0, gid: like?.gid ?? 0, mode: (like?.mode ?? 0o755) & 0o7777, mtime: null })
+}
+
+/** Of folders that nobody else may look into. */
+export const ownAlone: Attributes = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, mode: 0o700, mtime: null }
+
+/** Makes one folder, durably, or gives one that is there these attributes. */
+export async function makeFolder(folder: Path, attributes: Attributes): Promise<void> {
+  await heldAt(folder, async (at, parent) => {
+    if (!(await lstatIfThere(at))) await mkdir(at, { mode: 0o700 })
+    await parent.sync()
+  })
+  await setAttributes(folder, attributes)
+}
+
+export async function setAttributes(folder: Path, { uid, gid, mode, mtime }: Attributes): Promise<void> {
+  const held = await hold(folder)
+  try {
+    if (process.getuid?.() === 0) await held.chown(uid, gid)
+    await held.chmod(mode)
+  } finally {
+    await held.close()
+  }
+  await setTime(folder, mtime)
+}
+
+/** Sets a folder's time. Node's utimes would round it. */
+export async function setTime(folder: Path, mtime: string | null): Promise<void> {
+  if (mtime === null) return
+  const held = await hold(folder)
+  try {
+    await run(['touch', '--no-create', `--date=${mtime}`, '--', '/proc/self/fd/3'], { hold: [held.fd] })
+  } finally {
+    await held.close()
+  }
+}
+
+export async function attributesOf(folder: Path): Promise<Attributes> {
+  const { uid, gid, mode, mtimeNs } = await lstat(folder, { bigint: true })
+  const mtime = `@${mtimeNs / 1_000_000_000n}.${String(mtimeNs % 1_000_000_000n).padStart(9, '0')}`
+  return { uid: Number(uid), gid: Number(gid), mode: Number(mode) & 0o7777, mtime }
 }
 
 async function freeName(path: Path): Promise<Path> {
@@ -130,14 +211,21 @@ async function freeName(path: Path): Promise<Path> {
 
 /** The inode number of an entry itself (links aren't followed), or null. */
 async function identityOf(path: Path | null): Promise<string | null> {
-  if (path === null || !(await lstatIfThere(path))) return null
-  return String((await lstat(path, { bigint: true })).ino)
+  if (path === null) return null
+  return heldAt(path, inodeOf).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return null
+    throw error
+  })
+}
+
+async function inodeOf(at: Path): Promise<string | null> {
+  return (await lstatIfThere(at)) && String((await lstat(at, { bigint: true })).ino)
 }
 
 /** Whether a file begins as every SQLite database does. Source: sqlite.org/fileformat.html. */
 export async function isDatabase(path: Path | null): Promise<boolean> {
   if (path === null || !(await lstatIfThere(path))?.isFile()) return false
-  const handle = await open(path, 'r')
+  const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
   try {
     const { buffer } = await handle.read({ buffer: Buffer.alloc(16) })
     return buffer.toString('latin1') === 'SQLite format 3\0'

@@ -18,7 +18,7 @@ import { announce, announceEnd, newRunId } from '../state/running.ts'
 import { deaf } from './databases.ts'
 import { oldFolder } from './plan.ts'
 import { bringForward, checkHealth, closeUnits, openUnits, type RestoreJob, removeFolder, requireUnused, restoreHandlers, takeBack } from './steps.ts'
-import { removeEmpty } from './swap.ts'
+import { makeFolder, makeParents, ownAlone, removeEmpty } from './swap.ts'
 
 export interface InPlaceOptions {
   signal: AbortSignal
@@ -105,6 +105,7 @@ export async function carryOut({ site, name, hold, options, emit }: Transaction,
     downtime: null,
     live: 'untouched',
   }
+  if (journal.dumps !== null) await mkdir(dirname(journal.dumps), { recursive: true, mode: 0o700 })
   let { failure } = await execute(plan, restoreHandlers(job), { now: site.now, signal: options.signal, emit })
   if (failure?.code !== 'undo-failed')
     await settle(site, journal, job.live === 'new').catch((error: unknown) => {
@@ -183,19 +184,26 @@ async function settle(site: Site, journal: RestoreJournal, done: boolean): Promi
 /** What a restore has staged goes, what it replaced is remembered. Begun anew after a crash it does the same again. */
 export async function tidy(site: Site, journal: RestoreJournal, done: boolean): Promise<void> {
   const { service, run, putsBack, folders, moves, databases, dumps, started } = journal
-  const ours = moves.flatMap(({ staged, old }) => [staged, old]).filter((place) => place !== null)
-  for (const folder of folders) for (const place of ours) await removeEmpty(dirname(place), folder)
+  const ours = moves.flatMap(({ staged, old, stays }) => [staged, old].flatMap((place) => (place === null ? [] : stays ? place : dirname(place))))
+  for (const folder of folders) for (const place of ours) await removeEmpty(place, folder)
   // Also where nothing was there before: that, too, can be taken back.
-  if (done) for (const folder of folders) await mkdir(oldFolder(folder, run), { recursive: true, mode: 0o700 })
+  if (done) for (const folder of folders) await makeFolder(oldFolder(folder, run), ownAlone)
+  for (const { live, old, stays } of done ? moves : []) {
+    if (!stays) continue
+    await makeParents(old, live, old.slice(0, -live.length))
+    await makeFolder(old, stays.before)
+  }
   const kept: OldData[] = []
   for (const id of done && putsBack !== null ? [run, putsBack] : [run]) {
     for (const folder of folders.map((stage) => oldFolder(stage, id))) {
       // Without old data, too, there may be what appeared between a crash and its end.
       if (!(await lstatIfThere(folder))) continue
-      const here = done ? moves.filter(({ old }) => isWithin(old, folder)) : []
+      const all = done ? moves.filter(({ old }) => isWithin(old, folder)) : []
+      const stayed = all.flatMap(({ live, stays }) => (stays ? [{ path: live, keeps: stays.keeps }] : []))
+      const here = all.filter(({ live, stays }) => !stays && !stayed.some(({ path }) => path === dirname(live)))
       const paths = here.flatMap(({ live, liveId }) => (liveId === null ? [] : [live]))
       const absent = here.flatMap(({ live, liveId, parent }) => (liveId === null ? [{ path: live, parent }] : []))
-      kept.push({ run: id, since: started, folder, paths, absent })
+      kept.push({ run: id, since: started, folder, paths, absent, folders: stayed })
     }
   }
   for (const folder of folders) {

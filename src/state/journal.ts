@@ -7,8 +7,16 @@ import { readIfThere, syncFolder, writeDurably } from '../host/files.ts'
 import { placeOf } from './install.ts'
 import { sealed, unsealed } from './sealed.ts'
 
+/** Of a folder. `mtime` as touch(1) takes a date; null: as it comes. */
+export interface Attributes {
+  uid: number
+  gid: number
+  mode: number
+  mtime: string | null
+}
+
 /** A move, and what was there before: it tells which renames have happened. */
-export interface JournalMove extends Move {
+export interface JournalMove extends Omit<Move, 'keeps'> {
   /**
    * Inode numbers, null where nothing was. Not the device's: after a reboot its number may be another one, and a move stays within one
    * filesystem.
@@ -19,6 +27,8 @@ export interface JournalMove extends Move {
   database: boolean
   /** The nearest folder above `live` that was there. */
   parent: Path
+  /** Not a rename: a folder that stays where it is, whose entries have their own moves, but for `keeps`; its attributes change. */
+  stays: { before: Attributes; after: Attributes; keeps: Path[] } | null
 }
 
 /** An exchange of databases, and what was there before: the server's object ids, null where nothing was. */

@@ -28,12 +28,18 @@ const absent = z.strictObject({
   parent: z.string(),
 })
 
+const folder = z.strictObject({
+  path: z.string(),
+  keeps: z.array(z.string()),
+})
+
 const old = z.strictObject({
   run: z.string(),
   since: z.string(),
   folder: z.string(),
   paths: z.array(z.string()),
   absent: z.array(absent),
+  folders: z.array(folder),
 })
 
 const oldDatabase = z.strictObject({
@@ -213,6 +219,10 @@ export interface OldData {
    * Live paths at which nothing stood before.
    */
   absent: Absent[]
+  /**
+   * Folders that stayed, being mount points or leading to one: their entries were replaced.
+   */
+  folders: StayedFolder[]
 }
 /**
  * A path that wasn't there.
@@ -226,6 +236,19 @@ export interface Absent {
    * The nearest folder above it that was there.
    */
   parent: string
+}
+/**
+ * A folder that stayed.
+ */
+export interface StayedFolder {
+  /**
+   * The folder.
+   */
+  path: string
+  /**
+   * Its entries that were not replaced: they lead to other mount points.
+   */
+  keeps: string[]
 }
 /**
  * A replaced database.

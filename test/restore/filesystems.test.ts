@@ -257,7 +257,87 @@ describe.skipIf(!isRoot)('as root', () => {
     expect(leftovers(w)).toEqual([])
   })
 
-  test('[restore.11] mounted at a path, below it, over a file, or only while it stages: refused, and the disk is left alone', async (t) => {
+  /** A service on two disks and none: a path that is a mount point, one that leads to one, a plain one; and a mounted cache that is excluded. */
+  const onDisks = (t: TestContext) =>
+    saved(
+      t,
+      (w) => ({
+        paths: ['data', 'more', 'plain'].map((name) => w.path('srv', name)),
+        sqlite: [w.path('srv/data/app.db')],
+        exclude: ['*.log', w.path('srv/more/cache')],
+      }),
+      (w) => {
+        mount(w, 'srv/data', '-t', 'tmpfs', 'none')
+        mount(w, 'srv/more/far/disk', '-t', 'tmpfs', 'none')
+        mount(w, 'srv/more/cache', '-t', 'tmpfs', 'none')
+        for (const path of ['data/kept/file', 'data/changed', 'more/far/beside', 'more/far/disk/kept/file', 'more/top', 'plain/file'])
+          w.write(`srv/${path}`, 'saved')
+        sh(`cd ${w.path('srv')}; chown 1234:1235 data; chmod 2750 data more/far/disk; ln data/changed data/twin; mkdir more/far/disk/empty`)
+        sql(w.path('srv/data/app.db'), 'PRAGMA journal_mode=wal; CREATE TABLE t (a); INSERT INTO t VALUES (1)')
+      },
+    )
+  const change = (w: World) => {
+    for (const path of ['data/changed', 'data/since/file', 'more/far/since', 'more/far/disk/since', 'plain/file', 'more/cache/warm', 'data/a.log'])
+      w.write(`srv/${path}`, 'live')
+    sh(`cd ${w.path('srv')}; chown 77:78 data; chmod 700 more/far more/far/disk; rm -r data/kept data/twin more/far/disk/empty more/top`)
+    sh(`sqlite3 ${w.path('srv/data/app.db')} '.dbconfig no_ckpt_on_close on' 'INSERT INTO t VALUES (2)'`)
+  }
+  /** All that is there, but for folders of ours, and the times of folders in which they stand. */
+  const disks = (w: World) => {
+    const stays = ['.', './data', './more', './more/far', './more/far/disk', './more/cache']
+    const isOurs = (path: string) => path.includes('/.atelier-backup-') || path.endsWith('app.db-shm')
+    const entries = fingerprint(w.path('srv')).filter(({ path }) => !isOurs(path))
+    return entries.map((entry) => (stays.includes(entry.path) || entry.path === './data/app.db' ? { ...entry, mtime: '', sha256: null } : entry))
+  }
+  const rowsOf = (w: World) => {
+    sh(`rm -rf ${w.path('looked-at')}; mkdir ${w.path('looked-at')}; cp -a ${w.path('srv/data')}/app.db* ${w.path('looked-at')}`)
+    return sql(w.path('looked-at/app.db'), 'PRAGMA integrity_check; SELECT a FROM t')
+  }
+
+  test('[restore.11] what is mounted at a path or below it stays, all in it is exchanged; and back', { timeout: 120_000 }, async (t) => {
+    const w = await onDisks(t)
+    const [before, mounts] = [disks(w), output(['findmnt', '--list', '--noheadings', '--output', 'TARGET'])]
+    change(w)
+    const live = disks(w)
+    expect(await restore(w)).toMatchObject({ exit: 0, stdout: expect.stringMatching(/srv\/more\/far\/disk stays, being a mount point/) })
+    const carried = live.filter(({ path }) => path === './data/a.log' || path.startsWith('./more/cache/'))
+    const byPath = (entries: typeof live) => entries.sort((one, other) => (one.path < other.path ? -1 : 1))
+    expect(byPath(disks(w))).toEqual(byPath([...before, ...carried]))
+    expect(rowsOf(w)).toBe('ok\n1')
+    expect(readdirSync(w.path('srv/data')).filter((name) => name.startsWith('app.db'))).toEqual(['app.db'])
+    // Written since by the service, and none of the old data.
+    w.write('srv/data/newest', 'since')
+    expect(await restore(w, '--rollback', '--yes')).toMatchObject({ exit: 0 })
+    expect([disks(w), rowsOf(w)]).toEqual([live, 'ok\n1\n2'])
+    expect(await restore(w, '--rollback', '--yes')).toMatchObject({ exit: 0 })
+    expect(readFileSync(w.path('srv/data/newest'), 'utf8')).toBe('since')
+    expect(await restore(w, '--discard-old', '--yes')).toMatchObject({ exit: 0 })
+    expect([leftovers(w), output(['findmnt', '--list', '--noheadings', '--output', 'TARGET'])]).toEqual([[], mounts])
+  })
+
+  /** With ATELIER_SOAK every rename, link and unlink; otherwise some. */
+  const instants = process.env.ATELIER_SOAK ? Array.from({ length: 60 }, (_, i) => i + 1) : [5, 9, 14, 20]
+  test.skipIf(!has('strace')).for(instants)(
+    '[restore.11] [restore.7] killed at rename %i of an exchange on several disks: all of it or none',
+    { timeout: 60_000 },
+    async (n, t) => {
+      const w = await onDisks(t)
+      change(w)
+      const live = disks(w)
+      const direction = n % 2 ? '--resume' : '--rollback'
+      const killed = await killedAt(w, { call: 'rename', n }, ['restore', 's', ...inPlace])
+      const open = existsSync(w.path('state/journals/s.json'))
+      const ended = await restore(w, direction, '--yes')
+      expect(ended.exit).toBe(open || (!killed && direction === '--rollback') ? 0 : 2)
+      const isNew = open ? direction === '--resume' : !killed && direction === '--resume'
+      expect(JSON.stringify(disks(w)) === JSON.stringify(live)).toBe(!isNew)
+      expect(rowsOf(w)).toBe(isNew ? 'ok\n1' : 'ok\n1\n2')
+      expect(existsSync(w.path('state/journals/s.json'))).toBe(false)
+      if (killed && !isNew) expect(leftovers(w)).toEqual([])
+    },
+  )
+
+  test('[restore.11] mounted over a file, without a folder in the snapshot, read-only, or only while it stages: refused, and nothing is touched', async (t) => {
     const w = await saved(
       t,
       (w) => ({ paths: [w.path('srv/data'), w.path('srv/file')] }),
@@ -266,18 +346,19 @@ describe.skipIf(!isRoot)('as root', () => {
         w.write('srv/file', 'saved')
       },
     )
-    const refused = { exit: 1, stderr: expect.stringContaining('is a mount point') }
-    for (const at of ['srv/data', 'srv/data/disk']) {
-      const disk = mount(w, at, '-t', 'tmpfs', 'none')
-      w.write(`${at}/precious`, 'on another disk')
-      expect(await restore(w)).toMatchObject(refused)
-      expect(readFileSync(w.path(at, 'precious'), 'utf8')).toBe('on another disk')
-      sh(`umount ${disk}`)
-    }
+    const refused = async (words: RegExp) => expect(await restore(w)).toMatchObject({ exit: 1, stderr: expect.stringMatching(words) })
     w.write('other', 'mounted over')
     sh(`mount --bind ${w.path('other')} ${w.path('srv/file')}`)
-    expect(await restore(w)).toMatchObject(refused)
+    await refused(/srv\/file is a mount point, and no folder/)
     sh(`umount ${w.path('srv/file')}`)
+    const strange = mount(w, 'srv/data/strange', '-t', 'tmpfs', 'none')
+    w.write('srv/data/strange/precious', 'on another disk')
+    await refused(/holds no such folder/)
+    expect(readFileSync(w.path('srv/data/strange/precious'), 'utf8')).toBe('on another disk')
+    sh(`umount ${strange}; rmdir ${strange}`)
+    const readOnly = mount(w, 'srv/data/disk', '-t', 'tmpfs', '-o', 'ro', 'none')
+    await refused(/mounted read-only; nothing was touched/)
+    sh(`umount ${readOnly}`)
     // Only in between: seen before the swap.
     const { env } = resticBefore(w, `if [ "$command" = restore ]; then mount -t tmpfs none ${w.path('srv/data/disk')}; fi`)
     expect(await w.cli(['restore', 's', ...inPlace], { env })).toMatchObject({ exit: 1, stderr: expect.stringMatching(/mount point.*not touched/) })

@@ -15,6 +15,7 @@ const root = (path: Path, more: Partial<Root> = {}): Root => ({
   unchanged: false,
   folder: '/var/lib',
   mount: '/',
+  inside: null,
   ...more,
 })
 const facts = (more: Partial<RestoreFacts> = {}): RestoreFacts => ({
@@ -29,6 +30,8 @@ const facts = (more: Partial<RestoreFacts> = {}): RestoreFacts => ({
   absentDatabases: [],
   excluded: [],
   owners: { users: [], groups: [] },
+  renumbered: { users: [], groups: [] },
+  strangers: [],
   units: [],
   running: [],
   free: { '/': 1e12, '/mnt': 1e12 },
@@ -69,7 +72,7 @@ describe('the plan of a restore', () => {
   test('all is staged and brought to disk before anything stops, and swapped at once', () => {
     const { steps } = planRestore(silent, facts({ databases: ['/var/lib/notes/app.db'], roots: [root('/var/lib/notes'), root('/etc/notes')] }))
     expect(steps).toEqual([
-      { do: 'stage', snapshot: snapshot.id, paths: ['/var/lib/notes', '/etc/notes'], in: stage },
+      { do: 'stage', snapshot: snapshot.id, paths: ['/var/lib/notes', '/etc/notes'], folders: [], owners: { users: [], groups: [] }, in: stage },
       { do: 'verify', databases: [`${stage}/new/var/lib/notes/app.db`] },
       { do: 'flush', folder: stage },
       {
@@ -98,7 +101,7 @@ describe('the plan of a restore', () => {
     const { steps } = planRestore(silent, facts({ postgres, units: ['n.service'], running: ['n.service'] }))
     expect(steps.map((step) => step.do).join(' ')).toBe('stage stage verify loadPostgres flush stop swap start')
     const paths = ['/s/atelier-dumps/globals.sql', '/s/atelier-dumps/shop.dump']
-    expect(steps[1]).toEqual({ do: 'stage', snapshot: snapshot.id, paths, in: '/var/lib/.dumps' })
+    expect(steps[1]).toEqual({ do: 'stage', snapshot: snapshot.id, paths, folders: [], owners: { users: [], groups: [] }, in: '/var/lib/.dumps' })
     const from = '/var/lib/.dumps/new/s/atelier-dumps'
     expect(steps[3]).toEqual({ do: 'loadPostgres', from, databases: [{ database: 'shop', fresh }], tablespaces: true })
     expect(steps[6]).toMatchObject({ do: 'swap', databases: [{ live: 'shop', fresh, old: 'atelier-old-RUN-0-shop' }] })
@@ -154,7 +157,14 @@ describe('the plan of a restore', () => {
 
 test('the plan of putting back: what was there returns, what was not there goes, what is live is kept', () => {
   const olds = [
-    { run: 'FIRST', since: '2026-11-20T14:00:00.000Z', folder: '/v/.s/old-FIRST', paths: ['/v/a'], absent: [{ path: '/v/x/b', parent: '/v' }] },
+    {
+      run: 'FIRST',
+      since: '2026-11-20T14:00:00.000Z',
+      folder: '/v/.s/old-FIRST',
+      paths: ['/v/a'],
+      absent: [{ path: '/v/x/b', parent: '/v' }],
+      folders: [],
+    },
   ]
   const oldDatabases = ['kept', null].map((kept) => ({ run: 'FIRST', since: '2026-11-20T14:00:00.000Z', database: kept ?? 'fresh', kept }))
   const { steps, always } = planPutBack(checked, { run: 'RUN', name: 'notes', olds, oldDatabases, units: ['n.service'], running: ['n.service'] })

@@ -39,7 +39,7 @@ const journal = (state: string): RestoreJournal => ({
   recovers: true,
   phase: 'swapping',
   folders: [`${state}/.atelier-backup-notes-x`],
-  moves: [{ live: '/a', staged: '/s/a', old: '/o/a', liveId: '1234', stagedId: '5678', database: false, parent: '/' }],
+  moves: [{ live: '/a', staged: '/s/a', old: '/o/a', liveId: '1234', stagedId: '5678', database: false, parent: '/', stays: null }],
   units: ['notes.service'],
   masked: [],
   databases: [],
