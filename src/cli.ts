@@ -19,18 +19,26 @@ process.exit()
 
 async function main(argv: string[]): Promise<number> {
   const interruption = new AbortController()
+  let outlives = false
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-    process.on(signal, () => interruption.abort(new Failure('interrupted', `interrupted by ${signal}`)))
+    process.on(signal, () => {
+      if (signal !== 'SIGHUP' || !outlives) interruption.abort(new Failure('interrupted', `interrupted by ${signal}`))
+    })
   // Whoever read our output has left (`| head`): that is no reason to break off a backup.
   let unwritten: Error | null = null
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') unwritten = error
+    const isLost = error.code === 'EPIPE' || (error.code === 'EIO' && process.stdout.isTTY)
+    if (!isLost) unwritten = error
   })
   // Nor is a lost terminal.
   process.stderr.on('error', () => {})
   let exit = 0
   const start: Start = async (run, input) => {
-    exit = await run({ ...input, signal: interruption.signal })
+    const outliveTerminal = () => {
+      outlives = true
+    }
+    ;(await import('./ui/terminal.ts')).askUntil(interruption.signal)
+    exit = await run({ ...input, signal: interruption.signal, outliveTerminal })
   }
   const program = makeProgram(start, argv)
   try {
@@ -44,7 +52,8 @@ async function main(argv: string[]): Promise<number> {
   }
 }
 
-type Start = (run: (input: Input) => Promise<number>, input: Omit<Input, 'signal'>) => Promise<void>
+type Unsignalled = Omit<Input, 'signal' | 'outliveTerminal'>
+type Start = (run: (input: Input) => Promise<number>, input: Unsignalled) => Promise<void>
 
 function makeProgram(start: Start, argv: string[]): Command {
   const program = new Command('atelier-backup')
@@ -86,7 +95,7 @@ function made({ flags, description, repeatable }: CommandSpec['options'][number]
   return repeatable ? option.argParser((value: string, before: string[] = []) => [...before, value]) : option
 }
 
-async function inputOf(args: string[], flags: Input['flags']): Promise<Omit<Input, 'signal'>> {
+async function inputOf(args: string[], flags: Input['flags']): Promise<Unsignalled> {
   if (flags.color === false) process.env.NO_COLOR = '1'
   const json = flags.json === true
   if (json) (await import('./ui/terminal.ts')).askNothing()

@@ -110,6 +110,8 @@ export interface Result {
   seconds: number
   downtimeSeconds: number | null
   bytes: number | null
+  /** What a backup added to the repository. */
+  addedBytes: number | null
 }
 
 /** What a step needs of the world; tests give a fake clock and count what passes. */

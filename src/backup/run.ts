@@ -244,5 +244,6 @@ function resultOf(name: string, job: Ended, seconds: number): Result {
     seconds,
     downtimeSeconds: job.stopped?.seconds ?? null,
     bytes: job.summary?.bytes ?? null,
+    addedBytes: job.summary?.addedBytes ?? null,
   }
 }

@@ -19,9 +19,12 @@ export async function run(input: Input): Promise<number> {
   const jobs = jobsFlag(input)
   const site = await input.site()
   const names = await wanted(site, input)
-  return withReport(names, { json: input.json }, (watcher) =>
+  const byUnit = new Set<string>()
+  await sideBySide(names, 8, async (name) => void ((await isRunByUnit(site, name)) && byUnit.add(name)))
+  const hint = byUnit.size > 0 ? 'Ctrl-C leaves them running; atelier-backup status shows them.' : 'Ctrl-C ends it; what is saved stays.'
+  return withReport(names, { json: input.json, hint }, (watcher) =>
     sideBySide(names, jobs, async (name) => {
-      const result = (await isRunByUnit(site, name))
+      const result = byUnit.has(name)
         ? await followUnit(site, name, watcher, input.signal)
         : await runBackup(site, name, { signal: input.signal, ...watcher })
       watcher.result(result)
@@ -96,7 +99,7 @@ async function followUnit(site: Site, name: string, watcher: Watcher, signal: Ab
   const good = await ending
   await read()
   if (result !== null) return result
-  const none = { name, snapshotId: null, seconds: (performance.now() - begun) / 1000, downtimeSeconds: null, bytes: null }
+  const none = { name, snapshotId: null, seconds: (performance.now() - begun) / 1000, downtimeSeconds: null, bytes: null, addedBytes: null }
   if (signal.aborted)
     return {
       ...none,

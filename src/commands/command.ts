@@ -33,6 +33,8 @@ export interface Input {
   flags: Record<string, string | boolean | string[] | undefined>
   json: boolean
   signal: AbortSignal
+  /** From now on a lost terminal (SIGHUP) ends nothing: live data is being exchanged. */
+  outliveTerminal(): void
   site(): Promise<Site>
 }
 

@@ -22,7 +22,7 @@ export async function run(input: Input): Promise<number> {
     const chosen = await unlessLeft(choose(site.manifest.host, await entries(site), 'a command'))
     if (!chosen) return exit
     exit = (await carryOut(chosen, { ...input, site: async () => site })) ?? exit
-    if (input.signal.aborted) return exit
+    input.signal.throwIfAborted()
     process.stdout.write('\n')
   }
 }

@@ -31,7 +31,8 @@ export function describeRestore({ outcome, bytes, seconds, downtimeSeconds }: Re
   return ['restored', figures(bytes, seconds), stopped].filter(Boolean).join('  ')
 }
 
-function repaired(name: string, { json }: Input, work: (watcher: Watcher) => Promise<Result>): Promise<number> {
+function repaired(name: string, { json, outliveTerminal }: Input, work: (watcher: Watcher) => Promise<Result>): Promise<number> {
+  outliveTerminal()
   return reportOne(name, { json, describe: describeRestore }, work)
 }
 

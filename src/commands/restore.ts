@@ -152,6 +152,9 @@ async function prepareInPlace(site: Site, name: string, snapshot: Snapshot, path
   if (dryRun) return async () => 0
   if (!isSet(input, 'yes') && !(await typeToConfirm(`Type ${name} to restore it:`, name, '--yes (after a look at --dry-run)')))
     throw new Failure('declined', `${name}: that isn't its name: nothing was touched`, { exit: 130 })
-  return () =>
-    reportOne(name, { json: input.json, describe: describeRestore }, (watcher) => restoreInPlace(site, planned, { signal: input.signal, ...watcher }))
+  return () => {
+    input.outliveTerminal()
+    const options = { json: input.json, describe: describeRestore, hint: 'Ctrl-C takes it back; without this terminal it goes on.' }
+    return reportOne(name, options, (watcher) => restoreInPlace(site, planned, { signal: input.signal, ...watcher }))
+  }
 }

@@ -1,7 +1,7 @@
 // Long work as every command shows it: events as NDJSON, or progress for a person; a report last, whatever happened.
 import { type Event, joinExits, type Outcome, outcomes, type Result } from '../core.ts'
 import { printable } from '../text.ts'
-import { formatBytes, formatSeconds } from '../ui/format.ts'
+import { formatBytes, formatPause, formatSeconds } from '../ui/format.ts'
 import { type ProgressView, progressView } from '../ui/progress.ts'
 import { pad } from '../ui/table.ts'
 import { print, printJson, sign } from '../ui/terminal.ts'
@@ -14,8 +14,10 @@ export interface Watcher {
 
 export interface ReportOptions {
   json: boolean
-  /** What a finished service's line says; default: as of a backup. */
-  describe?: (result: Result) => string
+  /** What a finished service's line says, in several ways, the longest first; default: as of a backup. */
+  describe?: (result: Result) => string | string[]
+  /** What a person may do meanwhile, below the lines. */
+  hint?: string
   /** What comes last, for a person; default: the messages of what went wrong, on standard error. */
   summary?: (results: Result[]) => string[]
 }
@@ -26,10 +28,10 @@ export interface ReportOptions {
  */
 export async function withReport(
   names: string[],
-  { json, describe = describeBackup, summary }: ReportOptions,
+  { json, describe = describeBackup, hint = '', summary }: ReportOptions,
   work: (watcher: Watcher) => Promise<Result[]>,
 ): Promise<number> {
-  const view: ProgressView | null = json ? null : progressView(names, describe)
+  const view: ProgressView | null = json ? null : progressView(names, describe, hint)
   const warnings: string[] = []
   const watcher: Watcher = view
     ? { emit: (event) => (event.type === 'warning' ? warnings.push(event.message) : view.event(event)), output: view.log, result: view.result }
@@ -82,10 +84,18 @@ export function printReport(services: Result[], exit: number): void {
   printJson(event)
 }
 
-/** "412 MB    1.9 s  8f21c0de", or how it ended. */
-function describeBackup({ outcome, bytes, seconds, snapshotId }: Result): string {
+/** " 412 MB  +3.1 MB new     1.9 s  stopped 0 ms  8f21c0de", or how it ended. */
+function describeBackup({ outcome, bytes, addedBytes, seconds, downtimeSeconds, snapshotId }: Result): string | string[] {
   if (outcome !== 'ok' && outcome !== 'partial') return outcome
-  return [figures(bytes, seconds), snapshotId?.slice(0, 8), outcome === 'partial' ? 'partial' : null].filter(Boolean).join('  ')
+  // An older run's line lacks it.
+  const added = addedBytes == null ? '' : `+${formatBytes(addedBytes)} new`
+  const stopped = `stopped ${formatPause(downtimeSeconds ?? 0)}`
+  const end = [snapshotId?.slice(0, 8), outcome === 'partial' ? 'partial' : null].filter((word) => word != null)
+  return [
+    [pad(formatBytes(bytes), 7, true), pad(added, 12, true), pad(formatSeconds(seconds), 8, true), pad(stopped, 14), ...end],
+    [pad(formatBytes(bytes), 7, true), pad(added, 12, true), pad(formatSeconds(seconds), 8, true), ...end],
+    [pad(formatBytes(bytes), 7, true), pad(formatSeconds(seconds), 8, true), ...end],
+  ].map((parts) => parts.join('  '))
 }
 
 /** Right-aligned, so that lines below each other compare. */

@@ -104,7 +104,8 @@ function start(argv: string[], options: ProcessOptions): { promise: ProcessPromi
     detached: options.group ?? false,
     nothrow: true,
     quiet: true,
-    prefix: '',
+    // A lost terminal is ours to judge: its SIGHUP reaches us, and those that we end get SIGTERM.
+    prefix: options.terminal || options.group ? '' : "trap '' HUP; ",
     store: nothingKept(),
   })`exec ${full}`
   // One argument of the shell's holds the whole command line: at most 128 KiB (E2BIG).

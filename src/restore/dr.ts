@@ -208,6 +208,7 @@ function resultFor(name: string, outcome: Result['outcome'], exit: number, why: 
     snapshotId: null,
     seconds: 0,
     downtimeSeconds: null,
+    addedBytes: null,
     bytes: null,
   }
 }

@@ -41,6 +41,7 @@ export async function restoreInspect(request: InspectRequest): Promise<Result> {
     snapshotId: snapshot.id,
     seconds: Math.round(performance.now() - begun) / 1000,
     downtimeSeconds: null,
+    addedBytes: null,
     bytes,
   })
   try {

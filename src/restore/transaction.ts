@@ -61,6 +61,7 @@ export async function transact(
     snapshotId,
     seconds: Math.round(performance.now() - begun) / 1000,
     downtimeSeconds,
+    addedBytes: null,
     bytes,
   })
   const failed = (error: unknown): Ended => ({ failure: asFailure(error) })
@@ -73,7 +74,7 @@ export async function transact(
     const result = resultOf(await work({ site, name, run, started, hold: [lock.fd], options, emit }).catch(failed))
     const { exit: _, name: __, ...told } = result
     await updateRecord(site.state, name, ({ runs }) => {
-      runs.push({ run, kind: 'restore', started, ...told, files: null, addedBytes: null, view: 'live', warnings: [] })
+      runs.push({ run, kind: 'restore', started, ...told, files: null, view: 'live', warnings: [] })
     }).catch((error) =>
       emit({ type: 'warning', code: 'record-failed', message: `${name}: its record can't be written: ${asFailure(error).message}` }),
     )

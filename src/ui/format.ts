@@ -28,6 +28,11 @@ export function formatSeconds(seconds: number): string {
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`
 }
 
+/** "0 ms", "850 ms", then as above: how long something stood still. */
+export function formatPause(seconds: number): string {
+  return seconds < 0.9995 ? `${Math.round(seconds * 1000)} ms` : formatSeconds(seconds)
+}
+
 /** "just now", "3 h ago", "12 d ago"; "in 5 h" for what is to come. */
 export function formatAge(time: Iso, now: Date): string {
   const seconds = (now.getTime() - Date.parse(time)) / 1000

@@ -2,7 +2,7 @@
 import { createPrompt, isDownKey, isEnterKey, isSpaceKey, isUpKey, useEffect, useKeypress, useMemo, useState } from '@inquirer/core'
 import { printable } from '../text.ts'
 import { formatCount } from './format.ts'
-import { cut, displayWidth } from './table.ts'
+import { cut, displayWidth, fitting } from './table.ts'
 import { hasUnicode, sign, styled, typeset } from './terminal.ts'
 
 export interface Row {
@@ -178,6 +178,8 @@ function helpLine(position: string, keys: [string, string][]): string {
     ...left.map(([key, does]) => `${styled('bold', names[key] ?? key)} ${styled('dim', does)}`),
   ]
   const fits = ['', '↑↓', '⏎', 'ctrl-a', 'type'].map((_, n, order) => keys.filter(([key]) => !order.slice(1, n + 1).includes(key)))
-  const lines = fits.map((left) => parts(left).join(dot))
-  return lines.find((line) => displayWidth(line) < width()) ?? cut(lines.at(-1) ?? '', width() - 1)
+  return fitting(
+    fits.map((left) => parts(left).join(dot)),
+    width() - 1,
+  )
 }

@@ -2,13 +2,15 @@
 import type { Event, Result } from '../core.ts'
 import { printable } from '../text.ts'
 import { formatBytes, formatCount, formatSeconds } from './format.ts'
-import { cut, displayWidth, pad } from './table.ts'
-import { canRedraw, hasUnicode, isInteractive, print, type Sign, sign, typeset } from './terminal.ts'
+import { cut, displayWidth, fitting, pad } from './table.ts'
+import { canRedraw, hasUnicode, isInForeground, isInteractive, print, type Sign, sign, styled, typeset } from './terminal.ts'
 
 interface Row {
   state: 'waiting' | 'working' | Result
   step: string
   progress: (Event & { type: 'progress' }) | null
+  /** Of whichever step. */
+  latest: (Event & { type: 'progress' }) | null
   begun: number
 }
 
@@ -29,44 +31,77 @@ export interface ProgressView {
   end(): void
 }
 
-/** `describe` says what a finished service's line tells beyond its name. */
-export function progressView(names: string[], describe: (result: Result) => string, stream = process.stderr): ProgressView {
-  const rows = new Map(names.map((name): [string, Row] => [name, { state: 'waiting', step: '', progress: null, begun: performance.now() }]))
+/** `describe` says what a finished service's line tells beyond its name, the longest way first; `hint` what may be done meanwhile. */
+export function progressView(names: string[], describe: (result: Result) => string | string[], hint: string, stream = process.stderr): ProgressView {
+  const rows = new Map(
+    names.map((name): [string, Row] => [name, { state: 'waiting', step: '', progress: null, latest: null, begun: performance.now() }]),
+  )
   const live = canRedraw(stream)
   const size = () => ({ columns: stream.columns || 80, rows: stream.rows || 24 })
-  // A narrow terminal needs the room for what is told of them.
-  const width = Math.min(Math.max(0, ...names.map((name) => name.length)), Math.max(8, Math.min(30, size().columns - 40)))
+  const began = performance.now()
+  let below = hint
   let drawn: string[] = []
   let frame = 0
-  const headed = (name: string, mark: string, text: string) => `  ${pad(cut(name, width), width)}  ${mark}  ${text}`
-  const finished = (name: string, result: Result) => headed(name, sign(signOf[result.outcome]), printable(describe(result)))
-  const lineOf = ([name, { state, step, progress, begun }]: [string, Row]): string => {
-    if (state === 'waiting') return headed(name, sign('waiting'), 'waiting')
-    if (state !== 'working') return finished(name, state)
-    return headed(name, spinner(frame), progress ? progressWords(progress, (performance.now() - begun) / 1000) : step)
+  const headed = (name: string, mark: string, texts: string[], width: number, columns: number) => {
+    const head = `  ${pad(cut(name, width), width)}  ${mark}  `
+    return head + fitting(texts, columns - 1 - displayWidth(head))
   }
+  // A narrow terminal needs the room for what is told of them.
+  const widthFor = (columns: number) =>
+    Math.min(Math.max(live && names.length > 1 ? 5 : 0, ...names.map((name) => name.length)), Math.max(8, Math.min(30, columns - 40)))
+  const lineOf = (name: string, { state, step, progress, begun }: Row, columns: number): string => {
+    const [mark, texts] =
+      state === 'waiting'
+        ? [sign('waiting'), ['waiting']]
+        : state === 'working'
+          ? [spinner(frame), progress ? progressWords(progress, (performance.now() - begun) / 1000) : [step]]
+          : [sign(signOf[state.outcome]), [describe(state)].flat().map(printable)]
+    return headed(name, mark, texts, widthFor(columns), columns)
+  }
+  const totalLine = (columns: number) =>
+    names.length < 2
+      ? []
+      : [headed('total', sign('waiting'), totalWords([...rows.values()], (performance.now() - began) / 1000), widthFor(columns), columns)]
   const clear = () => {
     // A terminal that became narrower has wrapped what stood there; the cursor may stand behind an echoed ^C.
     const rows = drawn.reduce((sum, line) => sum + Math.max(1, Math.ceil(displayWidth(line) / size().columns)), 0)
     if (rows > 0) stream.write(`\r\x1b[${rows}A\x1b[0J`)
     drawn = []
   }
-  const draw = (room = Math.max(3, size().rows - 2)) => {
-    if (!live) return
+  const draw = (ended = false) => {
+    if (!live || (!ended && !isInForeground())) return
     frame += 1
     // More services than lines: those at work and those that failed are what a person looks for.
     const weight = ([, { state }]: [string, Row]) =>
       state === 'working' ? 0 : state !== 'waiting' && state.exit !== 0 ? 1 : state === 'waiting' ? 2 : 3
     const all = [...rows]
+    const { columns } = size()
+    const last = ended ? [] : [...totalLine(columns), ...(below ? [styled('dim', cut(below, columns - 1))] : [])]
+    const room = ended ? Number.POSITIVE_INFINITY : Math.max(3, size().rows - 2 - last.length)
     const shown = all.length <= room ? all : all.sort((a, b) => weight(a) - weight(b)).slice(0, room - 1)
     const more = shown.length < rows.size ? [`  … and ${rows.size - shown.length} more`] : []
-    const lines = [...shown.map(lineOf), ...more].map((line) => typeset(cut(line, size().columns - 1)))
+    const lines = [...shown.map(([name, row]) => lineOf(name, row, columns)), ...more, ...last].map(typeset)
     clear()
     stream.write(`${lines.join('\n')}\n`)
     drawn = lines
   }
   const timer = live ? setInterval(() => draw(), 120) : undefined
   timer?.unref()
+  // Ctrl-Z: the shell's words come below what is drawn; with fg it is drawn anew below these.
+  const onStop = () => {
+    drawn = []
+    process.off('SIGTSTP', onStop)
+    process.kill(process.pid, 'SIGTSTP')
+  }
+  const onContinue = () => {
+    process.on('SIGTSTP', onStop)
+    draw()
+  }
+  const onInterrupt = () => {
+    below = 'Ending: what was begun is tidied up …'
+  }
+  process.on('SIGTSTP', onStop).on('SIGCONT', onContinue)
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, onInterrupt)
   draw()
   const log = (line: string) => {
     clear()
@@ -84,17 +119,19 @@ export function progressView(names: string[], describe: (result: Result) => stri
       row.state = 'working'
       if (event.type === 'step' && event.state === 'begun')
         Object.assign(row, { step: stepWords[event.do], progress: null, begun: performance.now() })
-      if (event.type === 'progress') row.progress = event
+      if (event.type === 'progress') row.progress = row.latest = event
     },
     result(result) {
       const row = rows.get(result.name)
       if (row) row.state = result
       // Without a terminal the results are the output.
-      if (!live) print(finished(result.name, result))
+      if (!live && row) print(lineOf(result.name, row, Number.POSITIVE_INFINITY))
     },
     end() {
       clearInterval(timer)
-      draw(Number.POSITIVE_INFINITY)
+      process.off('SIGTSTP', onStop).off('SIGCONT', onContinue)
+      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, onInterrupt)
+      draw(true)
     },
   }
 }
@@ -142,9 +179,41 @@ const stepWords: Record<(Event & { type: 'step' })['do'], string> = {
   health: 'checking health',
 }
 
-function progressWords({ doneBytes, totalBytes, secondsLeft }: Event & { type: 'progress' }, seconds: number): string {
-  const percent = totalBytes ? `${pad(String(Math.min(100, Math.floor((100 * doneBytes) / totalBytes))), 3, true)} %  ` : ''
-  const of = totalBytes ? `${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}` : formatBytes(doneBytes)
-  const speed = seconds > 1 ? `  ${formatBytes(doneBytes / seconds)}/s` : ''
-  return `${percent}${of}${speed}${secondsLeft ? `  ${formatSeconds(secondsLeft)} left` : ''}`
+/** "61 %   742 MB of 1.2 GB   38 MB/s  12 s left", and shorter. */
+function progressWords({ doneBytes, totalBytes, secondsLeft }: Event & { type: 'progress' }, seconds: number): string[] {
+  const percent = totalBytes ? percentOf(doneBytes, totalBytes) : null
+  const done = pad(formatBytes(doneBytes), 7, true)
+  const speed = seconds > 1 ? pad(`${formatBytes(doneBytes / seconds)}/s`, 9, true) : null
+  const left = secondsLeft ? leftWords(secondsLeft) : null
+  return shorter(
+    [percent, totalBytes ? `${done} of ${formatBytes(totalBytes)}` : done, speed, left],
+    [percent, done, speed, left],
+    [percent, done, left],
+  )
+}
+
+/** All of them together: percent and time only where nobody waits whose size isn't known. */
+function totalWords(rows: Row[], seconds: number): string[] {
+  const ended = rows.filter(({ state }) => typeof state === 'object').length
+  const doneBytes = rows.reduce((sum, { state, latest }) => sum + (typeof state === 'object' ? (state.bytes ?? 0) : (latest?.doneBytes ?? 0)), 0)
+  const sizes = rows.map(({ state, latest }) => (typeof state === 'object' ? (state.bytes ?? 0) : (latest?.totalBytes ?? null)))
+  const totalBytes = sizes.every((size) => size !== null) ? sizes.reduce((sum, size) => sum + size, 0) : null
+  const count = `${ended} of ${rows.length} done`
+  const percent = totalBytes ? percentOf(doneBytes, totalBytes) : null
+  const done = pad(formatBytes(doneBytes), 7, true)
+  const speed = seconds > 1 && doneBytes > 0 ? pad(`${formatBytes(doneBytes / seconds)}/s`, 9, true) : null
+  const left = totalBytes && doneBytes > 0 && seconds > 1 ? leftWords(((totalBytes - doneBytes) * seconds) / doneBytes) : null
+  return shorter([percent, done, speed, left, count], [percent, done, left, count], [percent, count])
+}
+
+function leftWords(seconds: number): string {
+  return `${seconds < 10 ? `${Math.max(1, Math.ceil(seconds))} s` : formatSeconds(seconds)} left`
+}
+
+function percentOf(done: number, total: number): string {
+  return `${pad(String(Math.min(100, Math.floor((100 * done) / total))), 3, true)} %`
+}
+
+function shorter(...ways: (string | null)[][]): string[] {
+  return ways.map((parts) => parts.filter((part) => part !== null).join('  '))
 }

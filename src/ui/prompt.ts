@@ -2,7 +2,7 @@
 import { emitKeypressEvents, type Interface } from 'node:readline'
 import { Failure } from '../errors.ts'
 import type { Config } from './picker.ts'
-import { isInteractive, sign, styled } from './terminal.ts'
+import { isInteractive, questionsEnd, sign, styled } from './terminal.ts'
 
 export interface Choice<T> {
   /** What typing searches, and what is shown unless `line` says otherwise. */
@@ -119,7 +119,7 @@ interface Context {
   clearPromptOnDone: boolean
 }
 
-/** Esc and signals end a question; the prompts know of Ctrl-C alone. */
+/** Esc and an interruption end a question; the prompts know of Ctrl-C alone. */
 async function ask<T>(tidy: boolean, question: (context: Context) => Promise<T>, leftToo = false): Promise<T> {
   const ended = new AbortController()
   const context = { signal: ended.signal, clearPromptOnDone: tidy }
@@ -128,14 +128,16 @@ async function ask<T>(tidy: boolean, question: (context: Context) => Promise<T>,
     context.clearPromptOnDone = true
     ended.abort(left())
   }
-  const onSignal = (signal: NodeJS.Signals) => ended.abort(new Failure('interrupted', `interrupted by ${signal}`))
+  const interruption = questionsEnd()
+  const onInterruption = () => ended.abort(interruption?.reason)
+  interruption?.throwIfAborted()
   // After Ctrl-Z and fg readline has paused the keyboard.
   const onContinue = () => setImmediate(() => process.stdin.resume())
   // Node waits half a second for what may follow an Esc.
   emitKeypressEvents(process.stdin, { escapeCodeTimeout: 50 } as unknown as Interface)
   process.stdin.on('keypress', onKey)
   process.on('SIGCONT', onContinue)
-  for (const signal of signals) process.on(signal, onSignal)
+  interruption?.addEventListener('abort', onInterruption)
   try {
     return await question(context)
   } catch (error) {
@@ -143,7 +145,6 @@ async function ask<T>(tidy: boolean, question: (context: Context) => Promise<T>,
   } finally {
     process.stdin.off('keypress', onKey)
     process.off('SIGCONT', onContinue)
-    for (const signal of signals) process.off(signal, onSignal)
+    interruption?.removeEventListener('abort', onInterruption)
   }
 }
-const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const

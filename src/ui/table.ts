@@ -40,6 +40,11 @@ export function cut(text: string, width: number): string {
   })
 }
 
+/** The first that fits; none does: the last, cut. */
+export function fitting(texts: string[], width: number): string {
+  return texts.find((text) => displayWidth(text) <= width) ?? cut(texts.at(-1) ?? '', width)
+}
+
 /** Cut to a width at its beginning: of a path the end tells more. */
 export function cutStart(text: string, width: number): string {
   if (displayWidth(text) <= width) return text

@@ -1,4 +1,5 @@
 // What this terminal can do, and what is printed on it.
+import { readFileSync } from 'node:fs'
 import { styleText } from 'node:util'
 import { harmlessJson } from '../text.ts'
 
@@ -8,6 +9,15 @@ export function askNothing(): void {
   unattended = true
 }
 
+let interruption: AbortSignal | null = null
+/** Once this is aborted the question at hand ends, and none is asked any more. */
+export function askUntil(signal: AbortSignal): void {
+  interruption = signal
+}
+export function questionsEnd(): AbortSignal | null {
+  return interruption
+}
+
 /** Whether a person sits there: the question and the answer need a terminal, and the question one that can be drawn on. */
 export function isInteractive(): boolean {
   return !unattended && process.stdin.isTTY === true && canRedraw(process.stdout)
@@ -15,6 +25,14 @@ export function isInteractive(): boolean {
 
 export function canRedraw(stream: NodeJS.WriteStream): boolean {
   return stream.isTTY === true && process.env.TERM !== 'dumb'
+}
+
+/** Whether this terminal is ours to draw on: in the background (`bg`) it is the shell's. Source: proc(5), pgrp and tpgid. */
+export function isInForeground(): boolean {
+  const [, , group, , , foreground] = readFileSync('/proc/self/stat', 'utf8')
+    .replace(/^.*\) /s, '')
+    .split(' ')
+  return group === foreground
 }
 
 /** Lines for a person, on standard output. */

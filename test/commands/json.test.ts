@@ -107,12 +107,12 @@ describe('[json.4] long work prints a line for each event', () => {
   test('the report has every key for every outcome', async () => {
     const report = (await w.cli(['backup', 'notes', 'partial', 'failing', '--json'])).events().at(-1)
     if (report?.type !== 'report') throw new Error('no report')
-    const keys = ['name', 'outcome', 'exit', 'code', 'message', 'snapshotId', 'seconds', 'downtimeSeconds', 'bytes']
+    const keys = ['name', 'outcome', 'exit', 'code', 'message', 'snapshotId', 'seconds', 'downtimeSeconds', 'bytes', 'addedBytes']
     for (const service of report.services) expect(Object.keys(service).sort()).toEqual([...keys].sort())
     expect(report.services).toMatchObject([
-      { name: 'notes', code: null, message: null, bytes: 5, downtimeSeconds: null },
+      { name: 'notes', code: null, message: null, bytes: 5, addedBytes: expect.any(Number), downtimeSeconds: null },
       { name: 'partial', code: 'missing-path', snapshotId: expect.stringMatching(/^[0-9a-f]{64}$/) },
-      { name: 'failing', snapshotId: null, bytes: null },
+      { name: 'failing', snapshotId: null, bytes: null, addedBytes: null },
     ])
   })
 })

@@ -1,10 +1,11 @@
 // A person at a terminal: menu, lists and wizards, walked by keystrokes.
 
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { waitingRestic } from '../lib/live.ts'
-import { keys, type Terminal } from '../lib/terminal.ts'
+import { afterAll, beforeAll, beforeEach, describe, expect, type TestContext, test } from 'vitest'
+import { cliFile } from '../lib/cli.ts'
+import { living, resticBefore, until, waitingRestic } from '../lib/live.ts'
+import { keys, type Terminal, terminal } from '../lib/terminal.ts'
 import { fingerprint } from '../lib/tree.ts'
 import { type World, world } from '../lib/world.ts'
 
@@ -58,10 +59,10 @@ describe('the menu', () => {
     const t = w.terminal([])
     await walk(t, [at('Status'), down], [at('List'), down], [at('Back up now'), enter])
     await walk(t, ['? Back up', space], ['◯ notes', enter])
-    await t.waitFor(/photos {2}✓ +\d+ B +\d\.\d s {2}[0-9a-f]{8}/)
+    await t.waitFor(/photos {2}✓ +\d+ B +\+\d+ B new +\d\.\d s {2}stopped 0 ms +[0-9a-f]{8}/)
     expect(t.screen()).not.toMatch(/notes {2}✓/)
     // The menu again, right above the prompt; its last entry leaves it.
-    await walk(t, [/s {2}[0-9a-f]{8}\n\n\? testhost\n❯ Status/, up], [at('Status'), keys.escape])
+    await walk(t, [/ms +[0-9a-f]{8}\n\n\? testhost\n❯ Status/, up], [at('Status'), keys.escape])
     expect(await t.exit).toBe(0)
   })
 
@@ -324,7 +325,7 @@ describe('whatever the terminal', () => {
     // A line that is too wide would be wrapped: the next begins without its indent or its mark.
     const t = narrow(['backup', long])
     expect(await t.exit).toBe(0)
-    expect(t.all()).toMatch(/^ {2}a-service-with.*[0-9a-f]{8}$/)
+    expect(t.all()).toMatch(/^ {2}a-service-with.* B .*[0-9a-f]{8}$/)
     const list = narrow(['list'])
     expect(await list.waitFor('esc back')).toMatch(/^\? Which service\?\n❯ a-serv.*\n {2}b .*\n\n.*esc back$/)
     list.type(enter)
@@ -368,6 +369,102 @@ describe('whatever the terminal', () => {
     expect(shown.all()).toMatch(/^ {2}notes {2}! {2}interrupted\nnotes: interrupted/)
     expect((await other.cli(['list', 'notes', '--json'])).json()).toEqual([])
     expect((await other.restic(['list', 'locks'])).stdout).toBe('')
+  })
+
+  /** A world with two services that are saved when `go` says so, and a shell with jobs at a terminal. */
+  async function atShell(test: TestContext) {
+    const other = await world(test)
+    const services = Object.fromEntries(['notes', 'wiki'].map((name) => [name, { paths: [other.write(name, '')] }]))
+    other.manifest({ services })
+    const restic = waitingRestic(other)
+    chmodSync(other.write('bin/save', `#!/bin/sh\nexec ${process.execPath} ${cliFile} backup notes wiki\n`), 0o755)
+    const env = { ...other.env, ...restic.env, PS1: '$ ' }
+    const shell = terminal(['bash', '--norc', '--noprofile', '-i'], { env })
+    await shell.waitFor('$')
+    const told = () =>
+      shell
+        .all()
+        .replaceAll(/[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]/g, '*')
+        .replaceAll(/ +[+\d]+ B new +\d\.\d s/g, ' N B new N s')
+        .replaceAll(/[0-9a-f]{8}\b/g, 'ID______')
+        .split('\n')
+    shell.type(`save${enter}`)
+    await shell.waitFor(/notes {2}. {2}saving\n.*wiki {3}. {2}saving/)
+    return { restic, shell, told }
+  }
+  const working = ['  notes  *  saving', '  wiki   *  saving', '  total  ·      0 B  0 of 2 done', 'Ctrl-C ends it; what is saved stays.']
+
+  test('[cli.16] after Ctrl-Z and fg the lines stand once, below the shell’s; in the background nothing is drawn', async (t) => {
+    const { restic, shell, told } = await atShell(t)
+    shell.type(keys.ctrlZ)
+    await shell.waitFor(/Stopped[^$]*\$/)
+    expect(told()).toEqual(['$ save', ...working, '^Z', expect.stringMatching(/^\[1\]\+ +Stopped/), '$'])
+    shell.type(`fg${enter}`)
+    await shell.waitFor(/fg\n[\s\S]*total/)
+    expect(told().slice(-6)).toEqual(['$ fg', 'save', ...working])
+    shell.type(keys.ctrlZ)
+    await shell.waitFor(/fg\n[\s\S]*Stopped[^$]*\$/)
+    shell.type(`bg${enter}`)
+    await shell.waitFor(/bg\n[^$]*\$/)
+    const before = shell.all()
+    await sleep(400)
+    expect(shell.all()).toBe(before)
+    restic.go()
+    await shell.waitFor(/notes {2}✓[\s\S]*wiki {3}✓/)
+    shell.type(`exit${enter}`)
+    await shell.exit
+  })
+
+  test('[cli.16] however the size changes, each service keeps one line, and the total stands below', async (t) => {
+    const { restic, shell, told } = await atShell(t)
+    for (const [cols, rows] of [
+      [60, 24],
+      [200, 24],
+      [60, 6],
+    ] as const) {
+      shell.resize(cols, rows)
+      await sleep(300)
+      expect(told().filter((line) => /^ {2}(notes|wiki|total)/.test(line))).toEqual(working.slice(0, 3))
+    }
+    restic.go()
+    await shell.waitFor(/wiki {3}✓.*\n\$/)
+    expect(told().slice(-3, -1)).toEqual(['notes', 'wiki'].map((name) => expect.stringMatching(new RegExp(`^ {2}${name} +✓ .*ID______$`))))
+    shell.type(`exit${enter}`)
+    await shell.exit
+  })
+
+  test('[cli.17] a backup whose terminal is lost ends as by Ctrl-C', async (t) => {
+    const other = await world(t)
+    other.write('data/file', '')
+    other.manifest({ services: { notes: { paths: [other.path('data')] } } })
+    const restic = waitingRestic(other)
+    const shown = other.terminal(['backup', 'notes'], { env: restic.env })
+    await restic.waits()
+    shown.hangUp()
+    await until(() => living(other).length === 0, 'nothing is left of it')
+    expect((await other.cli(['list', 'notes', '--json'])).json()).toEqual([])
+    expect((await other.cli(['status', '--json'])).json().services[0]).toMatchObject({ state: 'failed', lastRun: { outcome: 'interrupted' } })
+  })
+
+  test('[cli.17] a restore in place whose terminal is lost goes on to its end', async (t) => {
+    const other = await world(t)
+    other.write('data/file', 'good')
+    other.manifest({ services: { notes: { paths: [other.path('data')] } } })
+    await other.cli(['backup', 'notes'])
+    other.write('data/file', 'damaged')
+    const may = other.path('bin/may')
+    const { env } = resticBefore(other, `if [ "$command" = restore ]; then while [ ! -e ${may} ]; do sleep 0.02; done; fi`)
+    const shown = other.terminal(['restore', 'notes', '--snapshot', 'latest', '--in-place'], { env })
+    await walk(shown, ['Type notes to restore it', `notes${enter}`])
+    await shown.waitFor(/fetching\n.*without this terminal it goes on/)
+    // As a shell does whose terminal is lost: to all of its job.
+    process.kill(-shown.pid, 'SIGHUP')
+    shown.hangUp()
+    await sleep(300)
+    other.write('bin/may', '')
+    await until(() => living(other).length === 0, 'it ends')
+    expect(readFileSync(other.path('data/file'), 'utf8')).toBe('good')
+    expect(JSON.parse(readFileSync(other.path('state/records/notes.json'), 'utf8')).runs.at(-1)).toMatchObject({ kind: 'restore', outcome: 'ok' })
   })
 
   test('a terminal that becomes narrower keeps one line for each service', async (t) => {

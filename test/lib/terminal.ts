@@ -22,6 +22,8 @@ export interface Terminal {
   resize(cols: number, rows: number): void
   /** To the program; Ctrl-C of a person is `type(keys.ctrlC)`. */
   kill(signal: NodeJS.Signals): void
+  /** The terminal is lost: closed, or its connection broke. */
+  hangUp(): void
   pid: number
   /** 128 + signal where a signal ended it. */
   exit: Promise<number>
@@ -39,6 +41,7 @@ export const keys = {
   backspace: '\x7f',
   ctrlC: '\x03',
   ctrlD: '\x04',
+  ctrlZ: '\x1a',
 } as const
 
 /** Run a program at a terminal of 80 × 24. */
@@ -97,6 +100,7 @@ export function terminal([program = '', ...args]: string[], { cols = 80, rows = 
       display.resize(width, height)
     },
     kill: (signal) => pty.kill(signal),
+    hangUp: () => (pty as IPty & { destroy(): void }).destroy(),
     pid: pty.pid,
     exit,
     waitFor: (what, seconds = 10) =>
