@@ -67,8 +67,21 @@ const restores = fc
       return { path, bytes: i, files: 1, live: i % 2 ? { bytes: 5 } : null, unchanged: i === linked, folder: mount, mount }
     }
     const facts: RestoreFacts = {
-      ...{ run: 'RUN', name: 'notes', snapshot: { id: 'f'.repeat(64), tags: [] as string[] } as RestoreFacts['snapshot'], wanted: [], absent: [] },
-      ...{ roots: roots.map(root), databases, excluded: excluded.map((path) => ({ path, bytes: 1 })), owners: { users: [], groups: [] } },
+      ...{
+        run: 'RUN',
+        name: 'notes',
+        snapshot: { id: 'f'.repeat(64), tags: [] as string[] } as RestoreFacts['snapshot'],
+        wanted: [],
+        absent: [],
+        postgres: null,
+        absentDatabases: [],
+      },
+      ...{
+        roots: roots.map(root),
+        databases,
+        excluded: roots.slice(0, excluded.length).map((path) => ({ path: `${path}/cache`, bytes: 1 })),
+        owners: { users: [], groups: [] },
+      },
       ...{ units: at.units, running: at.units.slice(0, at.running), free: { '/': 1e12, '/srv': 1e12 } },
     }
     const olds = [
@@ -80,7 +93,7 @@ const restores = fc
         absent: databases.map((path) => ({ path, parent: '/srv' })),
       },
     ]
-    const putBack = { run: 'RUN', name: 'notes', olds, units: facts.units, running: facts.running }
+    const putBack = { run: 'RUN', name: 'notes', olds, oldDatabases: [], units: facts.units, running: facts.running }
     return { facts, plan: planRestore({ healthCheck: health }, facts), back: planPutBack({ healthCheck: health }, putBack) }
   })
 
