@@ -130,7 +130,9 @@ async function ended(error: unknown, argv: string[]): Promise<number> {
   const failure = error instanceof CommanderError ? usage(error, spec) : asFailure(error)
   const again = await (await import('./commands/rights.ts')).asRoot(failure, argv)
   if (again !== null) return again
-  process.stderr.write(`atelier-backup: ${printable(oneLine(failure.message))}\n`)
+  // By it the manual's list of errors tells more; a wrong command line has its own help.
+  const code = process.stderr.isTTY && ![2, 130].includes(failure.exit) ? ` [${failure.code}]` : ''
+  process.stderr.write(`atelier-backup: ${printable(oneLine(failure.message))}${code}\n`)
   const { stack = '' } = failure.cause instanceof Error ? failure.cause : failure
   if (process.env.DEBUG) process.stderr.write(`${stack.split('\n').map(printable).join('\n')}\n`)
   if (spec?.reports && argv.includes('--json')) (await import('./commands/work.ts')).printReport([], failure.exit)

@@ -1,5 +1,5 @@
 // The few types that all rooms share: look (read-only facts) → plan (pure data: printed, compared in tests, journalled) → execute (one loop).
-import type { Failure } from './errors.ts'
+import type { Code, Failure } from './errors.ts'
 
 export type Path = string
 export type Unit = string
@@ -92,7 +92,7 @@ export type Event = { time: Iso; service: string | null } & (
   /** What a database holds that was brought back. */
   | { type: 'loaded'; database: string; tables: number; rows: number }
   | { type: 'progress'; doneBytes: number; totalBytes: number | null; files: number; secondsLeft: number | null }
-  | { type: 'warning'; code: string; message: string }
+  | { type: 'warning'; code: Code; message: string }
   | { type: 'report'; outcome: Outcome; exit: number; services: Result[] }
 )
 type WithoutStamp<E> = E extends unknown ? Omit<E, 'time' | 'service'> : never
@@ -104,7 +104,7 @@ export interface Result {
   name: string
   outcome: Outcome
   exit: number
-  code: string | null
+  code: Code | null
   message: string | null
   snapshotId: string | null
   seconds: number

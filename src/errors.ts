@@ -1,35 +1,123 @@
 // Every failure a user can meet: a fixed code, one clear line, an exit code.
 import { oneLine } from './text.ts'
 
-/** Exit code of each error code; a code that isn't named here is new and exits 1. Source: "Exit codes" in atelier-backup(1). */
-const exits = {
+/** Every code, and the exit code that it stands for. What each means, and what to do: scripts/docs/errors.ts, from which the manual is made. */
+export const exits = {
   skipped: 0,
+  'append-only': 1,
+  'bad-argument': 1,
+  'carry-failed': 1,
+  'data-missing': 1,
+  'disk-full': 1,
+  excluded: 1,
+  'bad-pattern': 1,
+  'postgres-rights': 1,
+  'server-too-old': 1,
+  'no-dump': 1,
+  'dump-damaged': 1,
   failed: 1,
-  usage: 2,
+  'flush-failed': 1,
+  'hook-failed': 1,
+  'hook-timeout': 1,
+  'in-use': 1,
+  'journal-damaged': 1,
+  killed: 1,
+  'link-loop': 1,
+  'lock-failed': 1,
+  'manifest-invalid': 1,
+  'manifest-missing': 1,
+  'manifest-not-stored': 1,
+  'manifest-unreadable': 1,
+  'masked-unit': 1,
+  'missing-path': 1,
+  'missing-tool': 1,
+  'mount-point': 1,
+  'needs-root': 1,
+  'no-manifest': 1,
+  'not-found': 1,
+  'no-space': 1,
+  'no-systemd': 1,
+  'not-carried': 1,
+  'not-declared': 1,
+  'not-mounted': 1,
+  'not-started': 1,
+  'nothing-to-resume': 2,
+  'nothing-to-roll-back': 2,
+  'nothing-to-save': 1,
+  'old-data-missing': 1,
+  'only-partial': 1,
+  'other-repository': 1,
+  'parent-missing': 1,
+  'postgres-failed': 1,
+  'postgres-missing': 1,
+  'postgres-unreachable': 1,
+  protected: 1,
+  'read-only': 1,
+  'record-damaged': 1,
+  'record-failed': 1,
+  'remove-failed': 1,
+  'repository-inside': 1,
+  'repository-unreachable': 1,
+  'restic-failed': 1,
+  'restic-garbled': 1,
+  'restic-missing': 1,
+  'restic-too-old': 1,
+  'secrets-unreadable': 1,
+  shrunk: 1,
+  'special-files': 1,
+  'sqlite-corrupt': 1,
+  'sqlite-failed': 1,
+  'sqlite-locked': 1,
+  'sqlite-other-name': 1,
+  'sqlite-not-a-database': 1,
+  'sqlite-replaced': 1,
+  'sqlite-unchecked': 1,
+  'staging-unsafe': 1,
+  'start-failed': 1,
+  'state-damaged': 1,
+  'state-inside': 1,
+  'stop-failed': 1,
+  'stops-itself': 1,
+  'systemd-failed': 1,
+  'tag-failed': 1,
+  'too-many-arguments': 1,
+  'too-much-output': 1,
+  'undo-failed': 1,
+  'unfinished-restore': 1,
+  'unit-failed': 1,
+  'unknown-repository': 2,
+  'unknown-unit': 1,
+  unreadable: 1,
+  'view-failed': 1,
+  waits: 1,
   'no-terminal': 2,
+  'target-exists': 2,
+  'unknown-path': 2,
   'unknown-service': 2,
   'unknown-snapshot': 2,
-  'unknown-path': 2,
-  'target-exists': 2,
-  partial: 3,
+  usage: 2,
   'no-repository': 10,
+  busy: 11,
   locked: 11,
   'wrong-password': 12,
+  declined: 130,
   interrupted: 130,
-} as const
+  left: 130,
+}
+export type Code = keyof typeof exits
 
 /**
  * A failure with a fixed `code`. `message` says what happened, to which service, and what to do next, on one line.
  * Secrets never stand in it.
  */
 export class Failure extends Error {
-  readonly code: string
+  readonly code: Code
   readonly exit: number
-  constructor(code: string, message: string, options?: { cause?: unknown; exit?: number }) {
+  constructor(code: Code, message: string, options?: { cause?: unknown; exit?: number }) {
     super(message, options?.cause === undefined ? undefined : { cause: options.cause })
     this.name = 'Failure'
     this.code = code
-    this.exit = options?.exit ?? (exits as Record<string, number>)[code] ?? 1
+    this.exit = options?.exit ?? exits[code]
   }
 }
 
@@ -44,7 +132,7 @@ export function asFailure(error: unknown): Failure {
   return new Failure(known, remedy ? `${remedy.replace('PATH', path ?? 'the disk')} (${message})` : message, { cause: error })
 }
 
-const systemErrors: Record<string, [code: string, remedy: string]> = {
+const systemErrors: Record<string, [code: Code, remedy: string]> = {
   ENOSPC: ['disk-full', 'no space is left for PATH: make room, then run it again'],
   EDQUOT: ['disk-full', 'the quota leaves no space for PATH: make room, then run it again'],
   EROFS: ['read-only', 'PATH is on a filesystem that is mounted read-only: look why (dmesg), mount it writable, then run it again'],

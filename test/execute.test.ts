@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import type { Context, EventBody, Handlers, Plan, RestoreStep } from '../src/core.ts'
-import { Failure } from '../src/errors.ts'
+import { type Code, Failure } from '../src/errors.ts'
 import { execute } from '../src/execute.ts'
 import fc from './lib/fuzz.ts'
 
@@ -14,7 +14,7 @@ function scene({ failing = [] as string[], signal = new AbortController().signal
   const events: EventBody[] = []
   const act = (what: string) => async (_: object, context: Context) => {
     did.push(what)
-    if (failing.includes(what)) throw new Failure(`no-${what}`, `${what} failed`)
+    if (failing.includes(what)) throw new Failure(`no-${what}` as Code, `${what} failed`)
     context.signal.throwIfAborted()
   }
   const handlerOf = (kind: Kind) => ({ apply: act(kind), ...(undoable.includes(kind) ? { undo: act(`un${kind}`) } : {}) })

@@ -2,7 +2,9 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import type { Option } from '../../src/commands/command.ts'
 import { commands, globalOptions } from '../../src/commands/index.ts'
+import { exits } from '../../src/errors.ts'
 import { defaultCache, defaultManifest, defaultState } from '../../src/places.ts'
+import { errors } from './errors.ts'
 
 const schema = JSON.parse(readFileSync('schema/backup-manifest.schema.json', 'utf8'))
 const { version } = JSON.parse(readFileSync('package.json', 'utf8'))
@@ -15,9 +17,10 @@ const retention = defaults('retention')
 const prune = defaults('prune')
 const secrets = defaults('repository')
 
-const [file] = process.argv.slice(2)
-if (!file) throw new Error('usage: node scripts/run.mjs scripts/docs/manual.ts FILE')
+const [file, errorsFile] = process.argv.slice(2)
+if (!file || !errorsFile) throw new Error('usage: node scripts/run.mjs scripts/docs/manual.ts PAGE ERRORS')
 writeFileSync(file, manual())
+writeFileSync(errorsFile, errorsPage())
 
 function manual(): string {
   const shown = commands.filter(({ hidden }) => !hidden)
@@ -128,6 +131,11 @@ function manual(): string {
       paragraph('Of several services, the first of 130, 1, 12, 10, 11, 3, 4, 0 that occurs.'),
     ),
     section(
+      'ERRORS',
+      text('An error is one line. Its code stands behind it in brackets at a terminal, and as "code" in JSON and in the records:'),
+      ...Object.entries(errors).map(([code, [means, remedy]]) => item(code, `${means} ${remedy}`)),
+    ),
+    section(
       'BACKUP SCHEDULE',
       text(
         `Each service has a timer, restic-backups-SERVICE.timer. Unless declared otherwise it elapses at ${schedule.onCalendar}, delayed by up to ${schedule.randomizedDelaySec} at random; a start missed while the host was off is made up for.`,
@@ -141,6 +149,23 @@ function manual(): string {
     ),
     section('SEE ALSO', '.BR restic (1),', '.BR systemd.timer (5),', '.BR systemd.time (7)'),
     section('AUTHORS', text('The atelier-backup authors. The earlier shell version and its manual page are by Kieran Klukas.')),
+  ].join('\n')}\n`
+}
+
+/** The same table for those who read it in a browser. */
+function errorsPage(): string {
+  const rows = Object.entries(errors).map(
+    ([code, [means, remedy]]) =>
+      `| <a id="${code}"></a>\`${code}\` | ${exits[code as keyof typeof exits]} | ${means} | ${remedy.replaceAll('|', '\\|')} |`,
+  )
+  return `${[
+    '# Errors',
+    '',
+    'An error is one line that says what happened, to which service, and what to do next. Its code stands behind it in brackets at a terminal, and as `code` in JSON and in the records. The same list: ERRORS in atelier-backup(1).',
+    '',
+    '| code | exit | what it means | what to do |',
+    '| --- | ---: | --- | --- |',
+    ...rows,
   ].join('\n')}\n`
 }
 

@@ -1,7 +1,7 @@
 // One service's backup from lock to record: what a timer runs at 02:00 is what a person runs by hand.
 import { rm } from 'node:fs/promises'
 import type { BackupStep, Event, EventBody, Outcome, Plan, Result } from '../core.ts'
-import { asFailure, Failure } from '../errors.ts'
+import { asFailure, type Code, Failure } from '../errors.ts'
 import { execute } from '../execute.ts'
 import { endHook } from '../host/hooks.ts'
 import { unitsOf } from '../manifest/resolve.ts'
@@ -65,7 +65,7 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
     await requireNoJournal(site.state, name)
     const run = newRunId(started)
     let standing: Standing | null = null
-    const warn = (code: string, message: string) => {
+    const warn = (code: Code, message: string) => {
       job.warnings.push({ code, message })
       emit({ type: 'warning', code, message })
     }

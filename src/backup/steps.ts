@@ -2,7 +2,7 @@
 import { mkdir, rm, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { BackupStep, Handlers, Path } from '../core.ts'
-import { asFailure, Failure } from '../errors.ts'
+import { asFailure, type Code, Failure } from '../errors.ts'
 import { isWithin, lstatIfThere, outermost, resolveLinks } from '../host/files.ts'
 import { runHook } from '../host/hooks.ts'
 import { canMountPrivately, privately } from '../host/mounts.ts'
@@ -14,7 +14,7 @@ import type { Service } from '../manifest/types.gen.ts'
 import { escapePattern, excluded } from '../restic/patterns.ts'
 import type { BackupSummary, Restic } from '../restic/types.ts'
 import { tags } from '../snapshots/select.ts'
-import type { Run, Warning } from '../state/record.gen.ts'
+import type { Run } from '../state/record.gen.ts'
 import { type Standing, save } from './repository.ts'
 
 /** What a backup knows and finds out on its way. */
@@ -32,14 +32,14 @@ export interface Job {
   /** Set by the steps. */
   summary: BackupSummary | null
   /** Why something isn't in the snapshot though it should be: makes it partial. */
-  missed: Warning[]
+  missed: { code: Code; message: string }[]
   /** When units were stopped (ms of a steady clock), and for how long: null as long as they are. */
   stopped: { at: number; seconds: number | null } | null
   /** The last backup that saved something, to compare with. */
   before: Run | null
   /** How the job stands when postBackup asks. */
   outcome(failure: Failure | null): string
-  warn(code: string, message: string): void
+  warn(code: Code, message: string): void
   output(line: string): void
 }
 
@@ -189,7 +189,7 @@ async function existing(job: Job, declared: Path[]): Promise<{ links: Path[]; th
   return { links: found.flatMap(({ links }) => links), there: found.flatMap(({ real }) => real ?? []) }
 }
 
-function miss(job: Job, code: string, message: string): void {
+function miss(job: Job, code: Code, message: string): void {
   job.missed.push({ code, message })
   job.warn(code, message)
 }

@@ -1,7 +1,7 @@
 // PostgreSQL: its programs run as the server's own superuser, on dumps that only root can read.
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Failure } from '../errors.ts'
+import { type Code, Failure } from '../errors.ts'
 import { type Finished, run } from './shell.ts'
 
 /** How to reach the server: by its socket, as the system user `user` and the role of the same name (peer authentication). */
@@ -86,7 +86,7 @@ export async function runPostgres(
   return finished
 }
 
-const causes: [pattern: RegExp, code: string, cause: string][] = [
+const causes: [pattern: RegExp, code: Code, cause: string][] = [
   [/failed to execute/, 'postgres-missing', "its programs aren't on PATH"],
   [/no such user/, 'postgres-failed', 'postgresql.user names no user of this host'],
   [/could not (extend|write to) file .*(No space left|Disk quota exceeded)/, 'disk-full', "no space is left for the server's data"],

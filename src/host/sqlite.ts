@@ -2,7 +2,7 @@
 import { readdir, readlink, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { Failure } from '../errors.ts'
+import { type Code, Failure } from '../errors.ts'
 import { lstatIfThere } from './files.ts'
 import { type Finished, run } from './shell.ts'
 
@@ -67,7 +67,7 @@ function quoted(name: string): string {
   return `'${name.replaceAll("'", "''")}'`
 }
 
-const sqliteErrors: [RegExp, string, string][] = [
+const sqliteErrors: [RegExp, Code, string][] = [
   [/database is locked|database is busy/, 'sqlite-locked', 'stayed locked for SECONDS s: something holds a long transaction open'],
   [/file is not a database|file is encrypted/, 'sqlite-not-a-database', 'is no SQLite database, or is encrypted: declare it under paths instead'],
   [/malformed|corrupt/, 'sqlite-corrupt', 'is corrupt'],

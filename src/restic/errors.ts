@@ -1,5 +1,5 @@
 // restic's exit codes and last words as errors: what happened, and what to type next.
-import { Failure } from '../errors.ts'
+import { type Code, Failure } from '../errors.ts'
 import type { Finished } from '../host/shell.ts'
 import { oneLine, printable } from '../text.ts'
 import { isMessage, parseLine } from './json.ts'
@@ -26,7 +26,7 @@ export function failureOf(finished: Finished, asked: Asked, { reason, parent }: 
 }
 
 /** Every failure of a repository begins alike: which one, and where it is. */
-export function failure(code: string, { name, location }: Asked, text: string, cause?: unknown): Failure {
+export function failure(code: Code, { name, location }: Asked, text: string, cause?: unknown): Failure {
   return new Failure(code, `repository ${name}${location === null ? '' : ` (${location})`}: ${text}`, cause === undefined ? undefined : { cause })
 }
 
@@ -55,12 +55,12 @@ export function secretsOf(location: string, variables: Record<string, string>): 
 }
 
 /** Source: "Exit codes" in restic's doc/075_scripting.rst; since 0.17. */
-const codes: Record<number, string> = { 10: 'no-repository', 11: 'locked', 12: 'wrong-password' }
+const codes: Record<number, Code> = { 10: 'no-repository', 11: 'locked', 12: 'wrong-password' }
 
 const missingSnapshot = /failed to (load|find) snapshot.*(no such file|not exist|not found|404)|no matching ID|invalid id/i
 
 /** Exit 1 says nothing: the words decide, the first that fits. */
-const said: [code: string, pattern: RegExp][] = [
+const said: [code: Code, pattern: RegExp][] = [
   ['restic-failed', /already (exists|initialized)/],
   [
     'repository-unreachable',

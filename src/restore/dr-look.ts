@@ -1,7 +1,7 @@
 // What a disaster recovery may know before it begins: a snapshot for each service, its plan, the room for all of them. Nothing is touched.
 import { readdir } from 'node:fs/promises'
 import type { Iso, Path } from '../core.ts'
-import { asFailure, Failure } from '../errors.ts'
+import { asFailure, type Code, Failure } from '../errors.ts'
 import { sideBySide } from '../execute.ts'
 import { lstatIfThere } from '../host/files.ts'
 import { holdTables } from '../host/postgres-load.ts'
@@ -34,7 +34,7 @@ export interface RecoveryWish {
 export interface Choice {
   name: string
   snapshot: Snapshot | null
-  skip: { code: string; message: string; of: 'repository' | 'service' } | null
+  skip: { code: Code; message: string; of: 'repository' | 'service' } | null
   /** Services of this recovery that come first. */
   after: string[]
   notes: string[]
@@ -150,7 +150,7 @@ async function chooseFor(
   all: Snapshot[] | Failure,
   install: string | null,
 ): Promise<Omit<Choice, 'after'>> {
-  const skip = (code: string, message: string, of: 'repository' | 'service' = 'service') => ({
+  const skip = (code: Code, message: string, of: 'repository' | 'service' = 'service') => ({
     name,
     snapshot: null,
     skip: { code, message, of },

@@ -2,7 +2,7 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Iso, Path, Result, Unit } from '../core.ts'
-import { asFailure, Failure } from '../errors.ts'
+import { asFailure, type Code, Failure } from '../errors.ts'
 import { readIfThere, writeDurably } from '../host/files.ts'
 import { standingOf } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
@@ -198,7 +198,7 @@ function isSettled(result: Result | undefined): boolean {
   return result?.exit === 0 || result?.code === 'protected'
 }
 
-function resultFor(name: string, outcome: Result['outcome'], exit: number, why: { code: string; message: string } | null): Result {
+function resultFor(name: string, outcome: Result['outcome'], exit: number, why: { code: Code; message: string } | null): Result {
   return {
     name,
     outcome,

@@ -1,16 +1,36 @@
 // The manual page and the completions: fresh, well-formed, and working in real shells.
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { beforeAll, describe, expect, test } from 'vitest'
+import { errors } from '../../scripts/docs/errors.ts'
+import { exits } from '../../src/errors.ts'
 import { cliFile, start } from '../lib/cli.ts'
 import { has } from '../lib/needs.ts'
 import { type World, world } from '../lib/world.ts'
 
 const page = 'scripts/docs/atelier-backup.1'
 
-test('the manual page is fresh (else run scripts/docs/manual)', async (context) => {
+test('the manual page and the list of errors are fresh (else run scripts/docs/manual)', async (context) => {
   const { path } = await world(context)
-  await start(['scripts/docs/manual', path('page.1')]).ended
+  await start(['scripts/docs/manual', path('page.1'), path('errors.md')]).ended
+  expect(readFileSync(path('errors.md'), 'utf8')).toBe(readFileSync('scripts/docs/errors.md', 'utf8'))
   expect(readFileSync(path('page.1'), 'utf8')).toBe(readFileSync(page, 'utf8'))
+})
+
+// That each code has an entry, and no entry is of another code, is read by tsc: see the types of src/errors.ts and scripts/docs/errors.ts.
+test('[error.1] every code that has an entry still occurs, and every entry says what to do', () => {
+  const sources = readdirSync('src', { recursive: true, encoding: 'utf8' }).filter((file) => /(?<!\.gen)\.ts$/.test(file))
+  const text = sources.map((file) => readFileSync(`src/${file}`, 'utf8').replace(/export const exits = \{[^}]*\}/, '')).join('\n')
+  expect(Object.keys(errors).filter((code) => !text.includes(`'${code}'`))).toEqual([])
+  expect(Object.keys(errors).sort()).toEqual(Object.keys(exits).sort())
+  for (const entry of Object.values(errors).flat()) expect(entry).toMatch(/^[A-Z][^|\n]{5,}$|^[a-z'][^|\n]{5,}$/)
+})
+
+test('[error.1] at a terminal the code stands behind the error, elsewhere it is the error alone', async (context) => {
+  const { cli: run, terminal } = await world(context)
+  const shown = terminal(['status'], { cols: 400 })
+  expect(await shown.exit).toBe(1)
+  expect(shown.all()).toMatch(/^atelier-backup: no manifest at .* \[manifest-missing\]$/)
+  expect((await run(['status'])).stderr).toMatch(/^atelier-backup: no manifest at [^[\]]*\n$/)
 })
 
 test.skipIf(!has('groff'))('the manual page has its sections, and groff no complaint', async () => {
@@ -33,6 +53,7 @@ test.skipIf(!has('groff'))('the manual page has its sections, and groff no compl
     'FILES',
     'ENVIRONMENT',
     'EXIT STATUS',
+    'ERRORS',
     'BACKUP SCHEDULE',
     'RETENTION POLICY',
     'SEE ALSO',
