@@ -86,6 +86,7 @@ export const exits = {
   'unfinished-restore': 1,
   'unit-failed': 1,
   'unknown-repository': 2,
+  'unsafe-path': 1,
   'unknown-unit': 1,
   unreadable: 1,
   'view-failed': 1,

@@ -64,7 +64,7 @@ const restores = fc
   .map(({ roots, mounted, linked, databases, excluded, health, ...at }) => {
     const root = (path: Path, i: number): Root => {
       const mount = mounted && i % 2 === 1 ? '/srv' : '/'
-      return { path, bytes: i, files: 1, live: i % 2 ? { bytes: 5 } : null, unchanged: i === linked, folder: mount, mount }
+      return { path, bytes: i, files: 1, live: i % 2 ? { bytes: 5 } : null, unchanged: i === linked, folder: mount, mount, inside: null }
     }
     const facts: RestoreFacts = {
       ...{
@@ -81,6 +81,8 @@ const restores = fc
         databases,
         excluded: roots.slice(0, excluded.length).map((path) => ({ path: `${path}/cache`, bytes: 1 })),
         owners: { users: [], groups: [] },
+        renumbered: { users: [], groups: [] },
+        strangers: [],
       },
       ...{ units: at.units, running: at.units.slice(0, at.running), free: { '/': 1e12, '/srv': 1e12 } },
     }
@@ -91,6 +93,7 @@ const restores = fc
         folder: '/srv/.atelier-backup-notes-OLD/old-OLD',
         paths: roots,
         absent: databases.map((path) => ({ path, parent: '/srv' })),
+        folders: [],
       },
     ]
     const putBack = { run: 'RUN', name: 'notes', olds, oldDatabases: [], units: facts.units, running: facts.running }

@@ -69,6 +69,10 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
   'link-loop': ['Symbolic links lead in a circle.', 'Mend the links.'],
   'in-use': ['A program has files open in what is to be replaced.', 'End what the message names, and try again.'],
   'mount-point': ["A filesystem is mounted at or below the path, so it can't be exchanged.", 'Restore without --in-place, and copy from there.'],
+  'unsafe-path': [
+    "A link stands on the way to a path, in a folder that isn't root's alone: its owner could lead a restore elsewhere.",
+    "Declare where it leads to, or make the folder around it root's.",
+  ],
   'remove-failed': ["A folder of this program can't be removed.", 'Look at what the message says, and remove it by hand.'],
   'lock-failed': ["The service's lock can't be taken.", 'Look at the state folder and its disk.'],
   busy: ['Another run of this service is at work.', 'Wait, or look: atelier-backup status SERVICE'],
