@@ -1,5 +1,5 @@
 // SQLite: a consistent copy of a live database, and the proof that a copy is whole.
-import { readdir, readlink, stat } from 'node:fs/promises'
+import { chown, mkdir, readdir, readlink, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { type Code, Failure } from '../errors.ts'
@@ -28,7 +28,7 @@ export function isSidecarOf(path: string, database: string): boolean {
  * @throws Failure `sqlite-locked`, `sqlite-not-a-database`, `sqlite-corrupt`, `disk-full`, `sqlite-failed`
  */
 export async function copyDatabase(from: string, to: string, options: CopyOptions): Promise<DatabaseCheck> {
-  const { busySeconds = 20, ...process } = options
+  const { busySeconds = 20, ...running } = options
   // What an application that isn't running has left in its -wal stays there: the last to close a database would move it into it.
   const keepWal = (await lstatIfThere(`${from}-wal`)) === null ? [] : ['.dbconfig no_ckpt_on_close on']
   // The names stand in no statement: the shell takes the first as an argument, and the copy by its name in the working folder.
@@ -38,19 +38,25 @@ export async function copyDatabase(from: string, to: string, options: CopyOption
     `.timeout ${busySeconds * 1000}`,
     'BEGIN;',
     'SELECT count(*) FROM sqlite_schema;',
-    `.backup main ${quoted(basename(to))}`,
+    '.backup main copy',
     'COMMIT;',
     '',
   ]
-  // rw: a database that has just vanished isn't made anew.
-  const argv = ['sqlite3', '-batch', '-init', '/dev/null', `${pathToFileURL(from).href}?mode=rw`]
-  const copied = await run(argv, { ...process, cwd: dirname(to), input: script.join('\n') })
+  const there = await stat(from).catch(() => null)
+  if (!there) throw new Failure('sqlite-failed', `the database ${from} has vanished`)
+  const { uid, gid } = there
+  const isRoot = process.getuid?.() === 0
+  const copy = (mode: 'rw' | 'ro', owner: { uid: number; gid: number } | null) => copyAs(owner, mode, from, to, script.join('\n'), running)
+  // As root only reading, where somebody else could put a journal beside the database: nothing is rolled back then.
+  let copied = await (isRoot && uid !== 0 ? copy('rw', { uid, gid }) : copy(!isRoot || (await isOursAlone(dirname(from))) ? 'rw' : 'ro', null))
+  // Its owner has no right to the folder around it.
+  if (isRoot && uid !== 0 && /readonly database|unable to open/.test(copied.stderr)) copied = await copy('ro', null)
   if (copied.interrupted) throw new Failure('interrupted', `the copy of ${from} was interrupted`)
   // .backup prints "Error: …" and the shell still exits 0 in some versions: the copy must be there.
   if (copied.exit !== 0 || /\bError\b/.test(copied.stderr) || !(await lstatIfThere(to))) throw sqliteFailure(from, copied, busySeconds)
-  const check = await checkDatabase(to, process)
+  const check = await checkDatabase(to, running)
   if (check.state === 'corrupt') throw new Failure('sqlite-corrupt', `the database ${from} is corrupt: ${check.message}`)
-  const like = await run(['cp', '--attributes-only', '--preserve=mode,ownership,xattr', '--', from, to], process)
+  const like = await run(['cp', '--attributes-only', '--preserve=mode,ownership,xattr', '--', from, to], running)
   if (like.exit !== 0) throw new Failure('sqlite-failed', `owner and mode of ${from} can't be kept: ${like.stderr.trim()}`)
   return check
 }
@@ -63,14 +69,49 @@ export interface CopyOptions {
   busySeconds?: number
 }
 
-function quoted(name: string): string {
-  return `'${name.replaceAll("'", "''")}'`
+/** Runs SQLite's shell on the database. rw, not rwc: one that has just vanished isn't made anew. */
+async function copyAs(owner: { uid: number; gid: number } | null, mode: 'rw' | 'ro', from: string, to: string, script: string, options: CopyOptions) {
+  const folder = `${to}.making`
+  await mkdir(folder, { mode: 0o700 })
+  if (owner) await chown(folder, owner.uid, owner.gid)
+  const shell = ['sqlite3', '-batch', '-init', '/dev/null', `${pathToFileURL(from).href}?mode=${mode}`]
+  const copied = await run([...(owner ? await as(owner) : []), ...shell], { ...options, cwd: folder, input: script })
+  // Nobody reaches the copy any more; nothing but a plain file is taken.
+  if (owner) await chown(folder, 0, 0)
+  const made = await lstatIfThere(join(folder, 'copy'))
+  if (made?.isFile() && made.nlink === 1) await rename(join(folder, 'copy'), to)
+  await rm(folder, { recursive: true })
+  return copied
+}
+
+/**
+ * SQLite deletes the file that a hot journal names as its super-journal. Who owns the database can write such a journal: as root, the copy
+ * would delete any file for him. So it is taken as the owner, who may read all the same what root may, and write what is his.
+ */
+async function as({ uid, gid }: { uid: number; gid: number }): Promise<string[]> {
+  // A user without a name has no groups.
+  const { exit, stdout } = await run(['id', '--groups', String(uid)])
+  const groups = exit === 0 ? `--groups=${stdout.trim().replaceAll(' ', ',')}` : '--clear-groups'
+  const capabilities = ['--inh-caps=+dac_read_search', '--ambient-caps=+dac_read_search']
+  return ['setpriv', '--pdeathsig=TERM', `--reuid=${uid}`, `--regid=${gid}`, groups, ...capabilities, '--']
+}
+
+/** Whether nobody but us (and root) can put a file into a folder, or another in place of it. */
+async function isOursAlone(folder: string): Promise<boolean> {
+  const { uid, mode } = await stat(folder)
+  const isOurs = (uid === 0 || uid === process.getuid?.()) && ((mode & 0o022) === 0 || (mode & 0o1000) !== 0)
+  return isOurs && (folder === '/' || isOursAlone(dirname(folder)))
 }
 
 const sqliteErrors: [RegExp, Code, string][] = [
   [/database is locked|database is busy/, 'sqlite-locked', 'stayed locked for SECONDS s: something holds a long transaction open'],
   [/file is not a database|file is encrypted/, 'sqlite-not-a-database', 'is no SQLite database, or is encrypted: declare it under paths instead'],
   [/malformed|corrupt/, 'sqlite-corrupt', 'is corrupt'],
+  [
+    /readonly database/,
+    'sqlite-failed',
+    'was left in the middle of a transaction, and others than root can write to its folder: start its application once, which ends that',
+  ],
   [/disk is full|No space left/, 'disk-full', "can't be copied: no space is left for the copy"],
 ]
 function sqliteFailure(database: string, { exit, stderr }: Finished, busySeconds: number): Failure {

@@ -160,6 +160,36 @@ describe.skipIf(!isRoot)('a live database', () => {
     expect(JSON.parse(readFileSync(w.path('state/records', `${name}.json`), 'utf8')).lastSnapshot).toBeNull()
   })
 
+  test.each([
+    ['the database', 33, 33],
+    ['the folder around it', 0, 33],
+  ])('[sqlite.9] a journal that names another file, written by the owner of %s, has nothing deleted', async (who, owner, around) => {
+    const name = `journal-${owner}`
+    const database = w.path(name, 'app.db')
+    const victim = w.write('victim/shadow', 'kept')
+    chmodSync(w.path('victim'), 0o700)
+    mkdirSync(w.path(name))
+    sql(database, 'CREATE TABLE t (a); INSERT INTO t VALUES (1)')
+    // A hot journal without pages, and the record of its super-journal. Source: sqlite.org/fileformat2.html, pager.c.
+    const magic = Buffer.from('d9d505f920a163d7', 'hex')
+    const pageSize = 4096
+    const header = Buffer.alloc(512)
+    magic.copy(header)
+    for (const [i, value] of [0, 1, statSync(database).size / pageSize, 512, pageSize].entries()) header.writeUInt32BE(value, 8 + 4 * i)
+    const path = Buffer.from(victim)
+    const numbers = Buffer.alloc(12)
+    for (const [i, value] of [2 ** 30 / pageSize + 1, path.length, path.reduce((sum, byte) => sum + byte, 0)].entries())
+      numbers.writeUInt32BE(value, 4 * i)
+    writeFileSync(`${database}-journal`, Buffer.concat([header, numbers.subarray(0, 4), path, numbers.subarray(4), magic]))
+    for (const file of [database, `${database}-journal`]) chownSync(file, owner, owner)
+    chownSync(w.path(name), around, around)
+    w.manifest({ services: { [name]: { paths: [w.path(name)], sqlite: [database] } } })
+    const { exit, stderr } = await w.cli(['run', name])
+    expect(readFileSync(victim, 'utf8'), who).toBe('kept')
+    // Saved in part, and the database named.
+    expect([exit, stderr]).toEqual([3, expect.stringContaining(database)])
+  })
+
   test('[sqlite.6] a database with several names is refused with the reason; the rest is saved', async () => {
     const database = w.write('linked/app.db', '')
     sql(database, 'CREATE TABLE t(x);')
