@@ -12,7 +12,7 @@ const ways: [way: string, password: string, exit: number][] = [
   ['and, back again, lets nobody in: the run fails, nothing is left, and the next one is fine', 'another', 1],
 ]
 test.skipIf(!canServe || !isRoot).for(ways)(
-  '[repository.7] a server goes away half-way, %s',
+  '[repository.9] a server goes away half-way, %s',
   { timeout: 60_000 },
   async ([, password, exit], test) => {
     const w = await world(test)

@@ -36,7 +36,7 @@ export async function serve(
   return { repository: `rest:http://${credentials}127.0.0.1:${at}/`, kill }
 }
 
-export function freePort(): Promise<number> {
+function freePort(): Promise<number> {
   return new Promise((resolve) => {
     const probe = createServer().listen(0, '127.0.0.1', () => {
       const { port } = probe.address() as { port: number }
