@@ -43,7 +43,7 @@ export interface ClientOptions {
   cacheDir: string
   /** The program; tests name others. */
   program?: string
-  /** Told of each process that may lock the repository, and of its end, except where it was killed and may have left its lock. */
+  /** Told of each process that may lock the repository, and of its end, except where it may have left its lock. */
   lockers?: { started(pid: number): void; ended(pid: number): void }
 }
 
@@ -80,7 +80,7 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
       lockers?.started(pid)
     }
     const finished = await run(argv, { ...ready, ...more, onStart }).catch(aborted(asked))
-    if (pid !== null && finished.exit !== killed) lockers?.ended(pid)
+    if (pid !== null && unlocked.includes(finished.exit)) lockers?.ended(pid)
     return finished
   }
 
@@ -360,8 +360,8 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
   }
 }
 
-/** By SIGKILL. */
-const killed = 137
+/** Exit codes by which no lock of its is left: otherwise it was killed, or its storage went away before it could remove it. */
+const unlocked = [0, 3, 10, 11, 12]
 
 /** Enough to name; the count says the rest. */
 const unreadableKept = 1000

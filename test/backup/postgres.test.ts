@@ -3,17 +3,21 @@ import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, statSync } fr
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { cliFile, start } from '../lib/cli.ts'
-import { living, output, instead as replaced, resticBefore, until } from '../lib/live.ts'
+import { committer, living, output, instead as replaced, resticBefore, slowly, timesOf, until } from '../lib/live.ts'
+import { has } from '../lib/needs.ts'
 import { canPostgres, makeServer, type Server } from '../lib/postgres.ts'
 import { type World, world } from '../lib/world.ts'
 
 const tables = `
-  SELECT count(*) || ' ' || md5(string_agg(o::text, ',' ORDER BY id)) FROM orders o;
+  SELECT count(*) || ' ' || md5(string_agg((id, customer, placed)::text, ',' ORDER BY id)) FROM orders;
   SELECT count(*) || ' ' || coalesce(sum(amount), 0) FROM ledger;
   SELECT last_value || ' ' || is_called FROM orders_id_seq;
   SELECT md5(lo_get(body)) FROM attachment;
   SELECT extname FROM pg_extension WHERE extname = 'pg_trgm';
   SELECT grantee || ' ' || privilege_type FROM information_schema.table_privileges WHERE table_name = 'orders' AND grantee = 'reader';`
+
+/** A million with ATELIER_SOAK. */
+const orders = process.env.ATELIER_SOAK ? 1_000_000 : 300_000
 
 describe.skipIf(!canPostgres)('PostgreSQL', () => {
   let w: World
@@ -25,8 +29,8 @@ describe.skipIf(!canPostgres)('PostgreSQL', () => {
     server.sql(
       'shop',
       `CREATE EXTENSION pg_trgm;
-       CREATE TABLE orders (id serial PRIMARY KEY, customer text NOT NULL, placed timestamptz DEFAULT now());
-       INSERT INTO orders (customer) SELECT 'customer ' || n FROM generate_series(1, 300000) n;
+       CREATE TABLE orders (id serial PRIMARY KEY, customer text NOT NULL, placed timestamptz DEFAULT now(), stock int DEFAULT 0);
+       INSERT INTO orders (customer) SELECT 'customer ' || n FROM generate_series(1, ${orders}) n;
        CREATE INDEX ON orders USING gin (customer gin_trgm_ops);
        CREATE TABLE ledger (id bigserial, amount int);
        CREATE TABLE attachment (id int, body oid);
@@ -34,7 +38,7 @@ describe.skipIf(!canPostgres)('PostgreSQL', () => {
        GRANT SELECT ON orders TO reader;
        SELECT nextval('orders_id_seq');`,
     )
-  }, 60_000)
+  }, 300_000)
   afterAll(() => server.remove())
   beforeAll(async () => {
     w = await world()
@@ -61,7 +65,7 @@ describe.skipIf(!canPostgres)('PostgreSQL', () => {
   test('[postgres.1] [postgres.2] a database that changes all the time comes back whole on a new server, with its roles and grants, by plain restic', async () => {
     declare()
     server.sql('postgres', 'CREATE DATABASE other')
-    // Each transaction moves an amount: a consistent state sums to nought.
+    // Each transaction moves an amount, and goods from one order to another: a consistent state sums to nought.
     const writing = start(['setpriv', '--reuid=postgres', '--regid=postgres', '--clear-groups', 'bash', '-c', mover(server)])
     await until(() => Number(server.sql('shop', 'SELECT count(*) FROM ledger')) > 20, 'the ledger grows', 10)
     const before = Number(server.sql('shop', 'SELECT count(*) FROM ledger'))
@@ -82,6 +86,8 @@ describe.skipIf(!canPostgres)('PostgreSQL', () => {
       expect(fresh.sql('shop', tables.replace(/.*ledger;/, ''))).toBe(expected)
       const [rows = 0, sum] = fresh.sql('shop', 'SELECT count(*), sum(amount) FROM ledger').split('|').map(Number)
       expect([rows >= before, rows <= during, sum]).toEqual([true, true, 0])
+      const [moved = 0, stock] = fresh.sql('shop', 'SELECT count(*) FILTER (WHERE stock <> 0), sum(stock) FROM orders').split('|').map(Number)
+      expect([moved >= before, moved <= during, stock]).toEqual([true, true, 0])
       expect(fresh.sql('postgres', "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'shop'")).toBe('shop')
       expect(fresh.sql('postgres', "SELECT pg_has_role('reader', 'staff', 'member')")).toBe('t')
       const password = "SELECT rolpassword FROM pg_authid WHERE rolname = 'reader'"
@@ -90,12 +96,61 @@ describe.skipIf(!canPostgres)('PostgreSQL', () => {
     } finally {
       fresh.remove()
     }
-  }, 60_000)
+  }, 300_000)
+
+  test.skipIf(!has('strace'))(
+    '[dump.1] [dump.2] ten times over, a dump holds all that was committed before it and no torn pair; nobody waits for it',
+    async () => {
+      for (const name of ['till', 'restored']) server.sql('postgres', `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`)
+      server.sql('postgres', 'CREATE DATABASE till')
+      server.sql(
+        'till',
+        'CREATE TABLE a(n int PRIMARY KEY); CREATE TABLE b(n int PRIMARY KEY); CREATE TABLE ballast AS SELECT md5(n::text) FROM generate_series(1, 20000) n',
+      )
+      declare({ postgres: ['till'], shrinkThreshold: null })
+      const psql = ['psql', '-X', '-q', '-A', '-t', '-h', server.declared.socketDir, '-d', 'till']
+      const writing = await committer(
+        ['env', `PATH=${server.path}`, 'setpriv', '--reuid=postgres', '--regid=postgres', '--clear-groups', ...psql],
+        'BEGIN',
+      )
+      // So that what happens meanwhile shows.
+      const slow = slowly(w, server.path, 'pg_dump', 'recvfrom', 5)
+      const saved: { id: string; before: number; during: number }[] = []
+      for (let i = 0; i < 10; i++) {
+        const before = writing.committed()
+        const ended = await w.cli(['run', 'shop', '--json'], { env: { PATH: i === 0 ? slow : server.path } })
+        expect(ended.exit).toBe(0)
+        const { begun, done } = timesOf(ended.events(), 'dumpPostgres')
+        const { commits, worst } = writing.between(begun, done)
+        if (i === 0)
+          expect([commits > 20, worst < (done - begun) / 2], `the worst of ${commits} commits took ${worst} of ${done - begun} ms`).toEqual([
+            true,
+            true,
+          ])
+        saved.push({ id: (await newest()).id, before, during: writing.committed() })
+      }
+      await writing.end()
+      for (const { id, before, during } of saved) {
+        const dump = w.path('till.dump')
+        await w.restic(['dump', '--target', dump, id, w.path('state/staging/shop/atelier-dumps/till.dump')])
+        server.sql('postgres', 'CREATE DATABASE restored')
+        server.run('pg_restore', ['--exit-on-error', '--dbname=restored'], readFileSync(dump))
+        const [a = '', b] = server.sql('restored', 'SELECT count(*), max(n) FROM a; SELECT count(*), max(n) FROM b').split('\n')
+        expect(b).toBe(a)
+        const [rows = 0, last = 0] = a.split('|').map(Number)
+        expect([rows, last >= before, last <= during]).toEqual([last, true, true])
+        server.sql('postgres', 'DROP DATABASE restored')
+        rmSync(dump)
+      }
+      server.sql('postgres', 'DROP DATABASE till')
+    },
+    120_000,
+  )
 
   test('[postgres.2] dumps are files of root alone, gone from the host afterwards; only declared databases are dumped', async () => {
     declare()
     const seen = w.path('seen')
-    const { env } = resticBefore(w, `[ "$command" = backup ] && ls -ln ${w.path('state/staging/shop/atelier-dumps')} >${seen}`)
+    const { env } = resticBefore(w, `[[ "$*" != *atelier-dumps* ]] || ls -ln ${w.path('state/staging/shop/atelier-dumps')} >${seen}`)
     expect(await run(`${env.PATH}:${server.path}`)).toMatchObject({ exit: 0 })
     const listed = readFileSync(seen, 'utf8').trim().split('\n').slice(1)
     expect(listed.map((line) => line.replace(/(?<= 0 0) .* /, ' '))).toEqual(
@@ -214,6 +269,9 @@ function tools(w: World): string {
 }
 
 function mover({ declared, path }: Server): string {
-  const move = 'BEGIN; INSERT INTO ledger (amount) VALUES (5); INSERT INTO ledger (amount) VALUES (-5); COMMIT;'
-  return `export PATH='${path}'; while :; do for i in {1..200}; do echo '${move}'; done | psql -X -q -h ${declared.socketDir} -d shop; done`
+  const move = [
+    'BEGIN; INSERT INTO ledger (amount) VALUES (5); INSERT INTO ledger (amount) VALUES (-5);',
+    `UPDATE orders SET stock = stock + 1 WHERE id = $((++n)); UPDATE orders SET stock = stock - 1 WHERE id = ${orders} - $n; COMMIT;`,
+  ]
+  return `export PATH='${path}'; while :; do for i in {1..200}; do echo "${move.join(' ')}"; done | psql -X -q -h ${declared.socketDir} -d shop; done`
 }

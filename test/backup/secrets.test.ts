@@ -1,8 +1,9 @@
 // Secrets reach restic alone: they stand in no command line, output, record, nor in a hook's world.
 import { mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { living, resticBefore, until, waitingRestic } from '../lib/live.ts'
+import { instead, living, resticBefore, sql, until, waitingRestic } from '../lib/live.ts'
 import { isRoot } from '../lib/needs.ts'
+import { canServe, serve } from '../lib/server.ts'
 import { type World, world } from '../lib/world.ts'
 
 const secrets = { password: 'pw-S3cr3t-of-the-repository', key: 'AKIA-S3cr3t-key', access: 'access+S3cr3t/key==', url: 'url-S3cr3t' }
@@ -138,3 +139,44 @@ test('[secret.2] [secret.3] nor in a run that goes well', async () => {
   expect(readFileSync(seen, 'utf8')).not.toMatch(/^RESTIC_(REPOSITORY|PASSWORD)/m)
   if (isRoot) for (const file of filesBelow(w.path('state'))) expect(statSync(file).mode & 0o077, file).toBe(0)
 })
+
+test.skipIf(!canServe || !isRoot)(
+  '[secret.2] [secret.3] nor while a server is asked whose password stands in the location, databases are copied and hooks run',
+  async (test) => {
+    const other = await world(test)
+    const serving = await serve(other, { user: { name: 'us', password: secrets.url } })
+    test.onTestFinished(() => void serving.kill())
+    const database = other.write('data/app.db', '')
+    sql(database, 'CREATE TABLE t(x)')
+    // Whoever looks at everything that runs, and at what each of them was given, but restic itself.
+    const spied = other.path('spied')
+    const spy = `cat /proc/[0-9]*/cmdline $(grep -Lsx restic /proc/[0-9]*/comm | sed s/comm/environ/) >>${spied} 2>/dev/null; true`
+    const path = instead(other, process.env.PATH ?? '', 'sqlite3', `${spy}; exec "$real" "$@"`)
+    other.manifest({
+      services: { notes: { paths: [other.path('data')], sqlite: [database], preBackup: spy, postBackup: spy } },
+      repositories: {
+        main: {
+          ...other.repository,
+          repository: null,
+          repositoryFile: other.write('secrets/location', serving.repository),
+          environmentFile: other.write('secrets/env', readFileSync(w.path('secrets/env'))),
+        },
+      },
+    })
+    const lines: string[] = []
+    const timer = setInterval(() => lines.push(commandLines()), 50)
+    const runs = [
+      await other.cli(['backup', 'notes', '--json'], { env: { PATH: path } }),
+      await other.cli(['prune', '--json']),
+      await other.cli(['status', '--json']),
+    ]
+    runs.push(await other.cli(['doctor', '--json']))
+    clearInterval(timer)
+    expect(runs.slice(0, 3).map(({ exit }) => exit)).toEqual([0, 0, 0])
+    expect(lines.join(), 'restic was seen').toContain('restic\0backup')
+    expect(readFileSync(spied, 'utf8')).toContain('ATELIER_OUTCOME=ok')
+    expect(told([...lines, readFileSync(spied, 'utf8'), ...runs.map(({ stdout, stderr }) => stdout + stderr)].join('\n'))).toEqual([])
+    for (const file of filesBelow(other.path('state'))) expect(told(readFileSync(file, 'utf8')), file).toEqual([])
+  },
+  60_000,
+)

@@ -3,6 +3,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Event } from '../../src/core.ts'
 import { cliFile, type Ended, start } from './cli.ts'
 import type { World } from './world.ts'
 
@@ -101,6 +102,8 @@ export interface Writer {
   child: ChildProcess
   /** The newest number of which both rows are committed. */
   committed(): number
+  /** What was committed between two times (ms since the epoch), and the longest wait for a commit in there. */
+  between(from: number, to: number): { commits: number; worst: number }
   end(): Promise<void>
 }
 
@@ -110,28 +113,53 @@ export async function writer(database: string, { mode = 'wal', perTick = 2 } = {
     database,
     `PRAGMA journal_mode=${mode}; CREATE TABLE IF NOT EXISTS a(n INTEGER PRIMARY KEY); CREATE TABLE IF NOT EXISTS b(n INTEGER PRIMARY KEY);`,
   )
-  const child = spawn('sqlite3', ['-batch', '-init', '/dev/null', database], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const argv = ['sqlite3', '-batch', '-init', '/dev/null', database]
+  return committer(argv, 'BEGIN IMMEDIATE', perTick, '.timeout 10000\nPRAGMA synchronous=OFF;\n')
+}
+
+/** The same by any program that takes SQL on standard input and prints what is selected. */
+export async function committer(argv: string[], begin: string, perTick = 2, first = ''): Promise<Writer> {
+  const [program = '', ...args] = argv
+  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] })
+  const times: number[] = []
   let last = 0
   let next = 0
   child.stdout?.setEncoding('utf8').on('data', (text: string) => {
     last = Math.max(last, ...text.split('\n').map(Number))
+    times.push(Date.now())
   })
-  child.stdin?.on('error', () => {}).write('.timeout 10000\nPRAGMA synchronous=OFF;\n')
+  child.stdin?.on('error', () => {}).write(first)
   const timer = setInterval(() => {
     for (let i = 0; i < perTick; i++) {
       next += 1
-      child.stdin?.write(`BEGIN IMMEDIATE; INSERT INTO a VALUES(${next}); INSERT INTO b VALUES(${next}); COMMIT; SELECT ${next};\n`)
+      child.stdin?.write(`${begin}; INSERT INTO a VALUES(${next}); INSERT INTO b VALUES(${next}); COMMIT; SELECT ${next};\n`)
     }
   }, 5)
   await until(() => last > 20, 'the writer writes')
   return {
     child,
     committed: () => last,
+    between: (from, to) => {
+      const within = times.filter((time) => time > from && time < to)
+      const waits = [...within, to].map((time, i) => time - (within[i - 1] ?? from))
+      return { commits: within.length, worst: Math.max(...waits) }
+    },
     end: async () => {
       clearInterval(timer)
       const closed = new Promise((resolve) => child.on('close', resolve))
-      child.stdin?.end('.quit\n')
+      child.stdin?.end(argv[0] === 'sqlite3' ? '.quit\n' : '')
       await closed
     },
   }
+}
+
+/** When a step of a run began and ended, by its events: ms since the epoch. */
+export function timesOf(events: Event[], kind: string): { begun: number; done: number } {
+  const at = (state: string) => Date.parse(events.find((event) => event.type === 'step' && event.do === kind && event.state === state)?.time ?? '')
+  return { begun: at('begun'), done: at('done') }
+}
+
+/** A program slowed down, so that what happens meanwhile shows: each of its calls of `call` takes some milliseconds more. */
+export function slowly(w: World, path: string, program: string, call: string, ms: number): string {
+  return instead(w, path, program, `exec strace -D -f -qq -o /dev/null --trace=${call} --inject=${call}:delay_exit=${ms}ms "$real" "$@"`)
 }
