@@ -203,4 +203,17 @@ describe.skipIf(!isRoot)('before it asks, dr', () => {
       results: results.map(({ name, health }) => ({ name, health })),
     })
   })
+
+  test('[dr.12] meanwhile a terminal shows how far each service is, and all of them together', async () => {
+    const { env } = resticBefore(
+      w,
+      `if [ "$command" = restore ] && [[ "$*" != *srv/base* ]]; then while [ ! -e ${w.path('go')} ]; do sleep 0.02; done; fi`,
+    )
+    const terminal = w.terminal(['dr', '--yes', '--jobs', '1', '--only', 'base', '--only', 'notes'], { env })
+    await terminal.waitFor(/base +✓ +recovered[\s\S]*notes .*fetching[^\n]*\n *total +·/)
+    w.write('go', '')
+    expect(await terminal.exit).toBe(0)
+    expect(terminal.all()).not.toMatch(/^ *total .*\n[\s\S]*Recovered/m)
+    rmSync(w.path('go'))
+  })
 })
