@@ -102,7 +102,7 @@ export async function lookRecovery(site: Site, wish: RecoveryWish, signal: Abort
     room,
     spread: oldest && newest ? { oldest, newest, farApart: Date.parse(newest) - Date.parse(oldest) > farApartMs } : null,
     planned,
-    checks: await preflight(site, { wish, snapshots, choices, room, planned }, signal),
+    checks: await preflight(site, { snapshots, choices, room, planned }),
   }
 }
 
