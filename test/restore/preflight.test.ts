@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { output, resticBefore, withMounts } from '../lib/live.ts'
 import { isRoot } from '../lib/needs.ts'
+import { watchedRestic } from '../lib/restics.ts'
 import { keys } from '../lib/terminal.ts'
 import { fingerprint } from '../lib/tree.ts'
 import { type World, world } from '../lib/world.ts'
@@ -132,6 +133,12 @@ describe.skipIf(!isRoot)('before it asks, dr', () => {
       expect.objectContaining({ name: 'two', code: 'no-space', message: expect.stringContaining(`${disk} has no room`) }),
     ])
     expect(readFileSync(w.path('there'), 'utf8')).toBe('one\n')
+  })
+
+  test('[dr.17] restic is called once for the snapshots, once for what small ones hold, and once to restore each', async () => {
+    const { env, calls } = watchedRestic(w)
+    expect(await w.cli(['dr', '--yes'], { env })).toMatchObject({ exit: 0 })
+    expect(calls().map((call) => call.split(' ')[0])).toEqual(['snapshots', 'find', 'restore', 'restore', 'restore'])
   })
 
   test('[dr.10] a service that has only partial snapshots is left alone without consent, with exit 3, and so is what comes after it', async () => {
