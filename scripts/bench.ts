@@ -77,6 +77,19 @@ const rows: Row[] = [
     limit: { ratio: 0.6 },
   },
   {
+    what: '`dr` of 20 small services',
+    beside: 'a loop of bare `restic snapshots` and `restic restore`',
+    ours: () => cli('dr', '--yes', '--overwrite'),
+    theirs: async () => {
+      for (const name of names) {
+        await command(['restic', 'snapshots', '--json', '--tag', `service:${name}`])
+        await command(['restic', 'restore', 'latest', '--tag', `service:${name}`, '--target', at('bare')])
+      }
+      rmSync(at('bare'), { recursive: true })
+    },
+    limit: { ratio: 0.45 },
+  },
+  {
     what: 'Nix evaluation of 200 services',
     beside: 'of none',
     ours: () => command(['bash', '-c', services(200)]),

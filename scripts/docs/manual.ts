@@ -76,12 +76,25 @@ function manual(): string {
     ),
     section(
       'DISASTER RECOVERY',
-      text('On a fresh install with the same configuration and the secrets in place:'),
-      '.PP\n.RS\n.nf',
-      text('atelier-backup doctor\natelier-backup dr\natelier-backup dr --resume    # if something was interrupted or failed'),
-      '.fi\n.RE',
+      text(
+        "What must survive elsewhere: the repository's location, its password and the storage's credentials. Where the secrets aren't in place, since agenix can't decrypt them without the lost host key, dr asks for them; if /etc/ssh is a service, the host key comes back first:",
+      ),
+      code('atelier-backup dr --from-repository --dry-run\natelier-backup dr --from-repository --only ssh\nnixos-rebuild switch'),
+      paragraph('On a fresh install with the same configuration and the secrets in place:'),
+      code(
+        'atelier-backup doctor\natelier-backup dr                   # --host OLD, if the name has changed\natelier-backup dr --resume          # if something was interrupted or failed',
+      ),
+      paragraph(
+        'Without the configuration, the manifest is taken from the repository, in which backups store it whenever it changed: --from-repository. It is shown, and its commands run only with --run-commands or when they are allowed at the terminal. Units that systemd does not know are passed over with --without-units.',
+      ),
+      paragraph(
+        'First it is checked whether secrets are readable, the repository answers, the password opens it, the clock is sane, each service has a complete snapshot, units and users are known, and there is room; --dry-run stops there, and with --json gives the checks as data. A service that has only partial snapshots is left alone unless --partial.',
+      ),
       paragraph(
         "Each service comes back from its newest complete snapshot, in the order of restoreAfter; one that fails doesn't stop the others. Data that is there is moved aside and kept. A service that lives here already is left alone unless --overwrite.",
+      ),
+      paragraph(
+        'The report says of each service its snapshot, bytes, seconds, units, health and what is left to do; a copy is kept below reports in the state folder.',
       ),
       paragraph(
         'Until a service was recovered or adopted, the backups of a fresh install are tagged "unadopted": "latest", dr and retention pass over them. "atelier-backup adopt" says that this install\'s data is the truth.',
@@ -144,7 +157,7 @@ function manual(): string {
     section(
       'RETENTION POLICY',
       text(
-        `Unless declared otherwise the last ${retention.last}, ${retention.daily} daily, ${retention.weekly} weekly and ${retention.monthly} monthly snapshots of each service are kept; the rest is forgotten and pruned ${prune.onCalendar === 'Sun 05:00' ? 'on Sundays at 05:00' : `at ${prune.onCalendar}`}, delayed by up to ${prune.randomizedDelaySec}. Nothing of a service is forgotten while its newest backup isn't in order.`,
+        `Unless declared otherwise the last ${retention.last}, ${retention.daily} daily, ${retention.weekly} weekly and ${retention.monthly} monthly snapshots of each service are kept; the rest is forgotten and pruned ${prune.onCalendar === 'Sun 05:00' ? 'on Sundays at 05:00' : `at ${prune.onCalendar}`}, delayed by up to ${prune.randomizedDelaySec}. Nothing of a service is forgotten while its newest backup isn't in order. Of the manifests that backups store the newest ten of each host are kept.`,
       ),
     ),
     section('SEE ALSO', '.BR restic (1),', '.BR systemd.timer (5),', '.BR systemd.time (7)'),
@@ -171,6 +184,9 @@ function errorsPage(): string {
 
 function section(name: string, ...lines: string[]): string {
   return [`.SH ${name}`, ...lines].join('\n')
+}
+function code(lines: string): string {
+  return `.PP\n.RS\n.nf\n${text(lines)}\n.fi\n.RE`
 }
 function item(term: string, meaning: string): string {
   return `.TP\n.B ${text(term)}\n${text(meaning)}`

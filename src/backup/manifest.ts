@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { readIfThere, writeDurably } from '../host/files.ts'
-import { localNames } from '../host/names.ts'
+import { numbersByName } from '../host/owners.ts'
 import type { CallOptions } from '../restic/types.ts'
 import type { Site } from '../site.ts'
 import { manifestFiles, type StoredHost } from '../snapshots/manifests.ts'
@@ -22,7 +22,7 @@ export async function storeManifest(
   about: { repositoryId: string; install: string; time: Date },
   call: CallOptions,
 ): Promise<void> {
-  const host: StoredHost = { repository, ...(await localNames()) }
+  const host: StoredHost = { repository, users: await numbers('/etc/passwd'), groups: await numbers('/etc/group') }
   const texts = {
     [manifestFiles.manifest]: `${JSON.stringify(site.manifest, null, 2)}\n`,
     [manifestFiles.host]: `${JSON.stringify(host, null, 2)}\n`,
@@ -49,4 +49,9 @@ export async function storeManifest(
     })
     await writeDurably(`${base}.manifest.json`, note)
   })
+}
+
+/** Nothing else of them: no password field. */
+async function numbers(file: Parameters<typeof numbersByName>[0]): Promise<Record<string, number>> {
+  return Object.fromEntries(await numbersByName(file))
 }

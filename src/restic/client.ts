@@ -23,6 +23,7 @@ import {
   progressOf,
   restoreProgressOf,
   snapshotsOf,
+  treesOf,
 } from './json.ts'
 import { escapePattern } from './patterns.ts'
 import type { BackupSummary, CallOptions, Given, Node, Restic, RestoreSummary } from './types.ts'
@@ -196,6 +197,11 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
 
     async owners(snapshot, folder, options = {}) {
       return ask(['cat', 'tree', '--no-lock', '--json', '--', `${snapshot}:${folder}`], ownersOf, options)
+    },
+
+    async trees(snapshots, options = {}) {
+      const which = snapshots.flatMap((id) => ['--snapshot', id])
+      return ask(['find', '--no-lock', '--json', ...which, '--', '*'], treesOf, options)
     },
 
     async dump(snapshot, path, options = {}) {

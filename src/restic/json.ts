@@ -1,5 +1,5 @@
 // restic's JSON, typed. It mixes lines of JSON with plain text: what isn't ours to read is passed over.
-import type { Forgotten, Node, Progress, RepositoryLock, Snapshot } from './types.ts'
+import type { Forgotten, Node, Progress, RepositoryLock, Snapshot, TreeNode } from './types.ts'
 
 /** A line of restic's --json output. Numbers that are zero are omitted. Source: restic's doc/075_scripting.rst. */
 export interface Message {
@@ -167,6 +167,18 @@ export function foundOf(value: unknown): { snapshot: string; nodes: Node[] }[] {
     snapshot: textOf(snapshot),
     nodes: matches.map(typedNode),
   }))
+}
+
+/** Output of `find --json` for everything. @throws if it isn't that */
+export function treesOf(value: unknown): Map<string, TreeNode[]> {
+  const found = value as { snapshot: unknown; matches: (RawNode & { user?: string; group?: string; linktarget?: string })[] }[]
+  const treeNode = (raw: (typeof found)[number]['matches'][number]): TreeNode => ({
+    ...typedNode(raw),
+    user: textOf(raw.user ?? ''),
+    group: textOf(raw.group ?? ''),
+    target: raw.linktarget === undefined ? null : textOf(raw.linktarget),
+  })
+  return new Map(found.map(({ snapshot, matches }) => [idOf(snapshot), matches.map(treeNode)]))
 }
 
 function typedNode({ path, type, size = 0, mtime, mode = 0, uid = 0, gid = 0 }: RawNode): Node {

@@ -29,6 +29,13 @@ export interface Node {
   gid: number
 }
 
+/** With the names that its owner's numbers had ("" where there was none), and where a link leads (null for what is none). */
+export interface TreeNode extends Node {
+  user: string
+  group: string
+  target: string | null
+}
+
 export interface Progress {
   doneBytes: number
   totalBytes: number | null
@@ -156,6 +163,8 @@ export interface Restic {
   readlink(snapshot: string, path: Path, options?: CallOptions): Promise<string | null>
   /** Owners of a folder's entries in a snapshot, numbers and names ("" where the host had none): `ls` gives numbers alone. One call. */
   owners(snapshot: string, folder: Path, options?: CallOptions): Promise<{ uid: number; gid: number; user: string; group: string }[]>
+  /** All entries of several snapshots, by the snapshots' full ids, each as `ls` gives them. One call; for small ones: they are held in memory. */
+  trees(snapshots: string[], options?: CallOptions): Promise<Map<string, TreeNode[]>>
   /** The text of a file of a snapshot, without a lock. For small ones: it is held in memory. */
   dump(snapshot: string, path: Path, options?: CallOptions): Promise<string>
   backup(request: BackupRequest): Promise<BackupSummary>

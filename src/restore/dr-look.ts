@@ -18,6 +18,7 @@ import { deaf } from './databases.ts'
 import { type PlannedRestore, planInPlace } from './inplace.ts'
 import { neededRoom, spareBytes } from './plan.ts'
 import { type PreflightCheck, preflight } from './preflight.ts'
+import { knowingTrees } from './trees.ts'
 
 /** `at`: the newest not later than that. `partial`: partial snapshots count where there is no complete one. `withoutUnits`: units that systemd doesn't know are passed over. */
 export interface RecoveryWish {
@@ -78,13 +79,17 @@ export async function lookRecovery(site: Site, wish: RecoveryWish, signal: Abort
       return { ...(await chooseFor(site, name, service, wish, snapshots.get(service.repository) ?? [], install)), after: afterOf(service, names) }
     }),
   )
+  const wanted = chosen.flatMap(({ name, snapshot }) =>
+    snapshot ? [{ snapshot, repository: site.manifest.services[name]?.repository ?? 'main' }] : [],
+  )
+  const knowing = await knowingTrees(site, wanted, signal)
   const planned = new Map<string, PlannedRestore>()
   const plannable = await sideBySide(chosen, planningJobs, async (choice): Promise<Choice> => {
     const { name, snapshot } = choice
     // One that is unfinished is finished, by its own plan.
     if (snapshot === null || (await readJournal(site.state, name).then(Boolean, () => true))) return choice
     try {
-      planned.set(name, await planInPlace(site, name, snapshot, [], signal))
+      planned.set(name, await planInPlace(knowing, name, snapshot, [], signal))
       return choice
     } catch (error) {
       const { code, message } = asFailure(error)
@@ -102,7 +107,7 @@ export async function lookRecovery(site: Site, wish: RecoveryWish, signal: Abort
     room,
     spread: oldest && newest ? { oldest, newest, farApart: Date.parse(newest) - Date.parse(oldest) > farApartMs } : null,
     planned,
-    checks: await preflight(site, { wish, snapshots, choices, room, planned }, signal),
+    checks: await preflight(site, { snapshots, choices, room, planned }),
   }
 }
 

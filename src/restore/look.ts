@@ -49,8 +49,6 @@ export interface RestoreFacts {
   absentDatabases: string[]
   /** Live entries that backups exclude, topmost. */
   excluded: { path: Path; bytes: number }[]
-  /** Numbers of the users and groups that own something of it. */
-  owners: { users: number[]; groups: number[] }
   /** Those of them that have another number here, by their names. */
   renumbered: Owners
   /** Owners' names that aren't known here: their numbers stay. */
@@ -100,7 +98,6 @@ export async function lookRestore(restic: Restic, wish: RestoreWish, call: CallO
     postgres,
     absentDatabases: absent,
     excluded: await lookExcluded(wish, roots),
-    owners: { users: [...tree.users], groups: [...tree.groups] },
     ...(await lookOwners(restic, wish, tree, call)),
     units,
     running,
@@ -116,8 +113,6 @@ interface Tree {
   /** Regular files that may be the declared databases, by their names. */
   regular: Set<Path>
   special: Node[]
-  users: Set<number>
-  groups: Set<number>
   dumps: Dumps | null
   /** For each user's and group's number but root's, a folder of the snapshot that holds something of it. */
   owned: Record<'uid' | 'gid', Map<number, Path>>
@@ -133,8 +128,6 @@ async function readTree(restic: Restic, { name, service, snapshot, wanted }: Res
     links: new Map(),
     regular: new Set(),
     special: [],
-    users: new Set(),
-    groups: new Set(),
     dumps: folder === undefined ? null : { folder, files: new Map() },
     owned: { uid: new Map(), gid: new Map() },
   }
@@ -159,8 +152,6 @@ async function readTree(restic: Restic, { name, service, snapshot, wanted }: Res
     if (dirname(node.path) === current.node.path) current.entries.push(node.path)
     for (const kind of ['uid', 'gid'] as const) if (node[kind] !== 0) tree.owned[kind].set(node[kind], dirname(node.path))
     current.files += 1
-    tree.users.add(node.uid)
-    tree.groups.add(node.gid)
     current.bytes += node.bytes
     if (node.type === 'file' && databases.has(basename(node.path))) tree.regular.add(node.path)
     if (node.type === 'dev' || node.type === 'chardev' || (node.type === 'file' && (node.mode & 0o6000) !== 0)) tree.special.push(node)

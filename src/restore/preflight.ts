@@ -1,12 +1,10 @@
 // What is checked before a disaster recovery, as data: shown before the question, and in the plan for machines.
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { localNames } from '../host/names.ts'
 import type { Snapshot } from '../restic/types.ts'
-import { type Site, serviceOf } from '../site.ts'
-import { manifestFiles, type StoredHost, storedManifests } from '../snapshots/manifests.ts'
+import type { Site } from '../site.ts'
 import { type Check, checkClock, checkSecrets, judgeRepository } from '../upkeep/doctor.ts'
-import type { Choice, RecoveryWish } from './dr-look.ts'
+import type { Choice } from './dr-look.ts'
 import type { PlannedRestore } from './inplace.ts'
 import { spareBytes } from './plan.ts'
 
@@ -16,7 +14,6 @@ export interface PreflightCheck extends Check {
 }
 
 interface Facts {
-  wish: RecoveryWish
   /** By repository. */
   snapshots: Map<string, Snapshot[] | Failure>
   choices: Choice[]
@@ -25,8 +22,7 @@ interface Facts {
 }
 
 /** Never throws. */
-export async function preflight(site: Site, facts: Facts, signal: AbortSignal): Promise<PreflightCheck[]> {
-  const { snapshots, choices, room, planned } = facts
+export async function preflight(site: Site, { snapshots, choices, room, planned }: Facts): Promise<PreflightCheck[]> {
   const repositories = [...snapshots].map(async ([name, answer]) => {
     const location = await site
       .restic(name)
@@ -40,7 +36,7 @@ export async function preflight(site: Site, facts: Facts, signal: AbortSignal): 
   return [
     ...general.map((check) => ({ ...check, service: null })),
     ...choices.flatMap((choice) => (choice.skip?.of === 'repository' ? [] : [{ ...judgeChoice(choice), service: choice.name }])),
-    ...(await checkOwners(site, facts, signal)),
+    ...[...planned].map(judgeOwners),
     ...[...planned].map(
       ([
         name,
@@ -88,47 +84,13 @@ const remedies: Record<string, string> = {
   'no-space': 'make room, or recover some services now and others later: --only',
 }
 
-/** Whether the users and groups that own a service's data are here, by the names that the lost host had for their numbers. */
-async function checkOwners(site: Site, { wish, snapshots, planned }: Facts, signal: AbortSignal): Promise<PreflightCheck[]> {
-  const here = await localNames()
-  const hosts = new Map<string, StoredHost | null>()
-  for (const [repository, all] of snapshots)
-    if (!(all instanceof Failure)) hosts.set(repository, await storedHost(site, repository, all, wish, signal))
-  return [...planned].flatMap(([service, { facts }]) => {
-    const there = hosts.get(serviceOf(site, service).repository)
-    if (!there) return []
-    const missing = (['users', 'groups'] as const).flatMap((kind) => {
-      const nameOf = new Map(Object.entries(there[kind]).map(([name, number]) => [number, name]))
-      return facts.owners[kind].flatMap((number) => nameOf.get(number) ?? []).filter((name) => !Object.hasOwn(here[kind], name))
-    })
-    const names = [...new Set(missing)].join(', ')
-    return [
-      names === ''
-        ? { name: 'users', service, ok: true, message: `${service}: who owns its data is known here`, remedy: null }
-        : {
-            ...{ name: 'users', service, ok: false },
-            message: `${service}: ${names} owned some of its data, and isn't known here`,
-            remedy: "rebuild with the service first (that makes its user); else its files come back under the lost host's number",
-          },
-    ]
-  })
-}
-
-/** What the lost host said of itself at that time, or null. */
-async function storedHost(
-  site: Site,
-  repository: string,
-  all: Snapshot[],
-  { host, at }: RecoveryWish,
-  signal: AbortSignal,
-): Promise<StoredHost | null> {
-  const stored = storedManifests(all, host)
-  const manifest = stored.find(({ time }) => at === null || Date.parse(time) <= Date.parse(at)) ?? stored.at(-1)
-  if (!manifest) return null
-  try {
-    return JSON.parse(await site.restic(repository).dump(manifest.id, `${manifest.paths[0]}/${manifestFiles.host}`, { signal })) as StoredHost
-  } catch {
-    // Only what is known is checked.
-    return null
+/** Whether who owns a service's data is known here, by name. */
+function judgeOwners([service, { facts }]: [string, PlannedRestore]): PreflightCheck {
+  const names = facts.strangers.join(', ')
+  if (names === '') return { name: 'users', service, ok: true, message: `${service}: who owns its data is known here`, remedy: null }
+  return {
+    ...{ name: 'users', service, ok: false },
+    message: `${service}: ${names} owned some of its data, and isn't known here`,
+    remedy: "rebuild with the service first (that makes its user); else its files come back under the lost host's number",
   }
 }

@@ -308,6 +308,20 @@ describe('dr', () => {
       /notes {2}✓ {2}recovered[\s\S]*Recovered 1 of 2 services[\s\S]*✗ never: no snapshots on testhost\n\nGo on: +atelier-backup dr --resume\nReport:/,
     )
   })
+
+  test('what it left undone is the menu’s first entry', async (t) => {
+    const other = await world(t)
+    other.write('data/a', 'one')
+    other.manifest({ services: { notes: { paths: [other.path('data')] } } })
+    await other.cli(['backup', 'notes'])
+    for (const gone of ['data', 'state']) rmSync(other.path(gone), { recursive: true })
+    const failing = resticBefore(other, '[ "$command" = restore ] && exit 1')
+    expect(await other.cli(['dr', '--yes'], failing)).toMatchObject({ exit: 1 })
+    const menu = other.terminal([])
+    await walk(menu, [at('Go on with the disaster recovery'), enter], ['Type testhost', `testhost${enter}`], [/Recovered 1 of 1[\s\S]*❯ Status/, esc])
+    expect(await menu.exit).toBe(0)
+    expect(readFileSync(other.path('data/a'), 'utf8')).toBe('one')
+  })
 })
 
 describe('whatever the terminal', () => {

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import * as fs from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
+import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { buildSync } from 'esbuild'
@@ -13,6 +13,7 @@ import { run } from '../../src/host/shell.ts'
 import { type ClientOptions, openRestic } from '../../src/restic/client.ts'
 import type { BackupRequest, Node, Restic } from '../../src/restic/types.ts'
 import { lockRepository, makeRepository, resticPrograms, type TestRepository } from '../lib/repository.ts'
+import { makeHostileTree } from '../lib/tree.ts'
 
 const base = fs.mkdtempSync(join(tmpdir(), 'atelier-contract-'))
 afterAll(() => fs.rmSync(base, { recursive: true }))
@@ -113,6 +114,23 @@ describe.each(resticPrograms())('%s', (program) => {
       expect(await list(snapshotId, join(source, 'none'))).toEqual([])
       expect(await restic.readlink(snapshotId, join(source, 'link'))).toBe('/some/where')
       expect(await restic.readlink(snapshotId, join(source, 'suid'))).toBeNull()
+    })
+
+    it('trees tells of several snapshots in one call what ls tells of each, and who owns what, and where links lead', async () => {
+      makeHostileTree(join(source, 'hostile'))
+      const first = await backup()
+      fs.symlinkSync('/some/where', join(source, 'link'))
+      write('new')
+      const second = await backup()
+      const trees = await restic.trees([first.snapshotId, second.snapshotId])
+      expect([...trees.keys()].sort()).toEqual([first.snapshotId, second.snapshotId].sort())
+      for (const { snapshotId } of [first, second]) {
+        const tree = trees.get(snapshotId) ?? []
+        expect(tree.map(({ user, group, target, ...node }) => node)).toEqual(await list(snapshotId))
+      }
+      const of = (name: string) => trees.get(second.snapshotId)?.find(({ path }) => path === join(source, name))
+      expect(of('link')).toMatchObject({ type: 'symlink', target: '/some/where' })
+      expect(of('new')).toMatchObject({ user: userInfo().username, target: null })
     })
 
     it('folder tells what stands directly in it, and nothing below', async () => {

@@ -19,6 +19,15 @@ const declared = () => ({
   off: { paths: [path('off')], enable: false },
   data: { paths: [path('data')], sqlite: [w.path('srv/db/data.db')] },
 })
+/** Where it is killed: with ATELIER_SOAK at every change, otherwise at some, others with another ATELIER_SEED. */
+const everywhere = ['rename', 'unlink', 'fsync', 'mkdir', 'link'].flatMap((call) => Array.from({ length: 80 }, (_, i) => ({ call, n: i + 1 })))
+const seed = Number(process.env.ATELIER_SEED ?? 1)
+const instants = process.env.ATELIER_SOAK
+  ? everywhere
+  : [9, 20, 33].flatMap((n, i) => [
+      { call: ['rename', 'fsync', 'unlink', 'mkdir'][(i + seed) % 4] ?? 'rename', n: n + (seed % 7) },
+      { call: 'rename', n },
+    ])
 /** Two backups of each service, at two times. */
 let first: Date
 let saved: Entry[]
@@ -209,6 +218,23 @@ describe.skipIf(!isRoot)('dr', () => {
     expect(look()).toEqual(saved)
   })
 
+  test('[dr.6] a service comes back from what was saved under its former name, and what the shell version saved, tagged or not', async () => {
+    const declared = {
+      renamed: { paths: [path('renamed')], formerNames: ['before'] },
+      tagged: { paths: [path('tagged')] },
+      untagged: { paths: [path('untagged')] },
+    }
+    const was = { renamed: 'service:before', tagged: 'service:tagged', untagged: 'nightly' }
+    w.manifest({ services: declared })
+    for (const [name, tag] of Object.entries(was)) {
+      w.write(`srv/${name}/file`, `once ${name}`)
+      await w.restic(['backup', '--quiet', '--host', 'testhost', '--tag', tag, path(name)])
+      rmSync(path(name), { recursive: true })
+    }
+    expect((await dr()).exit).toBe(0)
+    expect(Object.keys(was).map(file)).toEqual(['once renamed', 'once tagged', 'once untagged'])
+  })
+
   test('[dr.6] --dry-run shows the plan and changes nothing', async () => {
     const { exit, stdout } = await w.cli(['dr', '--dry-run'])
     expect(exit).toBe(0)
@@ -235,10 +261,11 @@ describe.skipIf(!isRoot)('dr', () => {
     expect(look()).toEqual(saved)
   })
 
-  test.skipIf(!has('strace')).for([9, 20, 33, 44])(
-    '[dr.4] killed at its rename %i, --resume goes on, and repeats nothing that is done',
-    async (n) => {
-      await killedAt(w, { call: 'rename', n }, ['dr', '--yes', '--jobs', '1'])
+  test.skipIf(!has('strace')).for(instants)(
+    '[dr.4] killed at its change %o, --resume goes on, and repeats nothing that is done',
+    { timeout: 60_000 },
+    async (change) => {
+      await killedAt(w, change, ['dr', '--yes', '--jobs', '1'])
       const done = names.filter((name) => {
         const record = w.path('state/records', `${name}.json`)
         return (
@@ -249,8 +276,9 @@ describe.skipIf(!isRoot)('dr', () => {
         )
       })
       const isOpen = existsSync(w.path('state/disaster-recovery.json'))
-      const { exit, steps } = isOpen ? await dr('--resume') : { exit: 0, steps: [] }
-      expect(exit).toBe(0)
+      // Before its journal stood there it had begun nothing, and after that was gone it was at its end.
+      const { exit, steps } = isOpen ? await dr('--resume') : await dr()
+      expect(exit).toBe(isOpen || done.length === 0 ? 0 : 3)
       expect(look()).toEqual(saved)
       for (const name of done) expect(steps.filter((step) => step.startsWith(`${name} `))).toEqual([])
     },

@@ -29,7 +29,6 @@ const facts = (more: Partial<RestoreFacts> = {}): RestoreFacts => ({
   postgres: null,
   absentDatabases: [],
   excluded: [],
-  owners: { users: [], groups: [] },
   renumbered: { users: [], groups: [] },
   strangers: [],
   units: [],

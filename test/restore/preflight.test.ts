@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { output, resticBefore, withMounts } from '../lib/live.ts'
 import { isRoot } from '../lib/needs.ts'
+import { watchedRestic } from '../lib/restics.ts'
 import { keys } from '../lib/terminal.ts'
 import { fingerprint } from '../lib/tree.ts'
 import { type World, world } from '../lib/world.ts'
@@ -38,8 +39,8 @@ beforeEach(() => {
   output(['cp', '-a', w.path('saved'), w.path('secrets')])
   w.manifest({ services: services() })
 })
-const plan = async (args: string[] = [], env: Record<string, string> = {}) => {
-  const ended = await w.cli(['dr', '--dry-run', '--json', ...args], { env })
+const plan = async (args: string[] = []) => {
+  const ended = await w.cli(['dr', '--dry-run', '--json', ...args])
   const recovery = ended.json()
   const checks = recovery.checks as Check[]
   return {
@@ -90,15 +91,14 @@ describe.skipIf(!isRoot)('before it asks, dr', () => {
   })
 
   test('[dr.7] says which owner of the data is unknown here, by the name that the lost host had', async () => {
-    const stored = (await w.restic(['snapshots', '--json', '--tag', 'atelier:manifest'])).json()[0]
-    const host = { repository: 'main', users: { root: 0, gone: 4711 }, groups: { root: 0 } }
-    const dump = `[[ "$*" == *host.json ]] && { echo '${JSON.stringify(host)}'; exit 0; }`
-    expect(stored.hostname).toBe('testhost')
     w.write('srv/wiki/file', 'of gone')
     output(['chown', '-R', '4711:0', path('wiki')])
-    await save('wiki', '')
+    const users = w.write('passwd', `${readFileSync('/etc/passwd', 'utf8')}gone:x:4711:0::/:\n`)
+    const secrets = { RESTIC_REPOSITORY: w.repository.repository, RESTIC_PASSWORD_FILE: w.repository.passwordFile }
+    const onTheLostHost = `mount --bind ${users} /etc/passwd; restic backup --quiet --host testhost --tag service:wiki ${path('wiki')}`
+    expect(await withMounts(w, onTheLostHost, secrets)).toMatchObject({ exit: 0 })
     rmSync(path('wiki'), { recursive: true })
-    const { of } = await plan([], resticBefore(w, dump).env)
+    const { of } = await plan()
     expect(of('users', 'wiki')).toEqual([expect.objectContaining({ ok: false, message: expect.stringContaining('gone owned some') })])
     expect(of('users', 'base')).toEqual([expect.objectContaining({ ok: true })])
     await w.restic(['forget', '--quiet', '--tag', 'service:wiki', '--keep-last', '1', '--group-by', 'paths'])
@@ -133,6 +133,12 @@ describe.skipIf(!isRoot)('before it asks, dr', () => {
       expect.objectContaining({ name: 'two', code: 'no-space', message: expect.stringContaining(`${disk} has no room`) }),
     ])
     expect(readFileSync(w.path('there'), 'utf8')).toBe('one\n')
+  })
+
+  test('[dr.17] restic is called once for the snapshots, once for what small ones hold, and once to restore each', async () => {
+    const { env, calls } = watchedRestic(w)
+    expect(await w.cli(['dr', '--yes'], { env })).toMatchObject({ exit: 0 })
+    expect(calls().map((call) => call.split(' ')[0])).toEqual(['snapshots', 'find', 'restore', 'restore', 'restore'])
   })
 
   test('[dr.10] a service that has only partial snapshots is left alone without consent, with exit 3, and so is what comes after it', async () => {
@@ -202,5 +208,18 @@ describe.skipIf(!isRoot)('before it asks, dr', () => {
       checks: expect.any(Array),
       results: results.map(({ name, health }) => ({ name, health })),
     })
+  })
+
+  test('[dr.12] meanwhile a terminal shows how far each service is, and all of them together', async () => {
+    const { env } = resticBefore(
+      w,
+      `if [ "$command" = restore ] && [[ "$*" != *srv/base* ]]; then while [ ! -e ${w.path('go')} ]; do sleep 0.02; done; fi`,
+    )
+    const terminal = w.terminal(['dr', '--yes', '--jobs', '1', '--only', 'base', '--only', 'notes'], { env })
+    await terminal.waitFor(/base +✓ +recovered[\s\S]*notes .*fetching[^\n]*\n *total +·/)
+    w.write('go', '')
+    expect(await terminal.exit).toBe(0)
+    expect(terminal.all()).not.toMatch(/^ *total .*\n[\s\S]*Recovered/m)
+    rmSync(w.path('go'))
   })
 })
