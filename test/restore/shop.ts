@@ -22,6 +22,7 @@ export interface Shop extends World {
   databases(): string[]
   journal(): { phase: string } | null
   record(): {
+    sum?: string
     old: { folder: string; since: string }[]
     oldDatabases: { run: string; database: string; kept: string | null; since: string }[]
     runs: object[]
