@@ -26,7 +26,7 @@ let
     restartIfChanged = false;
     unitConfig.RequiresMountsFor = map quoted (builtins.filter isQuotable mounts);
     # The host's own programs are there for hooks, as they are when a person runs the same job.
-    path = optional (postgres && config.services.postgresql.enable or false) config.services.postgresql.package ++ [ "/run/current-system/sw" ];
+    path = lib.optionals postgres serverPath ++ [ "/run/current-system/sw" ];
     serviceConfig = hardening // {
       Type = "oneshot";
       ExecStart = "${program} ${command}";
@@ -86,6 +86,32 @@ let
 
   # A service's field, or the host's where it is null.
   own = service: field: if service.schedule.${field} != null then service.schedule.${field} else cfg.schedule.${field};
+
+  # Their exchange needs the server.
+  withDatabases = lib.filterAttrs (_: service: service.postgres != [ ]) cfg.services;
+  server = [ "postgresql.service" "postgresql.target" ];
+  serverPath = optional (config.services.postgresql.enable or false) config.services.postgresql.package;
+
+  # At boot, before the services start: a restore in place that a crash interrupted mustn't leave them a mixture of old and new.
+  recover = unit: services: more: lib.optionalAttrs (services != { }) {
+    ${unit} = {
+      description = "End restores in place that a crash interrupted";
+      wantedBy = [ "multi-user.target" ];
+      before = builtins.filter (name: !builtins.elem name server) (lib.unique (lib.concatLists (lib.mapAttrsToList unitsOf services)));
+      restartIfChanged = false;
+      unitConfig = {
+        RequiresMountsFor = map quoted (builtins.filter isQuotable (lib.concatMap (service: service.paths ++ service.sqlite) (lib.attrValues services)));
+        ConditionDirectoryNotEmpty = "/var/lib/atelier-backup/journals";
+      };
+      serviceConfig = {
+        Type = "oneshot";
+        ExecStart = "${program} boot ${lib.concatStringsSep " " (builtins.attrNames services)}";
+        StateDirectory = "atelier-backup";
+        StateDirectoryMode = "0700";
+        UMask = "0077";
+      };
+    } // more;
+  };
 in
 {
   services = mapAttrs' (name: service: nameValuePair "restic-backups-${name}" (lib.recursiveUpdate
@@ -100,27 +126,12 @@ in
     description = "Forget old snapshots and free their space in the repository ${name}";
     command = "prune --repository ${name}";
     mounts = localFolder repository;
+    # It drops databases that restores have kept.
+    postgres = withDatabases != { };
   })) pruned
-  // {
-    # At boot, before the services start: a restore in place that a crash interrupted mustn't leave them a mixture of old and new.
-    atelier-backup-recover = {
-      description = "End restores in place that a crash interrupted";
-      wantedBy = [ "multi-user.target" ];
-      before = lib.unique (lib.concatLists (lib.mapAttrsToList unitsOf cfg.services));
-      restartIfChanged = false;
-      unitConfig = {
-        RequiresMountsFor = map quoted (builtins.filter isQuotable (lib.concatMap (service: service.paths ++ service.sqlite) (lib.attrValues cfg.services)));
-        ConditionDirectoryNotEmpty = "/var/lib/atelier-backup/journals";
-      };
-      serviceConfig = {
-        Type = "oneshot";
-        ExecStart = "${program} boot";
-        StateDirectory = "atelier-backup";
-        StateDirectoryMode = "0700";
-        UMask = "0077";
-      };
-    };
-  };
+  // recover "atelier-backup-recover" (lib.filterAttrs (_: service: service.postgres == [ ]) cfg.services) { }
+  # Apart, so that no other service waits for the server with them.
+  // recover "atelier-backup-recover-databases" withDatabases { after = server; path = serverPath; };
 
   timers = mapAttrs' (name: service: nameValuePair "restic-backups-${name}" {
     wantedBy = [ "timers.target" ];

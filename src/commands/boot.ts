@@ -1,14 +1,16 @@
-// What the boot unit runs before the services start: restores in place that a crash interrupted are ended.
+// What the boot units run before the services start: restores in place that a crash interrupted are ended.
 import { joinExits } from '../core.ts'
 import { endInterrupted } from '../restore/inplace.ts'
+import { serviceOf } from '../site.ts'
 import { printable } from '../text.ts'
 import type { Input } from './command.ts'
 
-export async function run({ signal, site: open }: Input): Promise<number> {
+export async function run({ args, signal, site: open }: Input): Promise<number> {
   const site = await open()
   const output = (line: string) => void process.stderr.write(`${printable(line)}\n`)
   const exits: number[] = []
-  for (const name of Object.keys(site.manifest.services)) {
+  for (const name of args.length > 0 ? args : Object.keys(site.manifest.services)) {
+    serviceOf(site, name)
     const result = await endInterrupted(site, name, { signal, output, emit: () => {} })
     // One that is at work (this runs at a rebuild, too) ends by itself.
     if (result === null || result.code === 'busy') continue

@@ -146,6 +146,7 @@ export const commands: CommandSpec[] = [
   },
   {
     name: 'boot',
+    arguments: '[service...]',
     summary: "the boot unit's command: end restores in place that a crash interrupted",
     options: [],
     hidden: true,

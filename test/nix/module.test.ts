@@ -71,6 +71,20 @@ describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {
     expect([Object.keys(units.services), Object.keys(units.timers)]).toEqual([['atelier-backup-recover', ...names], names])
   })
 
+  test('[postgres.12] at boot those with databases wait for the server, and nobody else with them', async () => {
+    const services = `services.a.paths = [ "/a" ]; services.b = { paths = [ "/b" ]; postgres = [ "b" ]; units = [ "b.service" "b-worker.service" ]; };`
+    const { units } = await backup(services)
+    const of = (name: string) => units.services[name] ?? expect.fail()
+    const files = of('atelier-backup-recover')
+    expect([files.before, files.after, files.serviceConfig.ExecStart]).toEqual([['a.service'], undefined, expect.stringMatching(/ boot a$/)])
+    const databases = of('atelier-backup-recover-databases')
+    expect([databases.before, databases.after]).toEqual([
+      ['b.service', 'b-worker.service'],
+      ['postgresql.service', 'postgresql.target'],
+    ])
+    expect(databases.serviceConfig.ExecStart).toMatch(/ boot b$/)
+  })
+
   test('a unit runs the CLI once, cleans up after it, and takes partial for success', async () => {
     const { units } = await backup('services.a.paths = [ "/a" ];')
     const { serviceConfig, ...unit } = units.services['restic-backups-a'] ?? expect.fail()

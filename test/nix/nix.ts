@@ -15,6 +15,7 @@ export interface Unit {
   description: string
   path: string[]
   wants: string[]
+  before: string[]
   after: string[]
   restartIfChanged: boolean
   unitConfig: { RequiresMountsFor: string[] }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { start } from '../lib/cli.ts'
 import { until } from '../lib/live.ts'
-import { canPostgres } from '../lib/postgres.ts'
+import { canPostgres, makeServer } from '../lib/postgres.ts'
 import { type Shop, second, shop } from './shop.ts'
 
 const inPlace = ['--in-place', '--yes']
@@ -106,6 +106,46 @@ describe.skipIf(!canPostgres)('databases in place', () => {
     expect(roles("'reader', 'staff'")).toBe(saved)
     expect(roles("'shop'")).toBe(own)
     expect(s.look()).toEqual(fresh)
+  })
+
+  test('[postgres.9] [dr.1] [dr.3] dr on a fresh server: roles, databases, and what was made empty in their place is kept', async () => {
+    const other = makeServer()
+    try {
+      other.sql('postgres', 'CREATE ROLE shop LOGIN')
+      other.sql('postgres', 'CREATE DATABASE shop OWNER shop')
+      for (const folder of ['state', 'data']) rmSync(s.path(folder), { recursive: true })
+      const declare = (paths: string[]) => s.manifest({ services: { shop: { paths, postgres: ['shop', second] } }, postgresql: other.declared })
+      declare([s.path('data')])
+      const { exit, stderr } = await s.cli(['dr', '--yes'])
+      expect([exit, stderr]).toEqual([0, expect.stringContaining('the database shop is loaded')])
+      expect(s.look(other)).toEqual(fresh)
+      const password = "SELECT rolpassword FROM pg_authid WHERE rolname = 'reader'"
+      expect(other.sql('postgres', password)).toBe(s.server.sql('postgres', password))
+      expect(s.record().oldDatabases).toMatchObject([
+        { database: 'shop', kept: expect.stringMatching('^atelier-old-') },
+        { database: second, kept: null },
+      ])
+      declare([])
+      expect(await s.cli(['dr', '--yes'])).toMatchObject({ exit: 3, stdout: expect.stringContaining('it lives here') })
+    } finally {
+      other.remove()
+    }
+  }, 60_000)
+
+  test('[postgres.7] prune drops old databases when their time is over', async () => {
+    expect((await s.restore(...inPlace)).exit).toBe(0)
+    expect((await s.cli(['run', 'shop'])).exit).toBe(0)
+    // One without a checksum is one of before there were any.
+    const { sum: _, ...record } = s.record()
+    const prunedAfter = async (days: number) => {
+      for (const kept of [...record.old, ...record.oldDatabases]) kept.since = new Date(Date.now() - days * 86_400_000).toISOString()
+      writeFileSync(s.path('state/records/shop.json'), JSON.stringify(record))
+      return s.cli(['prune'])
+    }
+    await prunedAfter(6.9)
+    expect(s.databases()).toHaveLength(4)
+    expect((await prunedAfter(7.1)).stderr).toContain('atelier-old-')
+    expect([s.databases(), s.record().oldDatabases]).toEqual([live, []])
   })
 
   test('[postgres.10] the health check fails: the old databases are put back with the files, and nothing is left', async () => {

@@ -16,12 +16,17 @@ export interface Shop extends World {
   reset(): void
   declare(fields?: object): void
   restore(...args: string[]): Promise<Ended>
-  /** What is live: rows, objects, properties of the databases, the file. */
-  look(): object
+  /** What is live: rows, objects, properties of the databases, the file; on another server, if given. */
+  look(server?: Server): object
   /** The server's databases but its own. */
   databases(): string[]
   journal(): { phase: string } | null
-  record(): { old: { folder: string }[]; oldDatabases: { run: string; database: string; kept: string | null; since: string }[]; runs: object[] }
+  record(): {
+    sum?: string
+    old: { folder: string; since: string }[]
+    oldDatabases: { run: string; database: string; kept: string | null; since: string }[]
+    runs: object[]
+  }
   /** Where the dumps stand in snapshots. */
   dumps: string
   /** A newer snapshot, with the dumps changed by `change`. */
@@ -111,7 +116,7 @@ export async function shop(): Promise<Shop> {
       declare()
     },
     restore: (...args) => w.cli(['restore', 'shop', ...args]),
-    look: () => ({
+    look: ({ sql } = server) => ({
       file: readFileSync(w.path('data/file'), 'utf8'),
       [second]: sql(second, 'SELECT text FROM lines'),
       tables: sql(
