@@ -3,6 +3,7 @@ import { asFailure } from '../errors.ts'
 import { isRecoveryOpen } from '../restore/dr.ts'
 import type { Site } from '../site.ts'
 import { readJournal } from '../state/journal.ts'
+import { readRecord } from '../state/records.ts'
 import { oneLine, printable } from '../text.ts'
 import { choose, unlessLeft } from '../ui/prompt.ts'
 import type { Input } from './command.ts'
@@ -30,18 +31,22 @@ export async function run(input: Input): Promise<number> {
 async function entries(site: Site): Promise<{ name: string; value: Entry | null }[]> {
   const unfinished = await unfinishedRestores(site)
   const isRecovering = await isRecoveryOpen(site)
+  const recovery = { name: 'Disaster recovery', value: { command: 'dr' } }
+  // Whoever comes to an install on which nothing was done yet may have lost the one before.
+  const first = !isRecovering && unfinished.length === 0 && (await isFresh(site)) ? [recovery] : []
   return [
     ...(isRecovering ? [{ name: 'Go on with the disaster recovery', value: { command: 'dr', flags: { resume: true } } }] : []),
     ...unfinished.flatMap((name) => [
       { name: `Finish the restore of ${name}`, value: { command: 'restore', args: [name], flags: { resume: true } } },
       { name: `Take back the restore of ${name}`, value: { command: 'restore', args: [name], flags: { rollback: true } } },
     ]),
+    ...first,
     { name: 'Status', value: { command: 'status' } },
     { name: 'List snapshots and their files', value: { command: 'list' } },
     { name: 'Back up now', value: { command: 'backup' } },
     { name: 'Restore', value: { command: 'restore' } },
     { name: 'Find a file in all snapshots', value: { command: 'find' } },
-    { name: 'Disaster recovery', value: { command: 'dr' } },
+    ...(first.length === 0 ? [recovery] : []),
     { name: 'Doctor: is everything in order?', value: { command: 'doctor' } },
     { name: 'Leave', value: null },
   ]
@@ -65,4 +70,10 @@ async function unfinishedRestores(site: Site): Promise<string[]> {
   const names = Object.keys(site.manifest.services)
   const open = await Promise.all(names.map((name) => readJournal(site.state, name).then(Boolean, () => true)))
   return names.filter((_, i) => open[i])
+}
+
+async function isFresh(site: Site): Promise<boolean> {
+  const names = Object.keys(site.manifest.services)
+  const records = await Promise.all(names.map((name) => readRecord(site.state, name).catch(() => null)))
+  return records.every((record) => record !== null && record.origin === null && record.runs.length === 0)
 }

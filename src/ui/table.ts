@@ -40,6 +40,17 @@ export function cut(text: string, width: number): string {
   })
 }
 
+/** Lines of whole words; one that is wider than a line stands alone, unbroken: it may be a path to copy. */
+export function wrapped(text: string, width: number): string[] {
+  const lines: string[] = []
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1)
+    if (last !== undefined && displayWidth(last) + 1 + displayWidth(word) <= width) lines[lines.length - 1] = `${last} ${word}`
+    else lines.push(word)
+  }
+  return lines
+}
+
 /** The first that fits; none does: the last, cut. */
 export function fitting(texts: string[], width: number): string {
   return texts.find((text) => displayWidth(text) <= width) ?? cut(texts.at(-1) ?? '', width)

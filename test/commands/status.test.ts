@@ -142,7 +142,7 @@ describe('[state.1] a host with a service in each state', () => {
       below
         .trimEnd()
         .split('\n')
-        .map((line) => line.split(' ')[0]),
+        .flatMap((line) => line.split(' ')[0] || []),
     ).toEqual(['unfinished-restore', 'unknown', 'failed', 'never', 'unadopted', 'overdue', 'partial'])
   })
 })

@@ -89,6 +89,20 @@ describe('the menu', () => {
   })
 })
 
+test('on a new install the menu begins with the recovery, and afterwards with the status', async (t) => {
+  const other = await world(t)
+  other.manifest({ services: { notes: { paths: [other.write('data', '')] } } })
+  const fresh = other.terminal([])
+  expect(await fresh.waitFor('? testhost')).toMatch(/❯ Disaster recovery\n {2}Status\n {2}List[^❯]* {2}Find a file in all snapshots\n {2}Doctor/)
+  fresh.type(ctrlC)
+  expect(await fresh.exit).toBe(130)
+  await other.cli(['backup', 'notes'])
+  const used = other.terminal([])
+  expect(await used.waitFor('? testhost')).toMatch(/❯ Status\n {2}List[^❯]* {2}Disaster recovery\n {2}Doctor/)
+  used.type(ctrlC)
+  await used.exit
+})
+
 describe('list', () => {
   test('[cli.13] goes from service to snapshot to files, and every step back by Esc', async () => {
     const before = live()
@@ -182,19 +196,44 @@ describe('list', () => {
     expect(await shown.exit).toBe(130)
   })
 
-  test('names and tags never reach the terminal raw', async (t) => {
+  test('names and tags never reach the terminal raw, however long, in whichever list', async (t) => {
     const other = await world(t)
-    const file = other.write('data/\x1b[31mred\u202e.txt', '')
+    const hostile = ['\x1b[31mred\u202e.txt', 'line\nbreak \x1b]0;title\x07.txt', '\u05d0\u05d1 \u2067rtl.txt']
+    // As deep as a path may be: 4,096 bytes.
+    const deep = `${'long folder name '.repeat(14)}/`.repeat(16)
+    const [file = ''] = hostile.map((name) => other.write(`data/${name}`, ''))
+    other.write(`data/${deep}end.txt`, '')
     other.manifest({ services: { notes: { paths: [other.path('data')] } } })
-    await other.restic(['backup', '--host', 'testhost', '--tag', 'service:notes', '--tag', '\x1b]0;tag\x07', other.path('data')])
+    const save = () => other.restic(['backup', '--host', 'testhost', '--tag', 'service:notes', '--tag', '\x1b]0;tag\x07', other.path('data')])
+    await save()
+    for (const name of hostile) other.write(`data/${name}`, 'changed')
+    await save()
     const shown = other.terminal(['list', 'notes'])
-    expect(await shown.waitFor('Snapshots of notes')).toContain('\\u{1b}]0;tag\\u{7}')
+    // Each list by its help line, all on lines of their own.
+    const isWhole = (screen: string) => screen.split('\n').every((line) => line.length <= 80) && /esc back$/.test(screen)
+    const list = async (shows: string | RegExp) => {
+      const screen = await shown.waitFor(shows)
+      expect(screen).toSatisfy(isWhole)
+      return screen
+    }
+    expect(await list('Leave')).toContain('\\u{1b}]0;tag\\u{7}')
     await walk(shown, ['? Snapshots of notes', enter], [at('Walk'), enter])
-    expect(await shown.waitFor('Restore this folder')).toContain('\\u{1b}[31mred\\u{202e}.txt')
+    const files = await list('Restore this folder')
+    for (const words of ['\\u{1b}[31mred\\u{202e}.txt', 'line\\u{a}break \\u{1b}]0;title\\u{7}.txt', '\\u{2067}rtl.txt', 'long folder name'])
+      expect(files).toContain(words)
+    await walk(shown, ['Restore this folder', esc], [at('Walk'), down], [at('What changed'), enter])
+    const changes = await list('3 changed since')
+    for (const words of ['\\u{1b}[31mred\\u{202e}.txt', '\\u{7}.txt', '\\u{2067}rtl.txt']) expect(changes).toContain(words)
     shown.type(ctrlC)
     expect(await shown.exit).toBe(130)
+    const found = other.terminal(['find', '.txt'])
+    const versions = await found.waitFor('7 versions of .txt')
+    expect(versions).toSatisfy(isWhole)
+    expect(versions).toContain('end.txt')
+    found.type(ctrlC)
+    expect(await found.exit).toBe(130)
     const { stdout } = await other.cli(['list', 'notes', '--snapshot', 'latest', '--path', file])
-    expect(stdout).toMatch(/0 B {2}today \d\d:\d\d {7}\/.*\\u\{1b\}\[31mred\\u\{202e\}\.txt\n$/)
+    expect(stdout).toMatch(/7 B {2}today \d\d:\d\d {7}\/.*\\u\{1b\}\[31mred\\u\{202e\}\.txt\n$/)
   })
 })
 

@@ -58,7 +58,7 @@ describe.skipIf(!canPostgres)('databases in place', () => {
     const kept = s.record().oldDatabases.map((database) => database.kept)
     expect(kept).toEqual(['shop', second].map((name, i) => expect.stringMatching(`^atelier-old-.*-${i}-${name.replace('$', '[$]')}$`)))
     expect(s.databases()).toEqual([...kept, ...live].sort())
-    expect((await s.cli(['status', '--local'])).stdout).toContain(`is kept as ${kept[0]}`)
+    expect((await s.cli(['status', '--local'])).stdout).toContain(`database ${kept[0]}`)
     expect(() => s.server.sql(kept[0] ?? '', 'SELECT 1')).toThrow(/not currently accepting connections/)
     expect((await s.restore('--rollback', '--yes')).exit).toBe(0)
     expect(s.look()).toEqual(old)

@@ -1,0 +1,111 @@
+// The status as a person reads it: a line for each service, and below what needs a person, with what to type next.
+import type { Iso } from '../core.ts'
+import type { State } from '../status/judge.ts'
+import type { ServiceStatus, Status } from '../status/query.ts'
+import { printable } from '../text.ts'
+import { formatAge, formatBytes, formatTime, timesInWords } from '../ui/format.ts'
+import { type Column, displayWidth, pad, tableLines, wrapped } from '../ui/table.ts'
+import { columns, hasUnicode, type Sign, sign, styled } from '../ui/terminal.ts'
+
+const signOf: Record<State, Sign> = {
+  'unfinished-restore': 'bad',
+  running: 'waiting',
+  unknown: 'unknown',
+  failed: 'bad',
+  never: 'bad',
+  unadopted: 'warn',
+  overdue: 'bad',
+  partial: 'warn',
+  ok: 'good',
+  disabled: 'waiting',
+}
+
+export function statusView({ host, repositories, services }: Status, now: Date): string[] {
+  if (services.length === 0) return [styled('bold', host), '', 'No service is declared: add one under atelier.backup.services and rebuild.']
+  const table = tableOf(services, now)
+  const errors = new Set(repositories.map(({ error }) => error))
+  const broken = repositories.flatMap(({ error }) => (error === null ? [] : advice('', error, null, 0)))
+  const width = Math.min(columns() < 70 ? 12 : 20, Math.max(...services.map(({ name }) => name.length)))
+  const kept = services.flatMap(({ name, old, oldDatabases }) => [
+    ...old.flatMap(({ folder, since }) => keptLines(name, since, folder, width, now)),
+    ...oldDatabases.flatMap(({ kept, since }) => keptLines(name, since, `database ${kept}`, width, now)),
+  ])
+  const bad = services.flatMap(({ name, state, message }) =>
+    message === null || errors.has(message) ? [] : advice(name, timesInWords(message.replace(`${name}: `, ''), now), nextOf(name, state), width),
+  )
+  // What needs a person comes last, right above the prompt.
+  return [...heading(host, repositories, displayWidth(table[0] ?? '')), '', ...table, ...[kept, broken, bad].flatMap(block)]
+}
+
+function block(lines: string[]): string[] {
+  return lines.length > 0 ? ['', ...lines] : []
+}
+
+/** The repositories stand at the right end of the host's line, where they fit. */
+function heading(host: string, repositories: Status['repositories'], width: number): string[] {
+  const each = repositories.map(
+    ({ name, location, reachable, error }) =>
+      `${name}  ${printable(location ?? '')} ${reachable === null ? '(not asked)' : sign(error === null ? 'good' : 'bad')}`,
+  )
+  const all = each.join('   ')
+  const room = Math.max(width, Math.min(columns(), 80)) - displayWidth(host) - 2
+  return displayWidth(all) <= room ? [`${styled('bold', host)}  ${pad(all, room, true)}`] : [styled('bold', host), ...each.map((line) => `  ${line}`)]
+}
+
+function tableOf(services: ServiceStatus[], now: Date): string[] {
+  const hasNext = columns() >= 70 && services.some(({ nextRun }) => nextRun !== null)
+  const head: Column[] = [
+    { title: '  SERVICE', shrink: true },
+    { title: 'STATE' },
+    { title: 'LAST', align: 'right' },
+    { title: 'SIZE', align: 'right' },
+    ...(hasNext ? [{ title: 'NEXT', align: 'right' as const }] : []),
+  ]
+  const rows = services.map((service) => [
+    `${sign(signOf[service.state])} ${service.name}`,
+    service.state,
+    service.latest ? formatAge(service.latest.time, now) : '–',
+    service.latest ? formatBytes(service.latest.bytes) : '–',
+    ...(hasNext ? [service.nextRun ? formatAge(service.nextRun, now) : '–'] : []),
+  ])
+  // As many days as fit beside names in full; a week at the least.
+  const widest = tableLines(head, rows, Number.POSITIVE_INFINITY).reduce((most, line) => Math.max(most, displayWidth(line)), 0)
+  const count = [30, 14].find((days) => widest + 2 + days <= columns()) ?? 7
+  return tableLines(
+    [...head, { title: `${count} DAYS` }],
+    rows.map((row, n) => [...row, strip(services[n] as ServiceStatus, count)]),
+    columns(),
+  )
+}
+
+/** "herald  no backup since …", and below it what to type: what the message names, or else `next`. */
+function advice(name: string, message: string, next: string | null, width: number): string[] {
+  if (message === 'interrupted') return hanging(name, width, 'its latest backup was interrupted', next)
+  const [, words, command] = /^(.*?): ((?:atelier-backup|journalctl|timedatectl) [^;]*)$/s.exec(message) ?? []
+  return hanging(name, width, words ?? message, command ?? (message.includes('atelier-backup ') ? null : next))
+}
+
+function keptLines(name: string, since: Iso, what: string, width: number, now: Date): string[] {
+  return hanging(name, width, `kept from the restore of ${formatTime(since, now)} (restore --discard-old frees it)`, what)
+}
+
+function hanging(name: string, width: number, words: string, below: string | null): string[] {
+  const indent = width === 0 ? 0 : width + 2
+  const lines = [...wrapped(printable(words), Math.max(20, columns() - indent)), ...(below === null ? [] : [printable(below)])]
+  const alone = name.length > width ? [name] : []
+  return [...alone, ...lines.map((line, n) => pad(n === 0 && alone.length === 0 ? name : '', indent) + line)]
+}
+
+function nextOf(name: string, state: State): string | null {
+  return state === 'failed' || state === 'partial' ? `atelier-backup backup ${name}` : null
+}
+
+/** The latest days, today last: full for good, half for partial, a cross for failed, a dot for none. */
+function strip({ days }: ServiceStatus, count: number): string {
+  const [good, part, failed, none] = hasUnicode() ? ['▆', '▄', '✗', '·'] : ['#', '+', 'x', '.']
+  const mark = { ok: good, skipped: good, partial: part, interrupted: failed, 'rolled-back': failed, failed }
+  return days
+    .slice(-count)
+    .map((day) => (day === null ? none : mark[day]))
+    .join('')
+}

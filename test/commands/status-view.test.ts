@@ -1,0 +1,126 @@
+// The status as a person reads it, at every width: inline, as it stands on the screen.
+import { afterEach, expect, test, vi } from 'vitest'
+import { statusView } from '../../src/commands/status-view.ts'
+import type { ServiceStatus, Status } from '../../src/status/query.ts'
+import { displayWidth } from '../../src/ui/table.ts'
+import { typeset } from '../../src/ui/terminal.ts'
+
+afterEach(() => void vi.unstubAllEnvs())
+
+const now = new Date(2026, 10, 23, 8, 30)
+const at = (day: number, hour: number, minute = 0) => new Date(2026, 10, day, hour, minute).toISOString()
+const ok = Array.from({ length: 30 }, () => 'ok' as const)
+function service(name: string, changes: Partial<ServiceStatus> = {}): ServiceStatus {
+  return {
+    name,
+    state: 'ok',
+    latest: { id: 'a', time: at(23, 5), host: 'terebithia', bytes: 412e6, files: 3 },
+    nextRun: at(24, 2, 30),
+    lastRun: null,
+    message: null,
+    exit: 0,
+    days: ok,
+    old: [],
+    oldDatabases: [],
+    ...changes,
+  }
+}
+const status: Status = {
+  host: 'terebithia',
+  repositories: [{ name: 'main', location: 'b2:terebithia-backup', reachable: true, error: null, exit: 0 }],
+  services: [
+    service('cachet'),
+    service('notes', { old: [{ folder: '/var/lib/.atelier-backup-notes-20261121T021400Z-3f9c2a/old', since: at(21, 2, 14) }] }),
+    service('paperless', {
+      state: 'partial',
+      latest: { id: 'b', time: at(23, 5), host: 'terebithia', bytes: 9.8e9, files: 3 },
+      days: [...ok.slice(2), 'partial', 'partial'],
+      message: 'paperless: saved in part: /var/lib/paperless/media/lost+found: permission denied (and 1 more)',
+    }),
+    service('herald', {
+      state: 'overdue',
+      latest: { id: 'c', time: at(21, 2, 14), host: 'terebithia', bytes: 38e6, files: 3 },
+      days: [...ok.slice(2), null, null],
+      message: `the newest backup is of ${at(21, 2, 14)}; one was due by ${at(22, 6, 14)}: journalctl -u restic-backups-herald -n 50`,
+    }),
+  ],
+}
+const shown = (columns: number, given = status) => {
+  vi.stubEnv('COLUMNS', String(columns))
+  return statusView(given, now).map(typeset)
+}
+
+test('at 80 columns', () => {
+  vi.stubEnv('LC_ALL', 'C.UTF-8')
+  expect(shown(80)).toEqual([
+    'terebithia                                          main  b2:terebithia-backup ✓',
+    '',
+    '  SERVICE    STATE       LAST    SIZE     NEXT  30 DAYS',
+    '✓ cachet     ok       3 h ago  412 MB  in 18 h  ▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆',
+    '✓ notes      ok       3 h ago  412 MB  in 18 h  ▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆',
+    '! paperless  partial  3 h ago  9.8 GB  in 18 h  ▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▄▄',
+    '✗ herald     overdue  2 d ago   38 MB  in 18 h  ▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆··',
+    '',
+    'notes      kept from the restore of Sat 21 Nov 02:14 (restore --discard-old',
+    '           frees it)',
+    '           /var/lib/.atelier-backup-notes-20261121T021400Z-3f9c2a/old',
+    '',
+    'paperless  saved in part: /var/lib/paperless/media/lost+found: permission denied',
+    '           (and 1 more)',
+    '           atelier-backup backup paperless',
+    'herald     the newest backup is of Sat 21 Nov 02:14; one was due by yesterday',
+    '           06:14',
+    '           journalctl -u restic-backups-herald -n 50',
+  ])
+})
+
+test('at 60 columns', () => {
+  vi.stubEnv('LC_ALL', 'C.UTF-8')
+  expect(shown(60).slice(0, 7)).toEqual([
+    'terebithia                      main  b2:terebithia-backup ✓',
+    '',
+    '  SERVICE    STATE       LAST    SIZE  14 DAYS',
+    '✓ cachet     ok       3 h ago  412 MB  ▆▆▆▆▆▆▆▆▆▆▆▆▆▆',
+    '✓ notes      ok       3 h ago  412 MB  ▆▆▆▆▆▆▆▆▆▆▆▆▆▆',
+    '! paperless  partial  3 h ago  9.8 GB  ▆▆▆▆▆▆▆▆▆▆▆▆▄▄',
+    '✗ herald     overdue  2 d ago   38 MB  ▆▆▆▆▆▆▆▆▆▆▆▆··',
+  ])
+})
+
+test('where the locale takes no more, all of it is ASCII, in the same columns', () => {
+  vi.stubEnv('LC_ALL', 'C')
+  const lines = shown(80)
+  expect(lines.join('\n')).toMatch(/^[\n\x20-\x7e]*$/)
+  expect(lines.slice(2, 7)).toEqual([
+    '  SERVICE     STATE       LAST    SIZE     NEXT  30 DAYS',
+    'ok cachet     ok       3 h ago  412 MB  in 18 h  ##############################',
+    'ok notes      ok       3 h ago  412 MB  in 18 h  ##############################',
+    '!  paperless  partial  3 h ago  9.8 GB  in 18 h  ############################++',
+    'x  herald     overdue  2 d ago   38 MB  in 18 h  ############################..',
+  ])
+})
+
+test.each([60, 80, 120, 200])('at %i columns nothing is wider, but what is to be copied', (columns) => {
+  vi.stubEnv('LC_ALL', 'C.UTF-8')
+  const long = {
+    ...status,
+    services: [...status.services, service('a-service-with-a-name-that-is-longer-than-most', { state: 'unfinished-restore' })],
+  }
+  for (const line of shown(columns, long)) expect(displayWidth(line.includes('/old') ? '' : line)).toBeLessThanOrEqual(columns)
+})
+
+test('no column where nothing stands, and what all lack is told once', () => {
+  vi.stubEnv('LC_ALL', 'C.UTF-8')
+  const error = "repository main (b2:x) can't be reached: dial tcp; look with: atelier-backup doctor"
+  const services = ['notes', 'wiki'].map((name) => service(name, { state: 'unknown', latest: null, nextRun: null, message: error }))
+  expect(shown(80, { host: 'h', repositories: [{ name: 'main', location: 'b2:x', reachable: false, error, exit: 1 }], services })).toEqual([
+    'h                                                                   main  b2:x ✗',
+    '',
+    '  SERVICE  STATE    LAST  SIZE  30 DAYS',
+    '? notes    unknown     –     –  ▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆',
+    '? wiki     unknown     –     –  ▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆',
+    '',
+    "repository main (b2:x) can't be reached: dial tcp; look with",
+    'atelier-backup doctor',
+  ])
+})
