@@ -262,6 +262,7 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
           program,
           'restore',
           '--json',
+          '--sparse',
           '--target',
           target,
           ...some.map((pattern) => `--include=${pattern}`),
