@@ -268,6 +268,7 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
           program,
           'restore',
           '--json',
+          '--sparse',
           '--target',
           target,
           ...some.map((pattern) => `--include=${pattern}`),

@@ -168,7 +168,7 @@ export interface Restic {
   /** The text of a file of a snapshot, without a lock. For small ones: it is held in memory. */
   dump(snapshot: string, path: Path, options?: CallOptions): Promise<string>
   backup(request: BackupRequest): Promise<BackupSummary>
-  /** Into an empty target, `--overwrite` irrelevant. */
+  /** Into an empty target, `--overwrite` irrelevant. Blocks of zeros become holes: a sparse file takes no more room than it did. */
   restore(request: RestoreRequest): Promise<RestoreSummary>
   tag(snapshot: string, add: string[], options?: CallOptions): Promise<string>
   /** Without a rule (all zero) everything is kept. */

@@ -105,11 +105,26 @@ async function bring(moves: JournalMove[], { live, old, parent, database }: Jour
   const places = new Set(moves.flatMap((move) => [move.live, move.staged, move.old]))
   const sidecars = async (path: Path) => (database ? (await sidecarsOf(path)).filter((sidecar) => !places.has(sidecar)) : [])
   const now = await identityOf(live)
+  const settle = async (from: Path, to: Path) => {
+    await makeParents(to, live, await nearestFolder(dirname(to)))
+    await take(from, to, async () => [])
+  }
+  // A crash came before what had been exchanged went on to its own place.
+  for (const [one, another] of [
+    [wanted, other],
+    [other, wanted],
+  ] as const)
+    if (one.place !== null && another.place !== null && another.id !== null && (await identityOf(one.place)) === another.id)
+      await settle(one.place, another.place)
   if (now !== null && now === wanted.id) {
     // A crash came before the second names of its sidecars were taken away.
     for (const sidecar of wanted.place === null ? [] : await sidecars(wanted.place)) await heldAt(sidecar, (at) => rm(at))
     return
   }
+  // A database isn't exchanged so: its sidecars have to come first. Nor are very many entries: each costs a process.
+  const canExchange = !database && moves.length <= 32 && now !== null && now === other.id && (await identityOf(wanted.place)) === wanted.id
+  if (canExchange && wanted.id !== null && wanted.place !== null && other.place !== null && (await exchange(wanted.place, live)))
+    return settle(wanted.place, other.place)
   const isOther = now === null || now === other.id
   const away = isOther ? other.place : await freeName(`${old}.appeared`)
   if (now !== wanted.id && away !== null) {
@@ -121,6 +136,23 @@ async function bring(moves: JournalMove[], { live, old, parent, database }: Jour
     throw new Failure('data-missing', `what belongs at ${live} isn't at ${wanted.place} any more: nothing else was put there`)
   if (wanted.id !== null) await makeParents(live, wanted.place, parent)
   await take(wanted.place, live, sidecars)
+}
+
+/**
+ * Exchanges two entries at a stroke, so that there is no moment without either. Tried: neither mv (coreutils 9.5 and later can) nor the
+ * filesystem tells before. Returns whether it has happened.
+ */
+async function exchange(one: Path, other: Path): Promise<boolean> {
+  const before = await identityOf(other)
+  await heldAt(one, (_, source) =>
+    heldAt(other, async (_, target) => {
+      const paths = [`/proc/self/fd/3/${basename(one)}`, `/proc/self/fd/4/${basename(other)}`]
+      await run(['mv', '--exchange', '--no-copy', '--no-target-directory', '--', ...paths], { hold: [source.fd, target.fd] })
+      await source.sync()
+      await target.sync()
+    }),
+  )
+  return (await identityOf(other)) !== before
 }
 
 /**

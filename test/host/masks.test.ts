@@ -1,7 +1,7 @@
 // While data is exchanged nothing starts its units: no client, timer, dependency, person or rebuild; and afterwards everything is as it was.
-import { existsSync } from 'node:fs'
+import { existsSync, renameSync, rmSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { canHost, program, type TestHost } from '../lib/host.ts'
+import { canHost, type TestHost } from '../lib/host.ts'
 import { rebuild } from './nixos.ts'
 import { makeNotesHost, notes, pidsOf } from './notes.ts'
 
@@ -16,22 +16,32 @@ const declared = `
   systemd.timers.notes.timerConfig = { OnActiveSec = "1s"; OnUnitInactiveSec = "1s"; AccuracySec = "10ms"; };`
 const control = '/run/systemd/system.control'
 
+const systemctl = `#!/usr/bin/bash
+/usr/bin/systemctl "$@" || exit
+if test "$1" = daemon-reload -a -e /hold -a -L ${control}/notes.service; then
+  touch /held
+  while test -e /hold; do sleep 0.05; done
+fi
+`
+
 describe.skipIf(!canHost)('units of a restore in place', () => {
   let host: TestHost
   const states = (names: string) => host.sh(`systemctl is-active ${names} | tr '\\n' ' ' || true`)
   const masks = () => host.sh(`ls ${control} 2>/dev/null || true`)
   const knock = "timeout 5 bash -c 'exec 3<>/dev/tcp/127.0.0.1/7777 && read -r <&3'"
-  /** Begins a restore and stops it dead right after its units were masked. */
+  /** Begins a restore that waits as soon as its units are masked: `go` lets it, or kills it. */
   const heldWhileMasked = async () => {
-    await host.sh('echo new >/var/lib/notes/file')
-    const catcher = host.sh(`until test -L ${control}/notes.service; do :; done; kill -STOP ${pidsOf('nodejs')}`)
-    // nsenter stops along with its own child.
-    const restored = host.run(['bash', '-c', `${program} restore notes --in-place --yes; exit $?`])
-    await catcher
-    return { restored, go: (signal: string) => host.sh(`kill -${signal} ${pidsOf('nodejs')}`) }
+    await host.sh('echo new >/var/lib/notes/file; touch /hold')
+    const restored = host.cli(['restore', 'notes', '--in-place', '--yes'])
+    await host.until('test -e /held')
+    const go = (signal: 'CONT' | 'KILL') => host.sh(`${signal === 'KILL' ? `kill -KILL ${pidsOf('nodejs')};` : ''} rm -f /hold /held`)
+    return { restored, go }
   }
   beforeAll(async () => {
     host = await makeNotesHost(declared)
+    // The CLI's own systemctl, which a test can let wait once units are masked.
+    rmSync(host.path('/nix/store/systemd/bin/systemctl'))
+    host.write('/nix/store/systemd/bin/systemctl', systemctl, 0o755)
     host.write('/etc/systemd/system/knock.socket', '[Socket]\nListenStream=127.0.0.1:7777\n')
     await host.sh(`systemctl daemon-reload; systemctl start ${units.replace('knock.service', '')}`)
     // Somebody else's mask, and a unit that nobody has started.
@@ -86,6 +96,17 @@ describe.skipIf(!canHost)('units of a restore in place', () => {
     expect([await masks(), existsSync(host.path('/var/lib/atelier-backup/journals/notes.json'))]).toEqual(['other.service', false])
   })
 
+  test('[restore.15] a unit that leaves a process behind: nothing is replaced, and all runs again, unmasked', async () => {
+    await host.sh('echo new >/var/lib/notes/file')
+    const before = await states(units)
+    await host.sh(`mkdir -p /run/systemd/system/reader.service.d; printf '[Service]\\nKillMode=none\\n' >/run/systemd/system/reader.service.d/x.conf`)
+    await host.sh('systemctl daemon-reload; systemctl show --property=MainPID --value reader >/left')
+    const { exit, stderr } = await host.cli(['restore', 'notes', '--in-place', '--yes'])
+    expect([exit, stderr]).toEqual([1, expect.stringMatching(/reader.service didn't stop.*the live data was not touched/)])
+    await host.sh('kill "$(cat /left)"; rm -r /run/systemd/system/reader.service.d; systemctl daemon-reload; systemctl restart reader')
+    expect([host.read('/var/lib/notes/file'), await states(units), await masks()]).toEqual(['new\n', before, 'other.service'])
+  })
+
   test('[restore.16] who still has a file open, or works in a folder, is named, and nothing is replaced', async () => {
     await host.sh('echo new >/var/lib/notes/file')
     const before = await states(units)
@@ -115,5 +136,25 @@ describe.skipIf(!canHost)('units of a restore in place', () => {
     }
     expect([host.read('/var/lib/notes/file'), await states(units), await masks()]).toEqual(['new\n', before, 'other.service'])
     expect(await host.cli(['restore', 'notes', '--in-place', '--yes'])).toMatchObject({ exit: 0 })
+  })
+
+  test('[restore.14] a boot that can not end a restore starts no unit on what may be a mixture', async () => {
+    await host.sh('echo new >/var/lib/notes/file')
+    await rebuild(host, notes(`${declared} atelier.backup.services.notes.healthCheck = "touch /run/checking; sleep 1000";`))
+    const broken = host.cli(['restore', 'notes', '--in-place', '--yes'])
+    await host.until('test -e /run/checking')
+    await host.powerCut()
+    await broken
+    // As where a disk is missing.
+    renameSync(host.path('/var/lib/notes'), host.path('/var/lib/gone'))
+    await host.boot()
+    expect(await states('notes.service')).toBe('inactive')
+    expect(await host.sh('journalctl --boot --output cat -u atelier-backup-recover')).toContain("isn't at")
+    expect((await host.run(['systemctl', 'start', 'notes'])).stderr).toContain('masked')
+    renameSync(host.path('/var/lib/gone'), host.path('/var/lib/notes'))
+    // Now it can.
+    await rebuild(host, notes(declared))
+    await host.until('systemctl is-active notes')
+    expect([host.read('/var/lib/notes/file'), await states('notes.service'), await masks()]).toEqual(['old\n', 'active', ''])
   })
 })

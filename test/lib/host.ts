@@ -41,7 +41,7 @@ export interface TestHost {
 
 /** Where the module's units look for the CLI (test/nix/nixos.nix). */
 const store = '/nix/store/00000000000000000000000000000000-atelier-backup'
-export const program = `${store}/bin/atelier-backup`
+const program = `${store}/bin/atelier-backup`
 
 /** A new host, not yet booted: write its files first. */
 export async function makeHost(): Promise<TestHost> {

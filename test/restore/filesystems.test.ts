@@ -50,13 +50,15 @@ describe.skipIf(!isRoot)('as root', () => {
     '[restore.1] everything comes back as it was: content, modes, owners, times, links, attributes; what was made since is gone',
     async (t) => {
       const data = (w: World) => w.path('srv/data')
+      // rw for its owner, rwx for the user 77, r for its group: user/sys_acl.h.
+      const acl = '0x0200000001000600ffffffff020007004d00000004000400ffffffff10000700ffffffff20000000ffffffff'
       const w = await saved(
         t,
         (w) => ({ paths: [data(w)] }),
         (w) => {
           makeHostileTree(data(w))
           sh(
-            `cd ${data(w)}; setfattr -n user.colour -v blue deep/two; setfattr -n user.colour -v red deep/er; truncate -s 50M sparse; setfattr -n trusted.mark -v root deep/er/and`,
+            `cd ${data(w)}; setfattr -n user.colour -v blue deep/two; setfattr -n user.colour -v red deep/er; truncate -s 50M sparse; setfattr -n trusted.mark -v root deep/er/and; setfattr -n system.posix_acl_access -v ${acl} deep/two; setfattr -n system.posix_acl_default -v ${acl} deep/er; setfattr -n security.capability -v 0x0100000200040000000000000000000000000000 deep/er/and`,
           )
         },
       )
@@ -68,6 +70,10 @@ describe.skipIf(!isRoot)('as root', () => {
       const live = look()
       expect(await restore(w)).toMatchObject({ exit: 0 })
       expect(look()).toEqual(before)
+      expect(JSON.stringify(before)).toMatch(/posix_acl_access.*posix_acl_default|posix_acl_default.*posix_acl_access/)
+      expect(JSON.stringify(before)).toContain('security.capability')
+      // Holes stay holes.
+      expect(statSync(`${data(w)}/sparse`).blocks * 512).toBeLessThan(1_000_000)
       expect(await restore(w, '--rollback', '--yes')).toMatchObject({ exit: 0 })
       expect(look()).toEqual(live)
     },
