@@ -37,6 +37,7 @@ export const exits = {
   'not-found': 1,
   'no-space': 1,
   'no-systemd': 1,
+  'not-a-folder': 1,
   'not-carried': 1,
   'not-declared': 1,
   'not-mounted': 1,

@@ -73,6 +73,7 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
     "A link stands on the way to a path, in a folder that isn't root's alone: its owner could lead a restore elsewhere.",
     "Declare where it leads to, or make the folder around it root's.",
   ],
+  'not-a-folder': ['A file, or a link that leads nowhere, stands where a folder must be.', 'Move aside what the message names.'],
   'remove-failed': ["A folder of this program can't be removed.", 'Look at what the message says, and remove it by hand.'],
   'lock-failed': ["The service's lock can't be taken.", 'Look at the state folder and its disk.'],
   busy: ['Another run of this service is at work.', 'Wait, or look: atelier-backup status SERVICE'],

@@ -1,6 +1,6 @@
 // What a restore in place may know before it is planned: the snapshot's tree, the live data, the units. Nothing is touched.
 import { constants } from 'node:fs'
-import { access, lstat, readdir, readlink, realpath, statfs } from 'node:fs/promises'
+import { access, lstat, readdir, readlink, realpath, stat, statfs } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { Move, Owners, Path, StagedFolder, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
@@ -213,23 +213,26 @@ async function requireHarmless(name: string, { special }: Tree): Promise<void> {
 
 async function lookRoot(name: string, { node, bytes, files, entries }: Tree['roots'][number], { links, spine }: Tree): Promise<Root> {
   const { path } = node
-  const stat = await lstatIfThere(path)
+  const live = await lstatIfThere(path)
   const stays = spine.has(path)
-  if (stays && (!stat?.isDirectory() || node.type !== 'dir'))
+  if (stays && (!live?.isDirectory() || node.type !== 'dir'))
     throw new Failure(
       'mount-point',
       `${name}: ${path} is a mount point, and no folder here or in the snapshot: it can't be exchanged; inspect the snapshot without --in-place and copy from there`,
     )
-  const unchanged = node.type === 'symlink' && stat?.isSymbolicLink() === true && (await readlink(path)) === links.get(path)
-  const parent = await realpath(stays ? path : await nearestFolder(dirname(path)))
+  const unchanged = node.type === 'symlink' && live?.isSymbolicLink() === true && (await readlink(path)) === links.get(path)
+  const near = stays ? path : await nearestFolder(dirname(path))
+  if ((await stat(near).catch(() => null))?.isDirectory() !== true)
+    throw new Failure('not-a-folder', `${name}: ${near} is no folder, so ${path} can't be brought back below it: move aside what stands there`)
+  const parent = await realpath(near)
   const mount = await mountOf(parent)
   await requireWay(name, parent)
-  const [size = 0] = stat ? await sizesOf([path]) : []
+  const [size = 0] = live ? await sizesOf([path]) : []
   const { uid, gid, mode, mtime } = node
   const mounts = stays ? await mountsBelow(path) : []
   const keeps = [...new Set(mounts.filter((point) => point !== path).map((point) => join(path, point.slice(path.length + 1).split('/')[0] ?? '')))]
   const inside = stays ? { entries: entries.filter((entry) => !keeps.includes(entry)), keeps, attributes: { path, uid, gid, mode, mtime } } : null
-  return { path, bytes, files, live: stat && { bytes: size }, unchanged, folder: await ownFolder(parent, mount), mount, inside }
+  return { path, bytes, files, live: live && { bytes: size }, unchanged, folder: await ownFolder(parent, mount), mount, inside }
 }
 
 /** Folders at and below these paths with which a rename would take a mounted filesystem along. One that backups exclude is none of ours. */

@@ -83,7 +83,7 @@ export async function removeEmpty(folder: Path, stop: Path): Promise<void> {
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
       if (code === 'ENOTEMPTY' || code === 'EEXIST') return
-      if (code !== 'ENOENT') throw error
+      if (code !== 'ENOENT' && code !== 'ENOTDIR') throw error
     }
   }
 }

@@ -49,9 +49,11 @@ export function judge(service: string, found: Findings): Judgement {
   if (found.running) return { state: 'running', message: null }
   if (!found.enabled) return { state: 'disabled', message: null }
   if (found.unknown !== null) return { state: 'unknown', message: found.unknown }
-  // A failure weighs until a newer snapshot shows that all is well again (made by hand, or by another install).
+  // A failure weighs until another snapshot shows that all is well again (made by hand, or by another install); its own, saved before it failed, doesn't.
   const failedLast = lastRun !== null && (lastRun.outcome === 'failed' || lastRun.outcome === 'interrupted')
-  if (failedLast && (newestTime === null || Date.parse(newestTime) < Date.parse(lastRun.started)))
+  const others = (found.snapshots ?? []).filter((snapshot) => snapshot.id !== lastRun?.snapshotId && !isInFuture(snapshot, now))
+  const otherTime = found.snapshots === null ? found.lastOk : (newestFirst(others)[0]?.time ?? null)
+  if (failedLast && (otherTime === null || Date.parse(otherTime) < Date.parse(lastRun.started)))
     return { state: 'failed', message: lastRun.message ?? 'the latest backup failed' }
   // It may fail before it is us: without its program, its room, the lock. A run that was begun has told how it ended.
   const failedFirst = found.unitFailed && !isSince(newestTime, found.unitFailed.since) && !isSince(lastRun?.started ?? null, found.unitFailed.since)
@@ -80,7 +82,11 @@ export function judge(service: string, found: Findings): Judgement {
   const missedLast = lastRun?.outcome === 'partial' && (newest === null || newest.id === lastRun.snapshotId)
   if (missedLast) return { state: 'partial', message: lastRun.message }
   if (newest !== null && !isComplete(newest)) return { state: 'partial', message: 'the newest snapshot is partial' }
-  return { state: 'ok', message: null }
+  const isAhead = newest !== null && isInFuture(newest, now)
+  return {
+    state: 'ok',
+    message: isAhead ? `a snapshot lies in the future (${newest.time}), and counts as the newest: is the clock right? timedatectl` : null,
+  }
 }
 
 const minute = 60_000

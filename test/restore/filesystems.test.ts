@@ -169,6 +169,21 @@ describe.skipIf(!isRoot)('as root', () => {
     expect(readFileSync(w.path('etc/passwords'), 'utf8')).toBe('live')
   })
 
+  test('where a file stands in the place of a folder above the data, nothing is begun, and it is named', async (t) => {
+    const w = await saved(
+      t,
+      (w) => ({ paths: [w.path('srv/app/data')] }),
+      (w) => w.write('srv/app/data/file', 'saved'),
+    )
+    rmSync(w.path('srv/app'), { recursive: true })
+    w.write('srv/app', 'a file')
+    expect(await restore(w)).toMatchObject({ exit: 1, stderr: expect.stringContaining(`${w.path('srv/app')} is no folder`) })
+    rmSync(w.path('srv/app'))
+    symlinkSync('nowhere', w.path('srv/app'))
+    expect(await restore(w)).toMatchObject({ exit: 1, stderr: expect.stringContaining(`${w.path('srv/app')} is no folder`) })
+    expect([leftovers(w), existsSync(w.path('state/journals/s.json'))]).toEqual([[], false])
+  })
+
   test('data around our own state is not replaced in place, and a part of it is', async (t) => {
     const w = await saved(
       t,

@@ -80,6 +80,11 @@ describe('a failure', () => {
     ['weighs where nothing was ever saved', { lastRun: ran('failed', hour), snapshots: [], lastOk: null }, 'failed'],
     ['is one when a run was interrupted', { lastRun: ran('interrupted', hour) }, 'failed'],
     ['is outweighed by a newer snapshot, made by whomever', { lastRun: ran('failed', 2 * hour), snapshots: [snapshot(hour), snapshot(day)] }, 'ok'],
+    [
+      'is not outweighed by what it saved itself',
+      { lastRun: ran('failed', 2 * hour, { snapshotId: snapshot(hour).id }), snapshots: [snapshot(hour), snapshot(day)] },
+      'failed',
+    ],
     ['is not outweighed by a snapshot in the future', { lastRun: ran('failed', hour), snapshots: [snapshot(-day), snapshot(10 * hour)] }, 'failed'],
     ['weighs by the records alone', { lastRun: ran('failed', hour), snapshots: null }, 'failed'],
   ])('%s', (_, found, state) => {
