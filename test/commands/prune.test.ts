@@ -28,7 +28,8 @@ async function saved(services: Record<string, object>, more: object = {}) {
   for (const name of Object.keys(services)) for (const day of [1, 2]) await save(`service:${name}`, `2020-01-0${day}`, `data/${name}`)
   const change = (name: string, how: (record: RunRecord) => void) => {
     const file = w.path(`state/records/${name}.json`)
-    const record = JSON.parse(readFileSync(file, 'utf8')) as RunRecord
+    // Without its checksum: written by a person, who means it.
+    const { sum: _, ...record } = JSON.parse(readFileSync(file, 'utf8')) as RunRecord & { sum?: string }
     how(record)
     writeFileSync(file, JSON.stringify(record))
   }
