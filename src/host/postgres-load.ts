@@ -181,8 +181,9 @@ const counting = `SELECT format('SELECT count(*) FROM ONLY %I.%I', nspname, reln
   FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
   WHERE relkind = 'r' AND relpersistence <> 't' AND nspname NOT IN ('pg_catalog', 'information_schema')`
 
-/** Whatever the host's configuration says: what is done is on disk, and nothing is cut short. */
+/** Whatever the host's configuration says: names are as we write them, what is done is on disk, and nothing is cut short. */
 const steady = {
+  client_encoding: 'UTF8',
   synchronous_commit: 'on',
   statement_timeout: '0',
   lock_timeout: '0',

@@ -28,10 +28,10 @@ export interface PostgresFacts {
   tablespaces: string[]
 }
 
-/** The server that databases are brought back to, and the folder that dumps are fetched into. */
+/** The server that databases are brought back to, and where the folder is made that dumps are fetched into. */
 export interface PostgresPlace {
   server: PostgresServer
-  staging: Path
+  staging(): Promise<Path>
 }
 
 /** Dumps of a snapshot: its folder, and the bytes of each file in it. */
@@ -61,12 +61,13 @@ export function chosenDatabases({ name, service, snapshot, wanted }: RestoreWish
 /** Looks at the server and at what the snapshot says of its own. @throws Failure `server-too-old`, `postgres-rights`, `postgres-unreachable` … */
 export async function lookDatabases(
   restic: Restic,
-  { name, run, snapshot, postgres: { server, staging } }: RestoreWish,
+  { name, run, snapshot, postgres }: RestoreWish,
   dumps: Dumps,
   chosen: string[],
   call: CallOptions,
 ): Promise<PostgresFacts> {
-  const state = await lookPostgres(server, chosen, optionsOf(call))
+  const state = await lookPostgres(postgres.server, chosen, optionsOf(call))
+  const staging = await postgres.staging()
   const read = async (file: string) => (dumps.files.has(file) ? restic.dump(snapshot.id, join(dumps.folder, file), call) : '')
   const version = (await read(dumpFiles.version)).trim()
   const globals = globalsOf(await read(dumpFiles.globals))

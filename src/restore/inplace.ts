@@ -23,7 +23,7 @@ export async function planInPlace(site: Site, name: string, snapshot: Snapshot, 
   const service = serviceOf(site, name)
   await requireRepositoryApart(site, name)
   const left = await interrupted(site, name)
-  const postgres = { server: site.manifest.postgresql, staging: dirname(await stagingOf(site, name)) }
+  const postgres = { server: site.manifest.postgresql, staging: async () => dirname(await stagingOf(site, name)) }
   const wish = { run: newRunId(site.now()), name, service, snapshot, wanted, ran: left?.units ?? [], postgres }
   const facts = await lookRestore(site.restic(service.repository), wish, { signal })
   const state = await realAsFarAsThere(site.state)

@@ -223,7 +223,12 @@ describe.skipIf(!canPostgres)('databases in place', () => {
     const loop = `export PATH='${path}'; while [ ! -e ${stop} ]; do for i in {1..100}; do echo "${insert}"; done | psql -XqAt -h ${declared.socketDir} -d shop; done`
     const writing = start(['setpriv', '--reuid=postgres', '--regid=postgres', '--clear-groups', 'bash', '-c', loop])
     await until(() => Number(s.server.sql('shop', 'SELECT count(*) FROM own.orders')) > 600, 'it writes')
+    // One that would stay for longer than a restore waits.
+    const sleep = ['psql', '-Xq', '-h', declared.socketDir, '-d', 'shop', '-c', 'SELECT pg_sleep(600)']
+    const staying = start(['setpriv', '--reuid=postgres', '--regid=postgres', '--clear-groups', ...sleep], { env: { PATH: path } })
+    await until(() => s.server.sql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(6%'") === '2', 'it is connected')
     const { exit } = await s.restore(...inPlace)
+    expect((await staying.ended).stderr).toContain('terminating connection due to administrator command')
     await until(() => s.server.sql('shop', "SELECT count(*) FROM own.orders WHERE customer = 'by a connection'") !== '0', 'it writes on')
     writeFileSync(stop, '')
     const { stdout } = await writing.ended
