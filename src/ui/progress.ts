@@ -138,8 +138,11 @@ export function progressView(names: string[], describe: (result: Result) => stri
 
 /** Says what is waited for, where that takes a moment. */
 export async function waitingFor<T>(what: string, work: Promise<T>): Promise<T> {
-  const { stderr } = process
+  const { stderr, stdin } = process
   if (!isInteractive() || !canRedraw(stderr)) return work
+  // What is typed meanwhile is nobody's, and would be echoed into the line.
+  const onInput = (typed: Buffer) => typed.includes(0x03) && process.kill(process.pid, 'SIGINT')
+  stdin.setRawMode(true).on('data', onInput).resume()
   let frame = 0
   const draw = () => {
     frame += 1
@@ -152,6 +155,7 @@ export async function waitingFor<T>(what: string, work: Promise<T>): Promise<T> 
   } finally {
     clearTimeout(first)
     clearInterval(timer)
+    stdin.off('data', onInput).pause().setRawMode(false)
     if (frame > 0) stderr.write('\r\x1b[2K')
   }
 }
