@@ -15,3 +15,8 @@ export function harmlessJson(value: unknown, indent?: number): string {
 export function oneLine(text: string): string {
   return text.trim().replaceAll(/\s*\n\s*/g, '; ')
 }
+
+/** "1 snapshot", "2 snapshots". */
+export function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`
+}

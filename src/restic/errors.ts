@@ -42,13 +42,13 @@ export function isTimeout(reason: unknown): boolean {
 
 /** Credentials in URLs (rest:https://user:password@host/) and in the environment file are nobody's business. */
 export function redacted(text: string, secrets: string[]): string {
-  const plain = text.replaceAll(/(:\/\/[^:/@\s]*):[^@/\s]*@/g, '$1:***@')
+  const plain = text.replaceAll(/(:\/\/[^:/@\s]*):[^/\s]*@/g, '$1:***@')
   return secrets.reduce((shown, secret) => shown.replaceAll(secret, '***'), plain)
 }
 
 /** What must never be shown: the values of variables whose names say so, and the password within the location. */
 export function secretsOf(location: string, variables: Record<string, string>): string[] {
-  const password = /:\/\/[^:/@\s]*:([^@/\s]*)@/.exec(location)?.[1]
+  const password = /:\/\/[^:/@\s]*:([^/\s]*)@/.exec(location)?.[1]
   const values = Object.entries(variables).flatMap(([name, value]) => (/PASS|SECRET|KEY|TOKEN|AUTH|CREDENTIAL|SAS/.test(name) ? [value] : []))
   // Shorter ones stand in ordinary words, and would garble them.
   return [...values, ...(password ? [password] : [])].filter((secret) => secret.length >= 4)

@@ -13,6 +13,7 @@ import { readJournal } from '../state/journal.ts'
 import { pinnedRepository, readRecord, setAsideRecords } from '../state/records.ts'
 import { readRunning } from '../state/running.ts'
 import { patient } from '../status/query.ts'
+import { counted } from '../text.ts'
 
 export interface Check {
   name: string
@@ -25,7 +26,7 @@ export interface Check {
 export async function examine(site: Site, signal: AbortSignal): Promise<Check[]> {
   const repositories = [...new Set(Object.values(site.manifest.services).map(({ repository }) => repository))]
   const groups = await Promise.all([
-    [good('manifest', `${site.manifestFile}: ${Object.keys(site.manifest.services).length} services`)],
+    [good('manifest', `${site.manifestFile}: ${counted(Object.keys(site.manifest.services).length, 'service')}`)],
     checkRestic(site, repositories),
     ...repositories.map((name) => checkSecrets(site, name)),
     ...repositories.map((name) => checkRepository(site, name, signal)),
@@ -157,7 +158,7 @@ async function checkPaths(site: Site): Promise<Check[]> {
     ),
   )
   const found = [...missing, ...(await Promise.all(mixed))].flat()
-  return found.length > 0 ? found : [good('paths', `${declared.length} declared paths exist`)]
+  return found.length > 0 ? found : [good('paths', `${counted(declared.length, 'declared path')} ${declared.length === 1 ? 'exists' : 'exist'}`)]
 }
 
 async function checkState(site: Site, repositories: string[]): Promise<Check[]> {
