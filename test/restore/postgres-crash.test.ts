@@ -64,11 +64,11 @@ describe.skipIf(!canPostgres || !has('strace'))('files and databases', () => {
   })
 
   /** A program of PostgreSQL's that stops at `reached`, told by a file; then the restore is killed. */
-  async function killedIn(program: string, script: (stop: string) => string): Promise<void> {
+  async function killedIn(program: string, script: (stop: string) => string, args = inPlace): Promise<void> {
     const reached = join(s.server.declared.socketDir, 'reached')
     rmSync(reached, { force: true })
     const stop = `touch ${reached}; exec sleep 300`
-    const { child } = s.startCli(inPlace, s.instead(program, script(stop)))
+    const { child } = s.startCli(args, s.instead(program, script(stop)))
     await until(() => existsSync(reached), `${program} has come so far`, 30)
     child.kill('SIGKILL')
     await until(() => living({ ...s, root: s.path('instead') }).length === 0, 'what it started has ended')
@@ -92,6 +92,18 @@ describe.skipIf(!canPostgres || !has('strace'))('files and databases', () => {
     },
     60_000,
   )
+
+  test.each([before, after])('[postgres.12] killed while the old databases are put back, it puts them back all the same', async (script) => {
+    expect((await s.cli(inPlace)).exit).toBe(0)
+    const back = ['restore', 'shop', '--rollback', '--yes']
+    await killedIn('psql', script, back)
+    expect(s.journal()).toMatchObject({ phase: 'exchanging' })
+    expect((await s.cli(back)).exit).toBe(0)
+    expect([s.look(), s.journal()]).toEqual([old, null])
+    // And what was put away for it comes back.
+    expect((await s.cli(back)).exit).toBe(0)
+    expect(s.look()).toEqual(fresh)
+  })
 
   test('[postgres.12] at boot it waits for the server: until then nothing is taken for done, and nothing is a mixture', async () => {
     await killedIn('psql', before)
