@@ -76,7 +76,8 @@ function complaints({ choices, checks, spread }: Recovery, now: Date): string[] 
   const reasons = [...new Set(choices.flatMap((choice) => reasonOf(choice) ?? []))]
   const alone = reasons.flatMap((reason) => {
     const names = choices.filter((choice) => reasonOf(choice) === reason).map(({ name }) => name)
-    const remedy = checks.find(({ service, ok }) => service === names[0] && !ok)?.remedy
+    // Where the reason names what mends it that is enough.
+    const remedy = reason.includes(' --') ? null : checks.find(({ service, ok }) => service === names[0] && !ok)?.remedy
     return [`${sign('waiting')} ${printable(`${names.join(', ')}: ${timesInWords(reason, now)}`)}`, ...(remedy ? [indented(remedy)] : [])]
   })
   const apart = spread?.farApart
@@ -126,10 +127,10 @@ export function reportView({ site }: PlannedRecovery, results: Recovered[], seco
     ),
     '',
     ...(rows.length > 0 ? [...tableLines(head, rows, columns()), ''] : []),
-    ...bad.map(
-      (result) =>
-        `${sign(result.outcome === 'skipped' ? 'waiting' : 'bad')} ${printable([result.message ?? result.name, ...stateOf(result)].join('; '))}`,
-    ),
+    ...bad.map((result) => {
+      const words = [timesInWords(result.message ?? result.name, site.now()), ...stateOf(result)].join('; ')
+      return `${sign(result.outcome === 'skipped' ? 'waiting' : 'bad')} ${printable(words)}`
+    }),
     ...(bad.length > 0 ? [''] : []),
     ...[...new Set(left)].map((command, i) => `${i === 0 ? 'Go on:   ' : '         '}${printable(command)}`),
     `Report:  ${report}`,
