@@ -49,10 +49,10 @@ test("every program that src/ starts is on the wrapper's PATH", async () => {
   const packages: Record<string, string[]> = {
     bash: ['bash', 'sh'],
     'btrfs-progs': ['btrfs'],
-    coreutils: ['cp', 'du', 'mv', 'rm', 'sync', 'touch'],
+    coreutils: ['cp', 'du', 'id', 'mv', 'rm', 'sync', 'touch'],
     restic: ['restic'],
     sqlite: ['sqlite3'],
-    systemd: ['journalctl', 'systemctl', 'systemd-run', 'timedatectl'],
+    systemd: ['journalctl', 'systemctl', 'systemd-analyze', 'systemd-run', 'timedatectl'],
     'util-linux': ['exch', 'flock', 'mount', 'nsenter', 'setpriv', 'unshare'],
     "the host's": ['sudo', 'pg_dump', 'pg_dumpall', 'pg_restore', 'psql', 'createdb', 'dropdb', 'runuser'],
   }
