@@ -12,6 +12,7 @@ export const exits = {
   excluded: 1,
   'bad-pattern': 1,
   'postgres-rights': 1,
+  'server-files': 1,
   'server-too-old': 1,
   'no-dump': 1,
   'dump-damaged': 1,

@@ -125,6 +125,10 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
   'postgres-missing': ["PostgreSQL's programs are not on PATH.", 'Install them.'],
   'postgres-unreachable': ["The server doesn't answer.", 'Does it run? Is postgresql.socketDir its socket?'],
   'postgres-rights': ['The role may not bring databases back.', 'postgresql.user must name a superuser.'],
+  'server-files': [
+    'A path of the service holds the files of the PostgreSQL server, which must run while its databases are exchanged.',
+    'Restore the databases alone, with --path and the folder of dumps.',
+  ],
   'server-too-old': ['The databases were saved from a newer PostgreSQL; nothing was touched.', 'Upgrade the server first.'],
   'no-dump': ['The snapshot holds no dump of the databases.', 'Choose another: atelier-backup list SERVICE'],
   'dump-damaged': ["A dump can't be loaded.", 'Restore an older snapshot: atelier-backup list SERVICE'],

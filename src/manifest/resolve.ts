@@ -9,9 +9,10 @@ export function scheduleOf(manifest: Manifest, service: Service): Schedule {
   return filled(service.schedule, manifest.schedule)
 }
 
-/** The units that use a service's data. */
+/** The units that use a service's data: not the server whose databases it declares, which must run for them to be dumped and exchanged. */
 export function unitsOf(name: string, service: Service): string[] {
-  return service.units ?? [`${name}.service`]
+  const units = service.units ?? [`${name}.service`]
+  return service.postgres.length === 0 ? units : units.filter((unit) => !/^postgresql(-setup|@.*)?[.](service|target)$/.test(unit))
 }
 
 function filled<T extends object>(own: { [K in keyof T]: T[K] | null }, host: T): T {

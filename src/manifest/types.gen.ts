@@ -106,7 +106,7 @@ export interface Service {
    */
   tags: string[]
   /**
-   * systemd units that use this data: a restore in place stops them and starts those that ran. Null: `NAME.service`. An empty list: nothing uses the data while it is restored.
+   * systemd units that use this data: a restore in place stops them and starts those that ran. Null: `NAME.service`. An empty list: nothing uses the data while it is restored. PostgreSQL itself is never stopped for databases declared under `postgres`.
    *
    * @maxItems 100
    */

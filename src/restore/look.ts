@@ -83,6 +83,7 @@ export async function lookRestore(restic: Restic, wish: RestoreWish, call: CallO
   const roots: Root[] = []
   for (const root of tree.roots) roots.push(await lookRoot(name, root, tree))
   const postgres = tree.dumps && chosen.length > 0 ? await lookDatabases(restic, wish, tree.dumps, chosen, call) : null
+  requireServerApart(name, roots, postgres)
   const { units, running } = await lookUnits(name, service, wish.ran)
   const folders = [...roots, ...(postgres ? [postgres.staging] : []), ...(postgres?.data ? [postgres.data] : [])]
   const declared = [...service.paths, ...service.sqlite]
@@ -169,6 +170,17 @@ async function readTree(restic: Restic, { name, service, snapshot, wanted }: Res
       `${name}: ${lost} isn't in snapshot ${snapshot.shortId}; see: atelier-backup list ${name} --snapshot ${snapshot.shortId}`,
     )
   return tree
+}
+
+/** @throws Failure `server-files` */
+function requireServerApart(name: string, roots: Root[], postgres: PostgresFacts | null): void {
+  const server = postgres?.data?.folder
+  const root = roots.find(({ path }) => server !== undefined && (isWithin(path, server) || isWithin(server, path)))
+  if (root)
+    throw new Failure(
+      'server-files',
+      `${name}: ${root.path} holds files of the PostgreSQL server, which must run while its databases are exchanged: restore these alone, with --path ${postgres?.dumps}`,
+    )
 }
 
 /** Nothing is written outside the declared paths, or what they lead to by the links that the snapshot itself holds. */

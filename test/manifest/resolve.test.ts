@@ -29,3 +29,10 @@ test('units left out mean the one named like the service, an empty list means no
   expect(unitsOf('notes', notes)).toEqual(['notes.service'])
   expect(unitsOf('wiki', wiki)).toEqual([])
 })
+
+test('the server whose databases a service declares is none of its units', () => {
+  const units = ['shop.service', 'postgresql.service', 'postgresql@15-main.service', 'postgresql.target', 'postgresql-exporter.service']
+  expect(unitsOf('shop', { ...notes, postgres: ['shop'], units })).toEqual(['shop.service', 'postgresql-exporter.service'])
+  expect(unitsOf('postgresql', { ...notes, postgres: ['shop'] })).toEqual([])
+  expect(unitsOf('postgresql', notes)).toEqual(['postgresql.service'])
+})

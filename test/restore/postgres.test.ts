@@ -192,6 +192,13 @@ describe.skipIf(!canPostgres)('databases in place', () => {
     })
   })
 
+  test('[postgres.10] the files of the server itself are not exchanged under it', async () => {
+    s.declare({ paths: [join(s.server.declared.socketDir, 'data/base')] })
+    expect([0, 3]).toContain((await s.cli(['run', 'shop'])).exit)
+    expect(await s.restore(...inPlace)).toMatchObject({ exit: 1, stderr: expect.stringMatching(/holds files of the PostgreSQL server.*--path/) })
+    expect([s.look(), s.databases()]).toEqual([old, live])
+  })
+
   test('[postgres.6] a database that the snapshot lacks stays as it is, and is noted; one that is not declared is refused', async () => {
     await s.tampered((folder) => rmSync(join(folder, 'shop.dump')))
     const { stdout } = await s.restore('--in-place', '--dry-run')
