@@ -17,7 +17,7 @@ export async function knowingTrees(site: Site, snapshots: { repository: string; 
   const asked = [...small].map(async ([repository, ids]) => {
     const restic = site.restic(repository)
     // What is wrong there is told by the calls that are made then.
-    const trees = ids.length > 1 ? await restic.trees(ids, { signal }).catch(() => null) : null
+    const trees = await restic.trees(ids, { signal }).catch(() => null)
     return [repository, trees ? knowing(restic, trees) : restic] as const
   })
   const clients = new Map(await Promise.all(asked))

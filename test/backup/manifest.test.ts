@@ -34,6 +34,9 @@ test('[dr.8] a run stores the manifest, with names and numbers of the users, whe
   const host = await read(first?.id ?? '', 'main.manifest/host.json')
   expect(host).toMatchObject({ repository: 'main', users: { root: 0 }, groups: { root: 0 } })
   expect(Object.values(host.users).every(Number.isInteger)).toBe(true)
+  // Where secrets are, and none of them.
+  expect(manifest.repositories.main.passwordFile).toBe(w.repository.passwordFile)
+  expect(JSON.stringify([manifest, host])).not.toContain('correct horse')
 
   expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 0 })
   expect(await stored()).toHaveLength(1)
