@@ -47,10 +47,12 @@ export async function renewed(site: Site, { plan, facts }: PlannedRestore): Prom
 }
 
 /** Carries out a plan of `planInPlace`. Never throws. */
-export async function restoreInPlace(site: Site, { plan, facts }: PlannedRestore, options: InPlaceOptions): Promise<Result> {
-  const { snapshot, wanted, running, postgres } = facts
-  const swap = plan.steps.find((step) => step.do === 'swap')
-  return transact(site, plan.service, options, async (transaction) => {
+export async function restoreInPlace(site: Site, planned: PlannedRestore, options: InPlaceOptions): Promise<Result> {
+  return transact(site, planned.plan.service, options, async (transaction) => {
+    // What a backup had stopped that was killed runs again by now.
+    const { plan, facts } = await renewed(site, planned)
+    const { snapshot, wanted, running, postgres } = facts
+    const swap = plan.steps.find((step) => step.do === 'swap')
     const left = await interrupted(site, plan.service)
     if (left) await tidy(site, left, false)
     return carryOut(transaction, plan, {

@@ -1,6 +1,7 @@
 // What every restore in place has in common: from the lock to the record, and the journal from its first line to its end.
 import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { cleanUp } from '../backup/run.ts'
 import type { Event, EventBody, Outcome, Plan, RestoreStep, Result } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { execute } from '../execute.ts'
@@ -14,7 +15,7 @@ import { type RestoreJournal, removeJournal, writeJournal } from '../state/journ
 import { lockService } from '../state/lock.ts'
 import type { OldData } from '../state/record.gen.ts'
 import { updateRecord } from '../state/records.ts'
-import { announce, announceEnd, newRunId } from '../state/running.ts'
+import { announce, announceEnd, newRunId, readLeftBehind } from '../state/running.ts'
 import { deaf } from './databases.ts'
 import { oldFolder } from './plan.ts'
 import { bringForward, checkHealth, closeUnits, openUnits, type RestoreJob, removeFolder, requireUnused, restoreHandlers, takeBack } from './steps.ts'
@@ -70,6 +71,8 @@ export async function transact(
     await makeState(site.state)
     const lock = await lockService(site.state, name)
     release = lock.release
+    // Its plan tells what it stopped and made: announced over, nobody would know any more.
+    if ((await readLeftBehind(site.state, name))?.kind === 'backup') await cleanUp(site, name, options.output)
     await announce(site.state, name, { run, kind: 'restore', started })
     const result = resultOf(await work({ site, name, run, started, hold: [lock.fd], options, emit }).catch(failed))
     const { exit: _, name: __, ...told } = result

@@ -131,6 +131,22 @@ test('[hook.2] run --cleanup tidies up after a killed run, records it once, and 
   expect(status.services[0].state).toBe('failed')
 })
 
+test.skipIf(!isRoot)('[restore.30] a restore in place first tidies up after a backup that was killed, and both are remembered', async () => {
+  declare({ postBackup: `echo "$ATELIER_OUTCOME" >>${w.path('told')}` })
+  expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 0 })
+  const restic = waitingRestic(w)
+  const { child, ended } = w.startCli(['run', 'notes'], restic)
+  await restic.waits()
+  child.kill('SIGKILL')
+  await ended
+  await nobodyLives()
+  expect(staged()).toBe(true)
+  expect(await w.cli(['restore', 'notes', '--in-place', '--yes', '--snapshot', 'latest'])).toMatchObject({ exit: 0 })
+  expect(staged()).toBe(false)
+  expect(record().runs).toMatchObject([{ outcome: 'ok' }, { kind: 'backup', outcome: 'failed', code: 'killed' }, { kind: 'restore', outcome: 'ok' }])
+  expect(readFileSync(w.path('told'), 'utf8')).toBe('ok\nfailed\n')
+})
+
 test('a run --cleanup after a run that came to its end does nothing', async () => {
   declare({ sqlite: [] })
   expect((await w.cli(['run', 'notes'])).exit).toBe(0)

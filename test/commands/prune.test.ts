@@ -157,6 +157,12 @@ describe('a repository of several services', () => {
     })
   })
 
+  test('[lock.3] each call that takes a lock waits for it as long as declared', () => {
+    const locking = calls.real.filter((call) => !/--no-lock|^(version|unlock|init)\b/.test(call))
+    expect(locking.length).toBeGreaterThan(2)
+    expect(locking.filter((call) => !call.includes('--retry-lock 0s'))).toEqual([])
+  })
+
   test('[retention.6] space is freed once, after all services', async () => {
     expect(end).toBe('✓ main: 4 snapshots forgotten, space freed')
     expect(calls.real.map((call) => call.split(' ')[0]).filter((word) => word === 'forget' || word === 'prune')).toEqual([

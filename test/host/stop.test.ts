@@ -60,12 +60,12 @@ describe.skipIf(!canHost || !canMountDisks)('units that stop for their backup', 
       await done()
       await host.sh('touch /tmp/enough')
       const { stdout } = await client
-      const worstGap = Number(stdout)
+      const [worstGap = 0, own = 0] = stdout.split(' ').map(Number)
       const run = await lastRun()
       expect(run).toMatchObject({ outcome: 'ok', view })
       expect(run.seconds).toBeGreaterThan(1.5 + run.downtimeSeconds)
       // Measured from before the stop to after the start: no client waits longer, but for its own next try.
-      expect(worstGap).toBeLessThan(run.downtimeSeconds + 0.3)
+      expect(worstGap, `${own} s of it may be its own`).toBeLessThan(run.downtimeSeconds + own)
       expect(worstGap).toBeGreaterThan(0)
       const { services } = (await host.cli(['status', '--json'])).json()
       expect(services[0]).toMatchObject({ state: 'ok', lastRun: { downtimeSeconds: run.downtimeSeconds } })
@@ -258,7 +258,7 @@ function declared(folder = '/srv/app', more = ''): string {
 
 const sleeper = '[Service]\nExecStart=sleep infinity\n'
 const units = {
-  'app.service': '[Service]\nExecStart=/nix/store/nodejs /opt/app.mjs\nRestart=always\nKillMode=mixed\n',
+  'app.service': '[Service]\nType=notify\nNotifyAccess=all\nExecStart=/nix/store/nodejs /opt/app.mjs\nRestart=always\nKillMode=mixed\n',
   'app.socket': '[Socket]\nListenStream=8080\n',
   // Goes down with it.
   'web.service': `[Unit]\nRequires=app.service\nAfter=app.service\n${sleeper}`,
@@ -274,7 +274,7 @@ const app = `
 import { spawn } from 'node:child_process'
 import { existsSync, writeFileSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
-createServer((socket) => socket.end('here')).listen({ fd: 3 })
+createServer((socket) => socket.end('here')).listen({ fd: 3 }, () => spawn('/usr/bin/systemd-notify', ['--ready']))
 let ends = false
 process.on('SIGTERM', () => { ends = true })
 const sql = (file, text) => new Promise((done) => spawn('/usr/bin/sqlite3', ['-cmd', '.timeout 5000', file, text]).on('close', done))
@@ -288,16 +288,23 @@ for (let n = existsSync(number) ? Number(readFileSync(number)) : 1; !ends; n++) 
 }
 process.exit(0)
 `
-/** Prints the longest time, in seconds, between two answers. */
+/** Prints the longest time, in seconds, between two answers; then how much of that may be its own: its pauses, and the time that an answer takes. */
 const client = `
 import { connect } from 'node:net'
 import { existsSync } from 'node:fs'
-let last = performance.now(), worst = 0
+const tries = []
 const ask = () => new Promise((done) => {
-  const socket = connect(8080, '127.0.0.1').on('data', () => { worst = Math.max(worst, performance.now() - last); last = performance.now() })
-  socket.on('error', () => {}).on('close', done)
+  const one = { begun: performance.now(), answered: false }
+  tries.push(one)
+  const socket = connect(8080, '127.0.0.1').on('data', () => { one.answered = true })
+  socket.on('error', () => {}).on('close', () => { one.ended = performance.now(); done() })
 })
 while (!existsSync('/tmp/enough')) { await ask(); await new Promise((done) => setTimeout(done, 10)) }
-console.log(worst / 1000)
+const answered = tries.filter((one) => one.answered)
+const gaps = answered.slice(1).map((one, i) => ({ gap: one.ended - answered[i].ended, one }))
+const worst = gaps.reduce((a, b) => (b.gap > a.gap ? b : a))
+const pause = Math.max(...tries.slice(1).map((one, i) => one.begun - tries[i].ended))
+const answer = Math.max(...answered.filter((one) => one !== worst.one).map((one) => one.ended - one.begun))
+console.log(worst.gap / 1000, (2 * pause + answer) / 1000)
 `
 const knock = "require('node:net').connect(8080, '127.0.0.1').on('error', () => process.exit(1)).on('data', () => process.exit(0))"
