@@ -4,10 +4,22 @@ import { plainEnvironment, run } from '../src/host/shell.ts'
 import { keys, terminal } from '../test/lib/terminal.ts'
 import { change, makeData, makeHome, startWriter } from './services.ts'
 
-/** By the name in the marker. `until`: what a screen shows that waits for an answer. */
-const captures: Record<string, { args: string[]; until?: string }> = {
+/** By the name in the marker. `until`: what a screen shows that waits for an answer; before it, keys for each screen that asks. */
+const captures: Record<string, { args: string[]; walk?: [screen: string, typed: string][]; until?: string | RegExp }> = {
+  // First: the others show what it saved.
+  backup: { args: ['backup', '--all'] },
   status: { args: ['status'] },
   list: { args: ['list', 'notes'], until: 'Leave' },
+  walk: {
+    args: ['list', 'photos'],
+    walk: [
+      ['? Snapshots of photos', keys.enter],
+      ['❯ Walk its files', keys.enter],
+      ['Restore this folder', keys.enter],
+      ['IMG', `${keys.space}${keys.down}${keys.down}${keys.space}`],
+    ],
+    until: /◉[^❯]*❯◉/,
+  },
   restore: { args: ['restore', 'photos', '--snapshot', 'latest', '--in-place', '--dry-run'] },
 }
 
@@ -16,7 +28,6 @@ await makeData(home)
 const writer = await startWriter(home.database)
 await backup()
 await change(home)
-await backup()
 const texts = new Map<string, string>()
 for (const name of Object.keys(captures)) texts.set(name, await capture(name))
 await writer.stop()
@@ -32,8 +43,12 @@ function fill(whole: string, begin: string, name: string, end: string): string {
 }
 
 async function capture(name: string): Promise<string> {
-  const { args, until } = captures[name] ?? { args: [] }
-  const shown = terminal([home.cli, ...args])
+  const { args, walk = [], until } = captures[name] ?? { args: [] }
+  const shown = terminal([home.cli, ...args], { rows: 18 })
+  for (const [screen, typed] of walk) {
+    await shown.waitFor(screen)
+    shown.type(typed)
+  }
   if (until !== undefined) {
     await shown.waitFor(until)
     shown.type(keys.ctrlC)

@@ -92,7 +92,7 @@ function describeBackup({ outcome, bytes, addedBytes, seconds, downtimeSeconds, 
   const stopped = `stopped ${formatPause(downtimeSeconds ?? 0)}`
   const end = [snapshotId?.slice(0, 8), outcome === 'partial' ? 'partial' : null].filter((word) => word != null)
   return [
-    [pad(formatBytes(bytes), 7, true), pad(added, 12, true), pad(formatSeconds(seconds), 8, true), pad(stopped, 14), ...end],
+    [pad(formatBytes(bytes), 7, true), pad(added, 12, true), pad(formatSeconds(seconds), 8, true), pad(stopped, 14, true), ...end],
     [pad(formatBytes(bytes), 7, true), pad(added, 12, true), pad(formatSeconds(seconds), 8, true), ...end],
     [pad(formatBytes(bytes), 7, true), pad(formatSeconds(seconds), 8, true), ...end],
   ].map((parts) => parts.join('  '))

@@ -50,7 +50,7 @@ const shown = (columns: number, given = status) => {
   return statusView(given, now).map(typeset)
 }
 
-test('at 80 columns', () => {
+test('[cli.19] at 80 columns', () => {
   vi.stubEnv('LC_ALL', 'C.UTF-8')
   expect(shown(80)).toEqual([
     'terebithia                                          main  b2:terebithia-backup ✓',
@@ -74,7 +74,7 @@ test('at 80 columns', () => {
   ])
 })
 
-test('at 60 columns', () => {
+test('[cli.19] at 60 columns', () => {
   vi.stubEnv('LC_ALL', 'C.UTF-8')
   expect(shown(60).slice(0, 7)).toEqual([
     'terebithia                      main  b2:terebithia-backup ✓',
@@ -100,7 +100,7 @@ test('where the locale takes no more, all of it is ASCII, in the same columns', 
   ])
 })
 
-test.each([60, 80, 120, 200])('at %i columns nothing is wider, but what is to be copied', (columns) => {
+test.each([60, 80, 120, 200])('[cli.19] at %i columns nothing is wider, but what is to be copied', (columns) => {
   vi.stubEnv('LC_ALL', 'C.UTF-8')
   const long = {
     ...status,

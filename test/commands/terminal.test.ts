@@ -59,7 +59,7 @@ describe('the menu', () => {
     const t = w.terminal([])
     await walk(t, [at('Status'), down], [at('List'), down], [at('Back up now'), enter])
     await walk(t, ['? Back up', space], ['◯ notes', enter])
-    await t.waitFor(/photos {2}✓ +\d+ B +\+\d+ B new +\d\.\d s {2}stopped 0 ms +[0-9a-f]{8}/)
+    await t.waitFor(/photos {2}✓ +\d+ B +\+\d+ B new +\d\.\d s +stopped 0 ms {2}[0-9a-f]{8}/)
     expect(t.screen()).not.toMatch(/notes {2}✓/)
     // The menu again, right above the prompt; its last entry leaves it.
     await walk(t, [/ms +[0-9a-f]{8}\n\n\? testhost\n❯ Status/, up], [at('Status'), keys.escape])
@@ -182,6 +182,36 @@ describe('list', () => {
     expect(readFileSync(target + w.path('data/notes/folder/deep.txt'), 'utf8')).toBe('deep')
     expect(readdirSync(target + w.path('data/notes')).sort()).toEqual(['a.txt', 'folder'])
     rmSync(target, { recursive: true })
+  })
+
+  test('[cli.18] of a large snapshot only the folders that are visited are read, each once', async (t) => {
+    const other = await world(t)
+    other.write('data/a/deep/file.txt', 'a')
+    other.write('data/b/file.txt', 'b')
+    other.manifest({ services: { notes: { paths: [other.path('data')] } } })
+    await other.cli(['backup', 'notes'])
+    const log = other.path('listed')
+    const { env } = resticBefore(
+      other,
+      `[ "$command" != snapshots ] || { "$real" "$@" | sed 's/"total_files_processed":2/"total_files_processed":20001/g'; exit; }
+       [ "$command" != ls ] || echo "\${@: -1}" >>${log}`,
+    )
+    const shown = other.terminal(['list', 'notes'], { env })
+    await walk(
+      shown,
+      ['20,001 files', enter],
+      [at('Walk'), enter],
+      [at('a/'), enter],
+      [at('deep/'), enter],
+      [at('file.txt'), esc],
+      [at('deep/'), esc],
+    )
+    await walk(shown, [at('a/'), down], [at('b/'), keys.right], [at('file.txt'), ctrlC])
+    expect(await shown.exit).toBe(130)
+    expect(readFileSync(log, 'utf8').trim().split('\n')).toEqual([
+      other.root,
+      ...['data', 'data/a', 'data/a/deep', 'data/b'].map((path) => other.path(path)),
+    ])
   })
 
   test('more than a screenful is searched by typing', async (t) => {
