@@ -1,7 +1,7 @@
 // Killed at any instant, a restore of files and databases can be finished, and can be taken back: all of it, never a mixture.
 import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { type Change, changesOf, killedAt, random } from '../lib/killed.ts'
 import { living, until } from '../lib/live.ts'
 import { has } from '../lib/needs.ts'
@@ -13,6 +13,9 @@ const directions = ['--resume', '--rollback'] as const
 /** With ATELIER_SOAK every instant; otherwise some, others with another ATELIER_SEED. */
 const soak = Boolean(process.env.ATELIER_SOAK)
 const seed = Number(process.env.ATELIER_SEED ?? 1)
+
+// A server is copied and started for each test.
+vi.setConfig({ testTimeout: 90_000, hookTimeout: 90_000 })
 
 describe.skipIf(!canPostgres || !has('strace'))('files and databases', () => {
   let s: Shop
@@ -28,7 +31,7 @@ describe.skipIf(!canPostgres || !has('strace'))('files and databases', () => {
     changes = unkilled.changes
     fresh = s.look()
     expect(fresh).not.toEqual(old)
-  }, 60_000)
+  })
   afterAll(() => s.cleanup())
   beforeEach(() => s.reset())
 
@@ -45,7 +48,7 @@ describe.skipIf(!canPostgres || !has('strace'))('files and databases', () => {
   }
 
   const numbers = soak ? Array.from({ length: 300 }, (_, i) => i) : Array.from({ length: 4 }, (_, i) => random(seed * 100 + i))
-  test.for(numbers)('[postgres.12] killed before change %i, then finished or taken back', { timeout: 90_000 }, async (number) => {
+  test.for(numbers)('[postgres.12] killed before change %i, then finished or taken back', async (number) => {
     const change = soak ? changes[number] : changes[number % changes.length]
     if (!change) return
     for (const direction of soak ? directions : [directions[number % 2] ?? '--resume']) {
@@ -90,7 +93,6 @@ describe.skipIf(!canPostgres || !has('strace'))('files and databases', () => {
       expect(s.journal()).not.toBe(null)
       await settled(direction)
     },
-    60_000,
   )
 
   test.each([before, after])('[postgres.12] killed while the old databases are put back, it puts them back all the same', async (script) => {
@@ -114,5 +116,5 @@ describe.skipIf(!canPostgres || !has('strace'))('files and databases', () => {
     s.server.start()
     expect((await s.cli(['boot'])).exit).toBe(0)
     expect([s.look(), s.journal()]).toEqual([fresh, null])
-  }, 60_000)
+  })
 })

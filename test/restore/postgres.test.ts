@@ -1,13 +1,16 @@
 // Databases in a restore in place: a part of the service's transaction, entirely old or entirely new, like its files.
 import { rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { start } from '../lib/cli.ts'
 import { until } from '../lib/live.ts'
 import { canPostgres, makeServer } from '../lib/postgres.ts'
 import { type Shop, second, shop } from './shop.ts'
 
 const inPlace = ['--in-place', '--yes']
+
+// A server is copied and started for each test.
+vi.setConfig({ testTimeout: 90_000, hookTimeout: 90_000 })
 
 describe.skipIf(!canPostgres)('databases in place', () => {
   let s: Shop
@@ -21,7 +24,7 @@ describe.skipIf(!canPostgres)('databases in place', () => {
     const { exit, stderr } = await s.restore(...inPlace)
     expect([exit, stderr]).toEqual([0, expect.stringContaining('the database shop is loaded: 2 tables, 501 rows')])
     fresh = s.look()
-  }, 60_000)
+  })
   afterAll(() => s.cleanup())
   beforeEach(() => s.reset())
 
@@ -69,7 +72,7 @@ describe.skipIf(!canPostgres)('databases in place', () => {
     expect([s.databases(), s.record().old, s.record().oldDatabases]).toEqual([live, [], []])
     expect(s.look()).toEqual(fresh)
     expect(await s.restore('--rollback', '--yes')).toMatchObject({ exit: 2, stderr: expect.stringContaining('no old data is kept') })
-  }, 60_000)
+  })
 
   test('[postgres.8] the plan names databases, sizes, room and versions, and changes nothing', async () => {
     s.server.sql('postgres', 'REVOKE staff FROM reader, shop; DROP ROLE staff')
@@ -130,7 +133,7 @@ describe.skipIf(!canPostgres)('databases in place', () => {
     } finally {
       other.remove()
     }
-  }, 60_000)
+  })
 
   test('[postgres.7] prune drops old databases when their time is over', async () => {
     expect((await s.restore(...inPlace)).exit).toBe(0)
