@@ -12,6 +12,7 @@ import { manifestFiles, type StoredHost, storedManifests } from '../snapshots/ma
 import { parseTime } from '../snapshots/select.ts'
 import { printable } from '../text.ts'
 import { formatTime } from '../ui/format.ts'
+import { waitingFor } from '../ui/progress.ts'
 import { askSecret, askText, choose, typeToConfirm } from '../ui/prompt.ts'
 import { tableLines } from '../ui/table.ts'
 import { columns, isInteractive, print, styled } from '../ui/terminal.ts'
@@ -38,8 +39,12 @@ export async function siteFromRepository(input: Input): Promise<{ site: Site; ag
   const none = siteOf(readManifest(nothing, 'the manifest'), 'the manifest', places, new Map([['main', given]]))
   await requireRights(none)
   const restic = none.restic('main')
-  const stored = await chooseManifest(await restic.snapshots({ signal: input.signal }), input, await restic.location())
-  const { manifest, text, repository, file } = await load(restic, stored, input)
+  const stored = await chooseManifest(
+    await waitingFor('asking the repository', restic.snapshots({ signal: input.signal })),
+    input,
+    await restic.location(),
+  )
+  const { manifest, text, repository, file } = await waitingFor('reading the manifest', load(restic, stored, input))
   await save(text, input)
   if (!input.json) print(...manifestView(manifest, stored, await restic.location(), new Date()))
   const site = siteOf(await withConsent(manifest, input), file, places, new Map([[repository, given]]))

@@ -13,6 +13,7 @@ import {
 import type { RecoveryWish } from '../restore/dr-look.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { parseTime } from '../snapshots/select.ts'
+import { waitingFor } from '../ui/progress.ts'
 import { typeToConfirm } from '../ui/prompt.ts'
 import { isInteractive, print, printJson } from '../ui/terminal.ts'
 import { jobsFlag } from './backup.ts'
@@ -28,7 +29,8 @@ export async function run(input: Input): Promise<number> {
     ? await siteFromRepository(input)
     : { site: await openSite(input), again: 'atelier-backup dr' }
   const dryRun = isSet(input, 'dryRun')
-  let plan = isSet(input, 'resume') ? await resumed(site, input, jobs) : await planRecovery(site, wishOf(site, input), jobs, input.signal)
+  const looking = isSet(input, 'resume') ? resumed(site, input, jobs) : planRecovery(site, wishOf(site, input), jobs, input.signal)
+  let plan = await waitingFor('looking at what there is', looking)
   if (plan.recovery.choices.length === 0) throw new Failure('usage', 'no service is left to recover')
   const failure = commonFailure(plan.recovery)
   if (failure && !dryRun) throw failure
@@ -36,7 +38,7 @@ export async function run(input: Input): Promise<number> {
   if (dryRun) return failure?.exit ?? 0
   const consents = isSet(input, 'yes') ? null : await askConsents(plan.recovery)
   if (consents) {
-    plan = await planAgain(site, plan.recovery, consents, jobs, input.signal)
+    plan = await waitingFor('looking again', planAgain(site, plan.recovery, consents, jobs, input.signal))
     show(plan, input)
   }
   const { recovery } = plan
