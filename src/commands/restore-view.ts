@@ -6,7 +6,8 @@ import { databaseNeeds } from '../restore/plan.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { printable } from '../text.ts'
 import { formatAge, formatBytes, formatCount, formatTime } from '../ui/format.ts'
-import { styled } from '../ui/terminal.ts'
+import { wrapped } from '../ui/table.ts'
+import { columns, styled } from '../ui/terminal.ts'
 
 export function planView(site: Site, { plan, facts }: { plan: Plan<RestoreStep>; facts: RestoreFacts }): string[] {
   const now = site.now()
@@ -48,9 +49,9 @@ export function planView(site: Site, { plan, facts }: { plan: Plan<RestoreStep>;
     ['undo', `atelier-backup restore ${plan.service} --rollback`],
   ]
   return [
-    styled('bold', `Restore ${plan.service} in place from ${from}`),
+    ...wrapped(`Restore ${plan.service} in place from ${from}`, columns()).map((line) => styled('bold', line)),
     '',
-    ...lines.map(([word, text]) => `  ${word.padEnd(8)}  ${printable(text)}`),
+    ...lines.flatMap(([word, text]) => wrapped(printable(text), columns() - 12).map((line, n) => `  ${(n === 0 ? word : '').padEnd(8)}  ${line}`)),
     '',
     "What was written since then isn't in it.",
   ]

@@ -415,6 +415,12 @@ describe('whatever the terminal', () => {
     expect(await list.waitFor('Leave')).toMatch(/Snapshots of[\s\S]*\n❯ today.*…\n {2}Leave\n/)
     list.type(ctrlC)
     await list.exit
+    const plan = narrow(['restore', long, '--snapshot', 'latest', '--in-place', '--dry-run'])
+    expect(await plan.exit).toBe(0)
+    // Up to what is there to be copied, the longest name whole.
+    const [lines = ''] = plan.all().split('\n\n')[1]?.split('  undo') ?? []
+    expect(lines).toContain('replaces')
+    for (const line of lines.trimEnd().split('\n')) expect(line).toMatch(/^ {2}(\w+| {8}) +\S/)
     const status = narrow(['status'])
     await status.exit
     const table = status.all().split('\n')
