@@ -121,8 +121,11 @@ async function bring(moves: JournalMove[], { live, old, parent, database }: Jour
     for (const sidecar of wanted.place === null ? [] : await sidecars(wanted.place)) await heldAt(sidecar, (at) => rm(at))
     return
   }
+  // Asked before anything moves: its filesystem may not be mounted.
+  if (wanted.place !== null && (await identityOf(wanted.place)) !== wanted.id)
+    throw new Failure('data-missing', `what belongs at ${live} isn't at ${wanted.place} any more: nothing else was put there`)
   // A database isn't exchanged so: its sidecars have to come first. Nor are very many entries: each costs a process.
-  const canExchange = !database && moves.length <= 32 && now !== null && now === other.id && (await identityOf(wanted.place)) === wanted.id
+  const canExchange = !database && moves.length <= 32 && now !== null && now === other.id
   if (canExchange && wanted.id !== null && wanted.place !== null && other.place !== null && (await exchange(wanted.place, live)))
     return settle(wanted.place, other.place)
   const isOther = now === null || now === other.id
@@ -132,8 +135,6 @@ async function bring(moves: JournalMove[], { live, old, parent, database }: Jour
     await take(live, away, sidecars)
   }
   if (wanted.place === null) return
-  if ((await identityOf(wanted.place)) !== wanted.id)
-    throw new Failure('data-missing', `what belongs at ${live} isn't at ${wanted.place} any more: nothing else was put there`)
   if (wanted.id !== null) await makeParents(live, wanted.place, parent)
   await take(wanted.place, live, sidecars)
 }

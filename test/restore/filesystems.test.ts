@@ -358,6 +358,28 @@ describe.skipIf(!isRoot)('as root', () => {
     },
   )
 
+  test.skipIf(!has('strace'))(
+    '[restore.11] [restore.7] a disk that is not mounted when a crash is to be ended: told, and nothing lands in its place',
+    { timeout: 60_000 },
+    async (t) => {
+      const w = await onDisks(t)
+      change(w)
+      const disk = w.path('srv/more/far/disk')
+      const isBegun = () =>
+        existsSync(w.path('state/journals/s.json')) && readFileSync(w.path('state/journals/s.json'), 'utf8').includes('"swapping"')
+      for (let n = 11; !isBegun(); n++) expect(await killedAt(w, { call: 'rename', n }, ['restore', 's', ...inPlace])).toBe(true)
+      const aside = mount(w, 'aside', '--bind', disk)
+      sh(`umount ${disk}`)
+      const bare = readdirSync(disk)
+      for (const direction of ['--resume', '--rollback'])
+        expect(await restore(w, direction)).toMatchObject({ exit: 1, stderr: expect.stringContaining("isn't at") })
+      expect(readdirSync(disk)).toEqual(bare)
+      sh(`mount --bind ${aside} ${disk}`)
+      expect(await restore(w, '--resume')).toMatchObject({ exit: 0 })
+      expect([existsSync(`${disk}/since`), readFileSync(`${disk}/kept/file`, 'utf8'), rowsOf(w)]).toEqual([false, 'saved', 'ok\n1'])
+    },
+  )
+
   test('[restore.11] mounted over a file, without a folder in the snapshot, read-only, or only while it stages: refused, and nothing is touched', async (t) => {
     const w = await saved(
       t,
