@@ -1,168 +1,328 @@
-// Speed as ratios: ours beside what it stands on (restic alone, an empty Node program), in turns, medians of several runs.
+// Speed as ratios: ours beside what it stands on (restic alone, an empty program), in turns, so that load hits both alike; medians.
 
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { cpus, tmpdir } from 'node:os'
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpus } from 'node:os'
 import { join } from 'node:path'
-import { run } from '../src/host/shell.ts'
+import { fakeRestic, Host, type Spent } from './bench-hosts.ts'
+import { type Panel, plot } from './bench-plot.ts'
 
-const runs = Number(process.argv[2])
-const folder = mkdtempSync(join(tmpdir(), 'atelier-bench-'))
-const at = (...parts: string[]) => join(folder, ...parts)
-const names = Array.from({ length: 20 }, (_, i) => `service${i}`)
-const snapshotsEach = 10
-const { PATH = '', HOME = '/root' } = process.env
-const env = {
-  ...{ PATH, HOME, LANG: 'C.UTF-8', RESTIC_REPOSITORY: at('repository'), RESTIC_PASSWORD_FILE: at('password'), RESTIC_CACHE_DIR: at('cache') },
-  ...{ ATELIER_BACKUP_MANIFEST: at('manifest.json'), STATE_DIRECTORY: at('state') },
-}
+const quick = process.argv[2] === '--quick'
+const rounds = quick ? 1 : 7
+const million = quick ? 20_000 : 1_000_000
 
-async function command(argv: string[]): Promise<void> {
-  const { exit, stdout, stderr } = await run(argv, { env, cwd: process.cwd() })
-  if (exit !== 0) throw new Error(`${argv.join(' ')} → ${exit}\n${stdout}${stderr}`)
-}
-const cli = (...args: string[]) => command([process.execPath, 'dist/atelier-backup.mjs', ...args])
-const bareBackup = (name: string) => command(['restic', 'backup', '--json', '--host', 'bare', '--tag', `bare:${name}`, '--', at('data', name)])
-
-interface Row {
-  what: string
+type Work = () => Promise<Spent | number>
+interface Beside {
   beside: string
-  ours(): Promise<void>
-  theirs(): Promise<void>
-  /** What it must not exceed: a ratio, or seconds more. */
-  limit: { ratio: number } | { secondsMore: number }
+  theirs: Work
+  /** Theirs is a loop of so many of the same, of which one is measured before ours and one behind. */
+  times?: number
+  /** What it must not exceed: a ratio, or seconds more. None: told, not promised. */
+  limit?: { ratio: number } | { secondsMore: number }
+}
+interface Row extends Beside {
+  what: string
+  ours: Work
+  /** The same of ours beside something else. */
+  also?: Beside
+  /** Before each of ours, not measured. */
+  before?: () => Promise<unknown>
+}
+interface Measured {
+  ours: number
+  theirs: number
+  also: number
 }
 
-const services = (count: number) =>
-  `nix-instantiate --store dummy:// --eval --strict --json --expr 'let lib = import ./test/nix/nixpkgs/lib.nix; r = import ./test/nix/nixos.nix { inherit lib; modules = [ { atelier.backup = { enable = true; services = lib.listToAttrs (map (i: { name = "s\${toString i}"; value.paths = [ "/var/lib/s\${toString i}" ]; }) (lib.range 1 ${count})); }; } ]; }; in r.manifest'`
-
-const empty = () => command([process.execPath, at('empty.mjs')])
-const bareSnapshots = () => command(['restic', 'snapshots', '--json', '--no-lock'])
-const rows: Row[] = [
-  { what: '`--help`', beside: 'an empty Node program', ours: () => cli('--help'), theirs: empty, limit: { ratio: 1.3 } },
-  {
-    what: '`status --local`, 20 services',
-    beside: 'an empty Node program',
-    ours: () => cli('status', '--local'),
-    theirs: empty,
-    limit: { ratio: 2 },
-  },
-  {
-    what: '`status`, 20 services × 10 snapshots',
-    beside: '`restic snapshots --json --no-lock`',
-    ours: () => cli('status'),
-    theirs: bareSnapshots,
-    limit: { ratio: 1.15 },
-  },
-  {
-    what: '`list SERVICE`',
-    beside: '`restic snapshots --json --no-lock`',
-    ours: () => cli('list', 'service0'),
-    theirs: bareSnapshots,
-    limit: { ratio: 1.15 },
-  },
-  {
-    what: '`backup` of one small service',
-    beside: 'bare `restic backup`',
-    ours: () => cli('backup', 'service0'),
-    theirs: () => bareBackup('service0'),
-    limit: { secondsMore: 0.3 },
-  },
-  {
-    what: '`backup --all` of 20 small services',
-    beside: 'a loop of bare `restic backup`',
-    ours: () => cli('backup', '--all'),
-    theirs: async () => {
-      for (const name of names) await bareBackup(name)
-    },
-    limit: { ratio: 0.6 },
-  },
-  {
-    what: '`dr` of 20 small services',
-    beside: 'a loop of bare `restic snapshots` and `restic restore`',
-    ours: () => cli('dr', '--yes', '--overwrite'),
-    theirs: async () => {
-      for (const name of names) {
-        await command(['restic', 'snapshots', '--json', '--tag', `service:${name}`])
-        await command(['restic', 'restore', 'latest', '--tag', `service:${name}`, '--target', at('bare')])
-      }
-      rmSync(at('bare'), { recursive: true })
-    },
-    limit: { ratio: 0.45 },
-  },
-  {
-    what: 'Nix evaluation of 200 services',
-    beside: 'of none',
-    ours: () => command(['bash', '-c', services(200)]),
-    theirs: () => command(['bash', '-c', services(0)]),
-    limit: { ratio: 2 },
-  },
-]
+const hosts: Host[] = []
+function host(...given: ConstructorParameters<typeof Host>): Host {
+  const made = new Host(...given)
+  hosts.push(made)
+  return made
+}
+const lines: string[] = []
+function tell(line: string): void {
+  lines.push(line)
+  process.stdout.write(`${line}\n`)
+}
 
 try {
-  await prepare()
-  const lines: string[] = []
-  for (const row of rows) {
-    const [ours, theirs] = await measured(row)
-    const ratio = ours / theirs
-    const good = 'ratio' in row.limit ? ratio <= row.limit.ratio : ours - theirs <= row.limit.secondsMore
-    const goal = 'ratio' in row.limit ? `≤ ${row.limit.ratio} ×` : `≤ ${row.limit.secondsMore} s more`
-    lines.push(
-      `| ${row.what} | ${row.beside} | ${ours.toFixed(2)} s | ${theirs.toFixed(2)} s | ${ratio.toFixed(2)} × | ${goal} ${good ? '✓' : '✗'} |`,
-    )
-    process.stdout.write(`${lines.at(-1)}\n`)
-  }
-  intoReadme([
-    `Medians of ${runs} runs, in turns, on ${cpus().length} cores.`,
-    '',
-    '| | beside | ours | theirs | ratio | goal |',
-    '| --- | --- | ---: | ---: | ---: | --- |',
-    ...lines,
-  ])
-} finally {
-  rmSync(folder, { recursive: true, force: true })
-}
-
-/** Twenty services of a few files, ten snapshots each, a repository with a real key. */
-async function prepare(): Promise<void> {
-  writeFileSync(at('empty.mjs'), '')
-  writeFileSync(at('password'), 'bench\n', { mode: 0o600 })
-  for (const name of names) {
-    mkdirSync(at('data', name), { recursive: true })
-    for (let i = 0; i < 10; i++) writeFileSync(at('data', name, `file${i}`), `${name} ${i}\n`.repeat(100))
-  }
-  const manifest = {
-    version: 2,
-    host: 'bench',
-    repositories: { main: { repository: at('repository'), passwordFile: at('password'), environmentFile: null, initialize: true } },
-    services: Object.fromEntries(names.map((name) => [name, { paths: [at('data', name)], units: [] }])),
-  }
-  writeFileSync(at('manifest.json'), JSON.stringify(manifest))
-  await cli('backup', '--all')
-  for (let i = 1; i < snapshotsEach; i++)
-    await Promise.all(names.map((name) => command(['restic', 'backup', '--host', 'bench', '--tag', `service:${name}`, '--', at('data', name)])))
-}
-
-/** Seconds of ours and of theirs; one run of each first, to warm the caches. */
-async function measured({ ours, theirs }: Row): Promise<[number, number]> {
-  const times: [number[], number[]] = [[], []]
-  for (let i = 0; i <= runs; i++) {
-    for (const [side, work] of [ours, theirs].entries()) {
-      const begin = performance.now()
-      await work()
-      if (i > 0) times[side]?.push((performance.now() - begin) / 1000)
+  const begun = performance.now()
+  tell('| | beside | ours | theirs | ratio | goal |')
+  tell('| --- | --- | ---: | ---: | ---: | --- |')
+  for (const group of [looking, working, large, databases, declaring])
+    for (const row of await group()) {
+      const { ours, theirs, also } = await measured(row)
+      tell(lineOf(row.what, row, ours, theirs))
+      if (row.also) tell(lineOf('', row.also, ours, also))
     }
+  tell('')
+  tell('| memory of our process | most | goal |')
+  tell('| --- | ---: | --- |')
+  await memory()
+  writeGrowth(await growth())
+  const minutes = (performance.now() - begun) / 60_000
+  const head = `Medians of ${rounds} rounds, ours and theirs in turns, on ${cpus().length} cores, in one run of ${minutes.toFixed(0)} minutes.`
+  process.stdout.write(`${head}\n`)
+  if (!quick) intoReadme([head, '', ...lines, '', '![How cost grows with services, snapshots and files](scripts/docs/growth.svg)'])
+} finally {
+  for (const each of hosts) each.remove()
+}
+
+/** What only looks. */
+async function looking(): Promise<Row[]> {
+  const [twenty, hundred, long] = [host(20), host(100), host(20)]
+  await twenty.forgeHistory(10)
+  await hundred.forgeHistory(10)
+  await long.forgeHistory(quick ? 10 : 250)
+  const bare = (at: Host) => () => at.restic('snapshots', '--json', '--no-lock')
+  const call = '`restic snapshots --json --no-lock`'
+  return [
+    { what: '`--help`', beside: 'an empty program', ours: () => twenty.ours('--help'), theirs: () => twenty.empty(), limit: { ratio: 1.3 } },
+    {
+      ...{ what: '`status --local`, 20 services', beside: 'an empty program', limit: { ratio: 2 } },
+      ...{ ours: () => twenty.ours('status', '--local'), theirs: () => twenty.empty() },
+    },
+    {
+      ...{
+        what: '`status`, 20 services × 10 snapshots',
+        beside: call,
+        ours: () => twenty.ours('status'),
+        theirs: bare(twenty),
+        limit: { ratio: 1.15 },
+      },
+      also: {
+        ...{ beside: "the shell version's way: a call for each", times: 20 },
+        theirs: () => twenty.restic('snapshots', '--json', '--latest', '1', '--tag', 'service:service0'),
+      },
+    },
+    {
+      what: '`status`, 100 services × 10 snapshots',
+      beside: call,
+      ours: () => hundred.ours('status'),
+      theirs: bare(hundred),
+      limit: { ratio: 1.15 },
+    },
+    { what: '`status`, 5,000 snapshots', beside: call, ours: () => long.ours('status'), theirs: bare(long), limit: { ratio: 1.25 } },
+    { what: '`list SERVICE`', beside: call, ours: () => twenty.ours('list', 'service0'), theirs: bare(twenty), limit: { ratio: 1.15 } },
+  ]
+}
+
+/** Twenty small services, saved and brought back. */
+async function working(): Promise<Row[]> {
+  const small = host(quick ? 4 : 20)
+  const count = small.names.length
+  small.writeData()
+  await small.restic('init')
+  await small.ours('backup', '--all')
+  const one = small.data('service0')
+  const bareBackup = () => small.restic('backup', '--json', '--host', 'bare', '--tag', 'bare', '--', one)
+  let n = 0
+  const target = () => small.at(`target-${n++}`)
+  const bareRestore = () => small.restic('restore', '--json', '--tag', 'service:service0', '--target', target(), 'latest')
+  const lookAndRestore = async () => (await small.restic('snapshots', '--json', '--tag', 'service:service0')).seconds + (await bareRestore()).seconds
+  /** The host is gone: its data, and all that was remembered. */
+  const lose = async () => {
+    rmSync(small.at('data'), { recursive: true, force: true })
+    mkdirSync(small.at('data'))
+    small.state = `state-${n++}`
   }
-  return [median(times[0]), median(times[1])]
+  return [
+    {
+      ...{ what: '`backup` of one small service', beside: '`restic backup`', limit: { secondsMore: 0.3 } },
+      ...{ ours: () => small.ours('backup', 'service0'), theirs: bareBackup },
+    },
+    {
+      ...{ what: `\`backup --all\` of ${count}`, beside: 'a loop of `restic backup`', times: count, limit: { ratio: 0.6 } },
+      ...{ ours: () => small.ours('backup', '--all'), theirs: bareBackup },
+    },
+    {
+      ...{ what: '`restore` of one, to look at', beside: '`restic snapshots`, then `restic restore`', limit: { secondsMore: 0.3 } },
+      ...{ ours: () => small.ours('restore', 'service0', '--snapshot', 'latest', '--target', target(), '--json'), theirs: lookAndRestore },
+    },
+    {
+      ...{ what: `\`dr\` of ${count}`, beside: 'a loop of `restic restore`', times: count, limit: { ratio: 0.6 }, before: lose },
+      ...{ ours: () => small.ours('dr', '--yes', '--json'), theirs: bareRestore },
+      also: { beside: "the shell version's way: two calls for each", times: count, theirs: lookAndRestore },
+    },
+  ]
+}
+
+/** One service of 1 GiB in 20,000 files. */
+async function large(): Promise<Row[]> {
+  const big = host(1)
+  const files = quick ? 200 : 20_000
+  const bytes = quick ? 10_000 : 53_687
+  for (let i = 0; i < files; i++) {
+    const folder = join(big.data('service0'), String(i % 200))
+    if (i < 200) mkdirSync(folder, { recursive: true })
+    writeFileSync(join(folder, `file${i}`), randomBytes(bytes))
+  }
+  await big.restic('init')
+  await big.ours('backup', 'service0')
+  const target = big.at('target')
+  return [
+    {
+      ...{ what: '`restore --in-place`, 1 GiB in 20,000 files', beside: '`restic restore` and `sync -f`', limit: { ratio: 1.3 } },
+      before: async () => {
+        await big.ours('restore', 'service0', '--discard-old', '--yes').catch(() => {})
+        rmSync(target, { recursive: true, force: true })
+        await big.command(['sync'])
+      },
+      ours: () => big.ours('restore', 'service0', '--snapshot', 'latest', '--in-place', '--yes', '--json'),
+      theirs: async () => {
+        rmSync(target, { recursive: true, force: true })
+        const restored = await big.restic('restore', '--json', '--target', target, 'latest')
+        return restored.seconds + (await big.command(['sync', '-f', target])).seconds
+      },
+    },
+  ]
+}
+
+/** What it costs that a database is copied while it is used. */
+async function databases(): Promise<Row[]> {
+  const file = 'database.db'
+  const copied = host(1, (name, at) => ({ sqlite: [join(at.data(name), file)] }))
+  const plain = host(1)
+  for (const at of [copied, plain]) {
+    at.writeData()
+    const fill = `CREATE TABLE t (b BLOB); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${quick ? 10 : 100}) INSERT INTO t SELECT randomblob(1000000) FROM n;`
+    await at.command(['sqlite3', join(at.data('service0'), file), fill])
+    await at.restic('init')
+    await at.ours('backup', 'service0')
+  }
+  return [
+    {
+      ...{ what: '`backup` of a database of 100 MB (`sqlite`)', beside: 'the same file under `paths`' },
+      ours: () => copied.ours('backup', 'service0'),
+      // Read anew, as the copy is.
+      theirs: async () => {
+        await plain.command(['touch', join(plain.data('service0'), file)])
+        return plain.ours('backup', 'service0')
+      },
+    },
+  ]
+}
+
+/** What a rebuild of the host costs more for its services. */
+async function declaring(): Promise<Row[]> {
+  const at = host(1)
+  const evaluated = (count: number) => () =>
+    at.command([
+      ...['nix-instantiate', '--store', 'dummy://', '--eval', '--strict', '--json', '--expr'],
+      `let lib = import ./test/nix/nixpkgs/lib.nix; r = import ./test/nix/nixos.nix { inherit lib; modules = [ { atelier.backup = { enable = true; services = lib.listToAttrs (map (i: { name = "s\${toString i}"; value.paths = [ "/var/lib/s\${toString i}" ]; }) (lib.range 1 ${count})); }; } ]; }; in r.manifest`,
+    ])
+  return [{ what: 'Nix evaluation of 200 services', beside: 'of none', ours: evaluated(200), theirs: evaluated(0), limit: { ratio: 2 } }]
+}
+
+async function memory(): Promise<void> {
+  const made = host(1)
+  const env = fakeRestic(made, million)
+  const cases: [what: string, args: string[]][] = [
+    ['`list` of 1,000,000 files', ['list', 'service0', '--snapshot', 'latest']],
+    ['`list --json` of 1,000,000 files', ['list', 'service0', '--snapshot', 'latest', '--json']],
+    ['the plan of a restore in place of 1,000,000 files', ['restore', 'service0', '--snapshot', 'latest', '--in-place', '--dry-run']],
+    ['`restore` of 1,000,000 files, to look at', ['restore', 'service0', '--snapshot', 'latest', '--target', made.at('target'), '--json']],
+  ]
+  for (const [what, args] of cases) {
+    const { memory: most } = await made.command([process.execPath, 'dist/atelier-backup.mjs', ...args], env)
+    tell(`| ${what} | ${most.toFixed(0)} MiB | ≤ 150 MiB ${sign(most <= 150)} |`)
+  }
+}
+
+/** How seconds grow with services, snapshots and files. */
+async function growth(): Promise<Panel[]> {
+  const status = async (services: number, each: number) => {
+    const made = host(services)
+    await made.forgeHistory(each)
+    const row = { what: '', beside: '', ours: () => made.ours('status'), theirs: () => made.restic('snapshots', '--json', '--no-lock') }
+    const result = await measured(row, 1)
+    made.remove()
+    return result
+  }
+  const panel = async (title: string, counts: number[], measure: (count: number) => Promise<Measured>, bare: string): Promise<Panel> => {
+    const found: [number, Measured][] = []
+    for (const count of counts) found.push([count, await measure(count)])
+    const line = (name: string, of: 'ours' | 'theirs') => ({ name, points: found.map(([count, result]): [number, number] => [count, result[of]]) })
+    return { title, unit: 's', lines: [line('ours', 'ours'), line(bare, 'theirs')] }
+  }
+  const listed = async (files: number): Promise<Measured> => {
+    const made = host(1)
+    const env = fakeRestic(made, files)
+    const list = [process.execPath, 'dist/atelier-backup.mjs', 'list', 'service0', '--snapshot', 'latest', '--json']
+    const printed = [made.at('fake/restic'), 'ls']
+    return measured({ what: '', beside: '', ours: () => made.command(list, env), theirs: () => made.command(printed, env) }, 1)
+  }
+  const upTo = (last: number) => (count: number) => count <= last
+  return [
+    await panel(
+      'status: services × 10 snapshots',
+      [1, 5, 20, 50, 100, 200].filter(upTo(quick ? 5 : 200)),
+      (count) => status(count, 10),
+      'restic alone',
+    ),
+    await panel(
+      'status: snapshots of 10 services',
+      [10, 100, 1000, 10_000, 60_000].filter(upTo(quick ? 100 : 60_000)),
+      (count) => status(10, count / 10),
+      'restic alone',
+    ),
+    await panel('list: files of a snapshot', [1000, 10_000, 100_000, 1_000_000].filter(upTo(million)), listed, 'printed alone'),
+  ]
+}
+
+/** Medians of seconds. One round first, to warm the caches, unless it costs minutes. */
+async function measured(row: Row, of = rounds): Promise<Measured> {
+  const found: Record<keyof Measured, number[]> = { ours: [], theirs: [], also: [] }
+  const isLong = quick || row.before !== undefined || row.times !== undefined
+  for (let i = isLong ? 1 : 0; i <= of; i++) {
+    const others = [row, ...(row.also ? [row.also] : [])].map((beside) => ({ beside, seconds: [] as number[] }))
+    const measureOthers = async (some: typeof others) => {
+      for (const { beside, seconds } of some) seconds.push(secondsOf(await beside.theirs()))
+    }
+    await measureOthers(others)
+    await row.before?.()
+    const ours = secondsOf(await row.ours())
+    await measureOthers(others.filter(({ beside }) => beside.times !== undefined))
+    if (i === 0) continue
+    found.ours.push(ours)
+    for (const [n, { beside, seconds }] of others.entries())
+      found[n === 0 ? 'theirs' : 'also'].push(((beside.times ?? 1) * seconds.reduce((sum, each) => sum + each, 0)) / seconds.length)
+  }
+  return { ours: median(found.ours), theirs: median(found.theirs), also: median(found.also) }
+}
+
+function secondsOf(spent: Spent | number): number {
+  return typeof spent === 'number' ? spent : spent.seconds
 }
 
 function median(times: number[]): number {
   return times.sort((a, b) => a - b)[Math.floor(times.length / 2)] ?? Number.NaN
 }
 
-function intoReadme(lines: string[]): void {
-  const text = readFileSync('README.md', 'utf8')
-  writeFileSync(
-    'README.md',
-    text.replace(/(<!-- bench -->\n)[\s\S]*?(<!-- \/bench -->)/, (_, begin, end) => `${begin}${lines.join('\n')}\n${end}`),
-  )
+function lineOf(what: string, { beside, limit, times = 1 }: Beside, ours: number, theirs: number): string {
+  const ratio = ours / theirs
+  const goal = !limit
+    ? '–'
+    : 'ratio' in limit
+      ? `≤ ${limit.ratio} × ${sign(ratio <= limit.ratio)}`
+      : `≤ ${limit.secondsMore} s more ${sign(ours - theirs <= limit.secondsMore)}`
+  const loop = times > 1 ? ` (${times} × one)` : ''
+  return `| ${what} | ${beside}${loop} | ${ours.toFixed(2)} s | ${theirs.toFixed(2)} s | ${ratio.toFixed(2)} × | ${goal} |`
+}
+
+function sign(good: boolean): string {
+  return good ? '✓' : '✗'
+}
+
+function writeGrowth(panels: Panel[]): void {
+  const picture = plot(panels)
+  if (!quick) writeFileSync('scripts/docs/growth.svg', picture)
+  else process.stdout.write(`${JSON.stringify(panels)}\n`)
+}
+
+function intoReadme(text: string[]): void {
+  const readme = readFileSync('README.md', 'utf8')
+  const written = readme.replace(/(<!-- bench -->\n)[\s\S]*?(<!-- \/bench -->)/, (_, begin, end) => `${begin}${text.join('\n')}\n${end}`)
+  writeFileSync('README.md', written)
 }

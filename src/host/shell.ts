@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import type { Readable } from 'node:stream'
 import { StringDecoder } from 'node:string_decoder'
-import { $, type ProcessPromise } from 'zx/core'
+import type { ProcessPromise } from 'zx/core'
 import { Failure } from '../errors.ts'
 
 export interface ProcessOptions {
@@ -50,7 +50,7 @@ export async function run(argv: string[], options: ProcessOptions = {}): Promise
     size += text.length
     if (size <= mostOutput) out.push(text)
   }
-  const process = start(argv, options)
+  const process = await start(argv, options)
   const read = options.terminal ? undefined : readAll(process.promise.stdout, options.onLine ? lineCutter(options.onLine) : keep)
   const finished = await process.finished
   await read
@@ -65,7 +65,7 @@ export async function run(argv: string[], options: ProcessOptions = {}): Promise
 export async function* lines(argv: string[], options: ProcessOptions = {}): AsyncGenerator<string, Finished> {
   const early = new AbortController()
   const signal = options.signal ? AbortSignal.any([options.signal, early.signal]) : early.signal
-  const process = start(argv, { ...options, signal })
+  const process = await start(argv, { ...options, signal })
   try {
     let ready: string[] = []
     const cut = lineCutter((line) => void ready.push(line))
@@ -90,8 +90,10 @@ export function plainEnvironment(): Record<string, string> {
   return { PATH, HOME, ...(TMPDIR ? { TMPDIR } : {}), LANG: 'C.UTF-8' }
 }
 
-function start(argv: string[], options: ProcessOptions): { promise: ProcessPromise; finished: Promise<Finished> } {
+async function start(argv: string[], options: ProcessOptions): Promise<{ promise: ProcessPromise; finished: Promise<Finished> }> {
   if (argv.some((argument) => argument.includes('\0'))) throw new Failure('bad-argument', `a NUL byte stands in an argument of ${argv[0]}`)
+  // What only looks at files starts nothing, and needn't wait for it.
+  const { $ } = await import('zx/core')
   options.signal?.throwIfAborted()
   // --pdeathsig: killed outright, we take our children along (restic and hooks must not go on without us).
   const full = options.terminal ? argv : ['setpriv', '--pdeathsig', 'TERM', '--', ...argv]

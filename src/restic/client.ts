@@ -65,22 +65,34 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
     return { env: resticEnvironment({ ...repository, given: given ?? null, cacheDir, variables }), folder: local.startsWith('/') ? local : null }
   })
 
-  const prepared = async ({ signal, hold }: CallOptions): Promise<ProcessOptions> => {
-    await version({ ...(signal ? { signal } : {}) })
-    const { env } = await opened()
+  const prepared = async ({ signal, hold }: CallOptions, reading = false): Promise<ProcessOptions> => {
+    const checked = version({ ...(signal ? { signal } : {}) })
+    if (reading) checked.catch(() => {})
+    else await checked
+    const { env } = await opened().catch(async (error) => {
+      await checked
+      throw error
+    })
     return { env, ...(signal ? { signal } : {}), ...(hold ? { hold } : {}) }
   }
 
   /** One call, however it ends. */
   const ended = async (argv: string[], options: CallOptions, more: ProcessOptions = {}): Promise<Finished> => {
-    const ready = await prepared(options).catch(aborted(asked))
+    // What only reads begins while the version is asked for.
+    const reading = argv.includes('--no-lock')
+    const ready = await prepared(options, reading).catch(aborted(asked))
     let pid: number | null = null
     const onStart = (started: number) => {
-      if (argv.includes('--no-lock')) return
+      if (reading) return
       pid = started
       lockers?.started(pid)
     }
-    const finished = await run(argv, { ...ready, ...more, onStart }).catch(aborted(asked))
+    const ending = run(argv, { ...ready, ...more, onStart })
+    if (reading) {
+      await ending.catch(() => {})
+      await version(options).catch(aborted(asked))
+    }
+    const finished = await ending.catch(aborted(asked))
     if (pid !== null && unlocked.includes(finished.exit)) lockers?.ended(pid)
     return finished
   }
