@@ -27,12 +27,15 @@ export function canRedraw(stream: NodeJS.WriteStream): boolean {
   return stream.isTTY === true && process.env.TERM !== 'dumb'
 }
 
-/** Whether this terminal is ours to draw on: in the background (`bg`) it is the shell's. Source: proc(5), pgrp and tpgid. */
+/**
+ * Whether this terminal is ours to draw on: in the background (`bg`) it is the shell's. Without a controlling terminal (-1), or where that is
+ * led from outside of our container (0), nobody else draws. Source: proc(5), pgrp and tpgid.
+ */
 export function isInForeground(): boolean {
   const [, , group, , , foreground] = readFileSync('/proc/self/stat', 'utf8')
     .replace(/^.*\) /s, '')
     .split(' ')
-  return group === foreground
+  return Number(foreground) <= 0 || group === foreground
 }
 
 /** Lines for a person, on standard output. */
