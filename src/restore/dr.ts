@@ -6,7 +6,9 @@ import { asFailure, type Code, Failure } from '../errors.ts'
 import { readIfThere, writeDurably } from '../host/files.ts'
 import { standingOf } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
+import type { Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
+import { isComplete } from '../snapshots/select.ts'
 import { makeState, placeOf } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import { lastRun, readRecord } from '../state/records.ts'
@@ -156,17 +158,8 @@ async function recoverOne(
   results: Map<string, Recovered>,
   options: RecoveryOptions,
 ): Promise<Result> {
-  // Done in an earlier part of this recovery, which was killed before it could note it.
-  const record = await readRecord(site.state, name).catch(() => null)
-  const last = record && lastRun(record, 'restore')
-  if (snapshot && last?.outcome === 'ok' && last.snapshotId === snapshot.id && last.started >= recovery.started && !(await isOpen(site, name)))
-    return {
-      ...resultFor(name, 'ok', 0, null),
-      snapshotId: last.snapshotId,
-      seconds: last.seconds,
-      bytes: last.bytes,
-      downtimeSeconds: last.downtimeSeconds,
-    }
+  const before = snapshot && (await doneBefore(site, recovery, name, snapshot))
+  if (before) return before
   if (skip) return resultFor(name, leftAlone.includes(skip.code) ? 'skipped' : 'failed', leftAlone.includes(skip.code) ? 3 : 1, skip)
   const blocker = after.find((other) => !isSettled(results.get(other)))
   if (blocker !== undefined) return resultFor(name, 'skipped', 1, { code: 'waits', message: `${name}: waits for ${blocker}, which isn't recovered` })
@@ -183,6 +176,18 @@ async function recoverOne(
     const failure = asFailure(error)
     return { ...resultFor(name, failure.code === 'interrupted' ? 'interrupted' : 'failed', failure.exit, failure), snapshotId: snapshot?.id ?? null }
   }
+}
+
+/** How it went in an earlier part of this recovery, which was killed before it could note it; null: it didn't. */
+async function doneBefore(site: Site, { started, wish }: Recovery, name: string, snapshot: Snapshot): Promise<Result | null> {
+  const record = await readRecord(site.state, name).catch(() => null)
+  const last = record && lastRun(record, 'restore')
+  if (!record || last?.outcome !== 'ok' || last.snapshotId !== snapshot.id || last.started < started || (await isOpen(site, name))) return null
+  // A part of it that a person has restored meanwhile doesn't make it recovered.
+  const tells = isComplete(snapshot) && !wish.overwrite
+  if (tells && (record.origin === null || record.origin.since < started)) return null
+  const { snapshotId, seconds, bytes, downtimeSeconds } = last
+  return { ...resultFor(name, 'ok', 0, null), snapshotId, seconds, bytes, downtimeSeconds }
 }
 
 /** Also where its journal can't be read: whoever goes on says so. */

@@ -163,6 +163,13 @@ describe.skipIf(!isRoot)('dr', () => {
     expect(await w.cli(['dr', '--resume', '--yes'])).toMatchObject({ exit: 2, stderr: expect.stringContaining('no disaster recovery is unfinished') })
   })
 
+  test('[dr.4] a part that a person restores in between does not count as the whole', async () => {
+    expect(await w.cli(['dr', '--yes', '--only', 'base'], failing('base'))).toMatchObject({ exit: 1 })
+    expect(await w.cli(['restore', 'base', '--path', w.path('srv/base/file'), '--in-place', '--yes'])).toMatchObject({ exit: 0 })
+    const { exit, steps } = await dr('--resume')
+    expect([exit, steps]).toEqual([0, expect.arrayContaining(['base swap'])])
+  })
+
   test('[dr.4] a repository that was not reachable is asked again by --resume', async () => {
     const there = { ...w.repository }
     const elsewhere = { ...declared(), base: { paths: [path('base')], repository: 'other' } }
