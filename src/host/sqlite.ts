@@ -46,11 +46,18 @@ export async function copyDatabase(from: string, to: string, options: CopyOption
   if (!there) throw new Failure('sqlite-failed', `the database ${from} has vanished`)
   const { uid, gid } = there
   const isRoot = process.getuid?.() === 0
-  const copy = (mode: 'rw' | 'ro', owner: { uid: number; gid: number } | null) => copyAs(owner, mode, from, to, script.join('\n'), running)
+  const copy = (mode: Mode, owner: { uid: number; gid: number } | null) => copyAs(owner, mode, from, to, script.join('\n'), running)
+  const reading = async () => {
+    // Where nobody is at work nothing is made beside it; what was at work meanwhile shows.
+    const before = await atRest(from)
+    const copied = before === null ? null : await copy('ro&immutable=1', null)
+    return copied !== null && before === (await atRest(from)) ? copied : copy('ro', null)
+  }
   // As root only reading, where somebody else could put a journal beside the database: nothing is rolled back then.
-  let copied = await (isRoot && uid !== 0 ? copy('rw', { uid, gid }) : copy(!isRoot || (await isOursAlone(dirname(from))) ? 'rw' : 'ro', null))
+  const asRoot = async () => (!isRoot || (await isOursAlone(dirname(from))) ? copy('rw', null) : reading())
+  let copied = await (isRoot && uid !== 0 ? copy('rw', { uid, gid }) : asRoot())
   // Its owner has no right to the folder around it.
-  if (isRoot && uid !== 0 && /readonly database|unable to open/.test(copied.stderr)) copied = await copy('ro', null)
+  if (isRoot && uid !== 0 && /readonly database|unable to open/.test(copied.stderr)) copied = await reading()
   if (copied.interrupted) throw new Failure('interrupted', `the copy of ${from} was interrupted`)
   // .backup prints "Error: …" and the shell still exits 0 in some versions: the copy must be there.
   if (copied.exit !== 0 || /\bError\b/.test(copied.stderr) || !(await lstatIfThere(to))) throw sqliteFailure(from, copied, busySeconds)
@@ -69,8 +76,16 @@ export interface CopyOptions {
   busySeconds?: number
 }
 
+type Mode = 'rw' | 'ro' | 'ro&immutable=1'
+
+/** How a database stands that nobody is at work with, or null. */
+async function atRest(database: string): Promise<string | null> {
+  const there = await stat(database, { bigint: true }).catch(() => null)
+  return there && (await sidecarsOf(database)).length === 0 ? `${there.ino} ${there.size} ${there.mtimeNs}` : null
+}
+
 /** Runs SQLite's shell on the database. rw, not rwc: one that has just vanished isn't made anew. */
-async function copyAs(owner: { uid: number; gid: number } | null, mode: 'rw' | 'ro', from: string, to: string, script: string, options: CopyOptions) {
+async function copyAs(owner: { uid: number; gid: number } | null, mode: Mode, from: string, to: string, script: string, options: CopyOptions) {
   const folder = `${to}.making`
   await mkdir(folder, { mode: 0o700 })
   if (owner) await chown(folder, owner.uid, owner.gid)
