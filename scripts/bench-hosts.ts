@@ -134,7 +134,7 @@ case "$1" in
 version) echo 'restic 0.18.0 compiled with go1.24.4 on linux/amd64' ;;
 snapshots) echo '${JSON.stringify([snapshot])}' ;;
 ls) cat '${host.at('folders')}'; seq -f '${node('file', `${host.data(name)}/folder/another/file%.0f`)}' ${files} ;;
-restore) seq -f '{"message_type":"status","total_bytes":${files},"bytes_restored":%.0f}' ${files}; echo '{"message_type":"summary","total_files":${files}}' ;;
+restore) seq -f '{"message_type":"status","total_bytes":1000,"bytes_restored":%.0f}' 1000; echo '{"message_type":"summary","total_files":${files}}' ;;
 esac
 `
   mkdirSync(host.at('fake'), { recursive: true })

@@ -8,7 +8,7 @@ import { harmlessJson, printable } from '../text.ts'
 import { formatTime } from '../ui/format.ts'
 import { waitingFor } from '../ui/progress.ts'
 import { choose, unlessLeft } from '../ui/prompt.ts'
-import { isInteractive, print, printJson } from '../ui/terminal.ts'
+import { drained, isInteractive, print, printJson } from '../ui/terminal.ts'
 import { showChanges } from './changes.ts'
 import { chooseEntry, type Entry, entryLines, fileLine, lookUp, snapshotChoices, snapshotLines } from './choose.ts'
 import { type Input, pathFlags, textFlag } from './command.ts'
@@ -63,6 +63,7 @@ async function files(site: Site, { subject }: Entry, snapshot: Snapshot, path: s
     if (input.json) process.stdout.write(`${first ? '[' : ','}\n${harmlessJson({ path: node.path, type, bytes, mtime })}`)
     else print(fileLine(node, node.path, site.now()))
     first = false
+    await drained()
   }
   if (input.json) process.stdout.write(first ? '[]\n' : '\n]\n')
   if (!first || path === undefined) return 0

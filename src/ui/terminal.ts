@@ -43,6 +43,20 @@ export function print(...lines: string[]): void {
   process.stdout.write(`${typeset(lines.join('\n'))}\n`)
 }
 
+/** Until the reader of what is printed has caught up, or left: a million lines wait where they come from, not in our memory. */
+export async function drained(): Promise<void> {
+  const { stdout } = process
+  if (!stdout.writableNeedDrain) return
+  await new Promise<void>((resolve) => {
+    const events = ['drain', 'error', 'close']
+    const done = () => {
+      for (const event of events) stdout.off(event, done)
+      resolve()
+    }
+    for (const event of events) stdout.on(event, done)
+  })
+}
+
 /** One value for a machine, on standard output, on one line unless it is to be read by people too. */
 export function printJson(value: unknown, readable = false): void {
   process.stdout.write(`${harmlessJson(value, readable ? 2 : undefined)}\n`)
