@@ -54,9 +54,6 @@ let
     nothing = each (name: service: optional (service.paths ++ service.sqlite ++ service.postgres == [ ])
       "${at name}: nothing to back up; write paths, sqlite or postgres, or enable = false") enabled;
 
-    idle = each (name: service: optional (service.stopForBackup && service.units == [ ])
-      "${at name}.stopForBackup: stops nothing, for units is an empty list; name the units that use the data, or leave it out") services;
-
     places = concatMap ({ name, path, field }:
       if path == "/" then [ "${at name}.${field}: \"/\" is the whole host, not the data of a service" ]
       else optional (match ".*/[.][.]?(/.*)?" path != null) "${at name}.${field}: `${path}` must not go through \".\" or \"..\"") data;

@@ -61,6 +61,9 @@ export function planBackup(service: Service, facts: BackupFacts): Plan<BackupSte
     ],
     notes: [
       ...(facts.unadopted ? [`the repository holds snapshots of ${name} from elsewhere: this one is tagged ${tags.unadopted}`] : []),
+      ...(service.stopForBackup && units.length === 0 && facts.views === null
+        ? [`${name} is saved as it changes: units is empty, so nothing is stopped, and its filesystem can't hold the data still`]
+        : []),
       ...(running.length > 0 && facts.views === null ? [`${name} stays stopped for the whole upload: its filesystem can't hold the data still`] : []),
     ],
   }

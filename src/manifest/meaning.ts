@@ -62,11 +62,9 @@ function* cycles({ services }: Manifest) {
 }
 
 function* emptiness({ services }: Manifest) {
-  for (const [name, { enable, paths, sqlite, postgres, stopForBackup, units }] of Object.entries(services)) {
+  for (const [name, { enable, paths, sqlite, postgres }] of Object.entries(services)) {
     if (enable && [paths, sqlite, postgres].every((list) => list.length === 0))
       yield say(['services', name], 'nothing to back up: name paths, sqlite or postgres, or set enable to false')
-    if (stopForBackup && units?.length === 0)
-      yield say(['services', name, 'stopForBackup'], 'stops nothing, for units is an empty list: name the units that use the data, or leave it out')
   }
 }
 

@@ -43,13 +43,19 @@ export function cut(text: string, width: number): string {
 /** Lines of whole words; one that is wider than a line stands alone, unbroken: it may be a path to copy. */
 export function wrapped(text: string, width: number): string[] {
   const lines: string[] = []
-  for (const word of text.split(' ')) {
+  // What is to be typed stays on one line, if it fits.
+  const whole = text.replaceAll(/\(?atelier-backup [^),;]*[),;]*/g, (command) =>
+    displayWidth(command) > width ? command : command.replaceAll(' ', unbroken),
+  )
+  for (const word of whole.split(' ').map((one) => one.replaceAll(unbroken, ' '))) {
     const last = lines.at(-1)
     if (last !== undefined && displayWidth(last) + 1 + displayWidth(word) <= width) lines[lines.length - 1] = `${last} ${word}`
     else lines.push(word)
   }
   return lines
 }
+/** Of Unicode's private use: no text has it. */
+const unbroken = '\ue000'
 
 /** The first that fits; none does: the last, cut. */
 export function fitting(texts: string[], width: number): string {

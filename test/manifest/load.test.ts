@@ -169,10 +169,6 @@ describe('[manifest.2] a wrong manifest gives one line', () => {
       withServices(Object.fromEntries([...Array(500).keys()].map((n) => [`s${n}`, { paths: [`/s${n}`], restoreAfter: [`s${(n + 1) % 500}`] }]))),
       'services.s0.restoreAfter: a circle: s0 → s1 → s2 → s3 → s4 → 495 more → s0',
     ],
-    [
-      withServices({ notes: { paths: ['/a'], units: [], stopForBackup: true } }),
-      'services.notes.stopForBackup: stops nothing, for units is an empty list: name the units that use the data, or leave it out',
-    ],
     [withServices({ notes: {} }), 'services.notes: nothing to back up: name paths, sqlite or postgres, or set enable to false'],
     [withNotes({ paths: ['//'] }), 'services.notes.paths[0]: "/" is the whole host, not the data of a service'],
     [withNotes({ paths: ['/srv/../etc'] }), 'services.notes.paths[0]: "/srv/../etc" must not go through "." or ".."'],

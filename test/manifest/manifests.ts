@@ -53,7 +53,6 @@ export function meaningful(manifest: Values): Values {
       ...services[name],
       paths: [`/srv/${i}/${(services[name]?.paths as string[] | undefined)?.length ?? 0}//`],
       sqlite: [`/srv/${i}/n.db`],
-      ...((services[name]?.units as string[] | null | undefined)?.length === 0 ? { stopForBackup: false } : {}),
       ...(services[name]?.repository === undefined ? {} : { repository: usual[i % usual.length] }),
       ...{ postgres: [], tags: [], formerNames: [], restoreAfter: i > 0 ? named.slice(0, 1) : [] },
     },

@@ -96,12 +96,6 @@ const assertions: [string, string, string, 'loader too' | 'Nix only'][] = [
     'loader too',
   ],
   [
-    'nothing to stop',
-    '{ services.a = { paths = [ "/a" ]; units = [ ]; stopForBackup = true; }; }',
-    'atelier.backup.services.a.stopForBackup: stops nothing, for units is an empty list; name the units that use the data, or leave it out',
-    'loader too',
-  ],
-  [
     'an unknown repository',
     '{ services.a = { paths = [ "/a" ]; repository = "offsite"; }; }',
     'atelier.backup.services.a.repository: no repository `offsite` is declared; write atelier.backup.repositories.offsite, or name one of `main`',
