@@ -49,7 +49,7 @@ test('[state.6] run, backup, restore and dr wait for no one: they say who is at 
   ]) {
     const second = await w.cli(args)
     expect(second.exit, args[0]).toBe(11)
-    expect(second.stderr + second.stdout, args[0]).toMatch(new RegExp(`notes: a backup runs since \\S+ \\(pid ${child.pid}\\)`))
+    expect(second.stderr + second.stdout, args[0]).toMatch(new RegExp(`notes: a backup runs since .+ \\(pid ${child.pid}\\)`))
   }
   restic.go()
   expect(await ended).toMatchObject({ exit: 0 })
