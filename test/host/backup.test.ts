@@ -132,7 +132,12 @@ describe.skipIf(!canHost)('a host', { timeout: 120_000 }, () => {
 
   test('[unit.6] hooks run in the world of the host, out of the sandbox; one that takes too long is ended with all its children', async () => {
     const hooks = (pre: string, more = '') =>
-      rebuild(host, notes(`atelier.backup.services.notes = { preBackup = ''${pre}''; postBackup = "echo $ATELIER_OUTCOME >/etc/outcome"; ${more} };`))
+      rebuild(
+        host,
+        notes(
+          `atelier.backup.services.notes = { preBackup = ''${pre}''; postBackup = "echo $ATELIER_OUTCOME >/etc/outcome"; shrinkThreshold = null; ${more} };`,
+        ),
+      )
     await host.sh('ln -s /usr/bin/sleep /nix/store/coreutils/bin/atelier-sleep')
     await hooks('install -d -o notes /var/lib/notes/export && echo "$ATELIER_SERVICE\\$5" >/etc/hook && readlink /proc/self/ns/mnt; echo said')
     await host.sh(`systemctl start ${unit}`)
