@@ -13,8 +13,8 @@ export default defineConfig({
     // Tests start real processes: one worker a core, and time for a restic whose keys cost a second each.
     pool: 'forks',
     maxWorkers: 2,
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
     // Real processes race on a machine that others load: what fails must fail twice in a row. At hand each failure shows at once.
     retry: process.env.CI === 'true' ? 1 : 0,
   },

@@ -78,7 +78,7 @@ export async function makeHost(): Promise<TestHost> {
       if (exit !== 0) throw new Error(`${script}: ${stderr}${stdout} (exit code ${exit})`)
       return stdout.trimEnd()
     },
-    async until(script, seconds = 20) {
+    async until(script, seconds = 60) {
       const begun = performance.now()
       while ((await host.run(['bash', '-c', script])).exit !== 0) {
         if (performance.now() - begun > seconds * 1000) throw new Error(`not within ${seconds} s: ${script}`)

@@ -40,7 +40,7 @@ export function mountedAnywhere(folder: string): string[] {
 }
 
 /** Until `look` finds something; gives that. */
-export async function until<T>(look: () => T, what = look.toString(), seconds = 10): Promise<NonNullable<T>> {
+export async function until<T>(look: () => T, what = look.toString(), seconds = 30): Promise<NonNullable<T>> {
   for (const end = performance.now() + seconds * 1000; performance.now() < end; await sleep(5)) {
     const found = look()
     if (found) return found

@@ -13,7 +13,7 @@ export interface TerminalOptions {
 
 export interface Terminal {
   type(keys: string): void
-  /** Until the screen shows it; gives the screen. Fails after `seconds` (10), or when the program ends without it. */
+  /** Until the screen shows it; gives the screen. Fails after `seconds` (30), or when the program ends without it. */
   waitFor(what: string | RegExp, seconds?: number): Promise<string>
   /** What stands on the screen now, without blanks at the ends of lines and below. */
   screen(): string
@@ -103,7 +103,7 @@ export function terminal([program = '', ...args]: string[], { cols = 80, rows = 
     hangUp: () => (pty as IPty & { destroy(): void }).destroy(),
     pid: pty.pid,
     exit,
-    waitFor: (what, seconds = 10) =>
+    waitFor: (what, seconds = 30) =>
       new Promise((resolve, reject) => {
         const isThere = () => (typeof what === 'string' ? screen().includes(what) : what.test(screen()))
         const settle = (done: () => void) => {
