@@ -11,6 +11,7 @@ import { countable, isComplete, isInFuture, newestFirst, snapshotsOf, tags } fro
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import { lastRun, readHistory, readRecord } from '../state/records.ts'
+import { counted } from '../text.ts'
 
 /** What happens to one service's snapshots. `kept` says why all are left alone; `first` are those that don't count, and go before any is counted. */
 export interface Retained {
@@ -106,13 +107,13 @@ async function passedOver(site: Site, name: string, service: Service, all: Snaps
   const { origin } = await readRecord(site.state, name)
   const subject = { name, service, host: site.manifest.host, origin, install: await installIdIfThere(site.state) }
   const own = snapshotsOf(all, subject).filter((snapshot) => snapshot.tags.includes(tags.service(name)))
-  const counted = countable(own, subject)
-  const passed = own.filter((snapshot) => !counted.includes(snapshot))
+  const counting = countable(own, subject)
+  const passed = own.filter((snapshot) => !counting.includes(snapshot))
   const unadopted = passed.filter(({ tags: has }) => has.includes(tags.unadopted))
   const due = Math.max(...unadopted.map(({ time }) => Date.parse(time))) + site.manifest.restore.keepOldDays * 86_400_000
   if (due <= site.now().getTime() || unadopted.length === 0) return { kept: null, first: passed }
   const until = new Date(due).toISOString().slice(0, 10)
-  return { kept: `${unadopted.length} unadopted snapshots would count in place of its own; they go after ${until}`, first: [] }
+  return { kept: `${counted(unadopted.length, 'unadopted snapshot')} would count in place of its own; they go after ${until}`, first: [] }
 }
 
 /** Deletes old data of restores that was kept for long enough: past `keepOldDays`, and a complete backup is newer. Returns what went. */
