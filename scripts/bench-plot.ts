@@ -18,6 +18,7 @@ const colours = ['#1f6feb', '#8b949e']
 export function plot(panels: Panel[]): string {
   const drawn = panels.map((panel, i) => `<g transform="translate(${i * width} 0)">${panelOf(panel)}</g>`)
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${panels.length * width} ${height}" font-family="sans-serif" font-size="11" fill="#6e7781">
+<title>How cost grows with services, snapshots and files</title>
 ${drawn.join('\n')}
 </svg>
 `

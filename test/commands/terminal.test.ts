@@ -241,8 +241,10 @@ describe('list', () => {
     const shown = other.terminal(['list', 'notes'])
     // Each list by its help line, all on lines of their own.
     const isWhole = (screen: string) => screen.split('\n').every((line) => line.length <= 80) && /esc back$/.test(screen)
-    const list = async (shows: string | RegExp) => {
-      const screen = await shown.waitFor(shows)
+    // What is there may be the beginning of what is drawn.
+    const drawn = (shows: string) => new RegExp(`${shows.replaceAll('.', '\\.')}[\\s\\S]*esc back$`)
+    const list = async (shows: string) => {
+      const screen = await shown.waitFor(drawn(shows))
       expect(screen).toSatisfy(isWhole)
       return screen
     }
@@ -257,7 +259,7 @@ describe('list', () => {
     shown.type(ctrlC)
     expect(await shown.exit).toBe(130)
     const found = other.terminal(['find', '.txt'])
-    const versions = await found.waitFor('7 versions of .txt')
+    const versions = await found.waitFor(drawn('7 versions of .txt'))
     expect(versions).toSatisfy(isWhole)
     expect(versions).toContain('end.txt')
     found.type(ctrlC)
