@@ -15,7 +15,7 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 120_000,
-    // Real processes race on a machine that others load: what fails must fail twice in a row. At hand each failure shows at once.
-    retry: process.env.CI === 'true' ? 1 : 0,
+    // Real processes race on a machine that others load: what fails must fail three times in a row. At hand each failure shows at once.
+    retry: process.env.CI === 'true' ? 2 : 0,
   },
 })
