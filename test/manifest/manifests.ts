@@ -76,7 +76,7 @@ export function mutated(seed: fc.Arbitrary<object>): fc.Arbitrary<unknown> {
       const spots = [...spotsOf(holder)]
       const [parent, old] = spots[at % spots.length] as Spot
       const here = parent[old]
-      if (how === 'put' || parent === holder) parent[old] = put
+      if (how === 'put' || parent === holder) parent[old] = structuredClone(put)
       else if (how === 'double' && Array.isArray(parent)) parent.push(structuredClone(here))
       else if (Array.isArray(parent)) parent.splice(Number(old), 1)
       else {
