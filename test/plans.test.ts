@@ -80,7 +80,6 @@ const restores = fc
         roots: roots.map(root),
         databases,
         excluded: roots.slice(0, excluded.length).map((path) => ({ path: `${path}/cache`, bytes: 1 })),
-        owners: { users: [], groups: [] },
         renumbered: { users: [], groups: [] },
         strangers: [],
       },
