@@ -11,6 +11,8 @@ declare const __VERSION__: string
 const exitCodes =
   'Exit codes: 0 ok, 1 failed, 2 wrong\ncommand line, 3 partial, 4 overdue, unadopted or never backed up, 10 no\nrepository, 11 locked, 12 wrong password, 130 interrupted.'
 
+const endings = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
 // Node ≥ 22.1; the types are those of Node 20.
 ;(nodeModule as { enableCompileCache?: () => void }).enableCompileCache?.()
 process.exitCode = await main(process.argv.slice(2))
@@ -20,7 +22,7 @@ process.exit()
 async function main(argv: string[]): Promise<number> {
   const interruption = new AbortController()
   let outlives = false
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+  for (const signal of endings)
     process.on(signal, () => {
       if (signal !== 'SIGHUP' || !outlives) interruption.abort(new Failure('interrupted', `interrupted by ${signal}`))
     })
@@ -43,13 +45,24 @@ async function main(argv: string[]): Promise<number> {
   const program = makeProgram(start, argv)
   try {
     await program.parseAsync(argv, { from: 'user' }).catch((error) => withoutCommand(error, start, program.opts()))
-    // A failed write is told a moment later.
-    await new Promise(setImmediate)
+    await written()
     if (unwritten) throw unwritten
     return exit
   } catch (error) {
-    return ended(error, argv)
+    exit = await ended(error, argv)
+    await written()
+    return exit
   }
+}
+
+/** Until all that was printed is out: a pipe takes 64 KiB, and what its reader hasn't fetched yet would end with us. */
+async function written(): Promise<void> {
+  // No work is left: a signal just ends us, should nobody read.
+  for (const signal of endings) process.removeAllListeners(signal)
+  for (const stream of [process.stdout, process.stderr])
+    if (stream.writableLength > 0 && !stream.destroyed) await new Promise((resolve) => stream.write('', resolve))
+  // A failed write is told a moment later.
+  await new Promise(setImmediate)
 }
 
 type Unsignalled = Omit<Input, 'signal' | 'outliveTerminal'>

@@ -393,6 +393,19 @@ test('a reader who leaves early (| head) breaks nothing off', async () => {
   expect(full).toMatchObject({ exit: 1, stderr: line('ENOSPC') })
 })
 
+test('[json.7] all of an answer reaches a slow reader; one that never reads is left at the first signal', async () => {
+  const services = Object.fromEntries(Array.from({ length: 200 }, (_, i) => [`service${i}`, { paths: [`/nothing/${i}`] }]))
+  const command = `'${process.execPath}' '${cliFile}' status --local --json`
+  const repositories = { main: { repository: '/nowhere' } }
+  const manifest = w.write('many.json', JSON.stringify({ version: 2, host: 'testhost', repositories, services }))
+  const env = { ...w.env, ATELIER_BACKUP_MANIFEST: manifest }
+  const read = start(['bash', '-c', `${command} | (sleep 1; cat)`], { env })
+  expect((await read.ended).json().services).toHaveLength(200)
+  const unread = ['mkfifo unread', 'exec 3<>unread', `${command} >unread & sleep 2; kill -TERM $!; wait $!`].join('\n')
+  const { exit } = await start(['bash', '-c', unread], { env, cwd: w.path('') }).ended
+  expect(exit).toBe(128 + 15)
+})
+
 test('a state folder that is none is told in words', async () => {
   const file = w.write('a-file', '')
   for (const command of ['status', 'backup'])
