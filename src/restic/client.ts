@@ -66,11 +66,9 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
   })
 
   const prepared = async ({ signal, hold }: CallOptions, reading = false): Promise<ProcessOptions> => {
-    const checked = version({ ...(signal ? { signal } : {}) })
-    if (reading) checked.catch(() => {})
-    else await checked
+    if (!reading) await version({ ...(signal ? { signal } : {}) })
     const { env } = await opened().catch(async (error) => {
-      await checked
+      await version({ ...(signal ? { signal } : {}) })
       throw error
     })
     return { env, ...(signal ? { signal } : {}), ...(hold ? { hold } : {}) }
@@ -78,7 +76,7 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
 
   /** One call, however it ends. */
   const ended = async (argv: string[], options: CallOptions, more: ProcessOptions = {}): Promise<Finished> => {
-    // What only reads begins while the version is asked for.
+    // What only reads begins before the version is asked for.
     const reading = argv.includes('--no-lock')
     const ready = await prepared(options, reading).catch(aborted(asked))
     let pid: number | null = null
@@ -88,10 +86,7 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
       lockers?.started(pid)
     }
     const ending = run(argv, { ...ready, ...more, onStart })
-    if (reading) {
-      await ending.catch(() => {})
-      await version(options).catch(aborted(asked))
-    }
+    if (reading) await Promise.all([ending.catch(() => {}), version(options).catch(aborted(asked))])
     const finished = await ending.catch(aborted(asked))
     if (pid !== null && unlocked.includes(finished.exit)) lockers?.ended(pid)
     return finished

@@ -142,8 +142,11 @@ export function ownersOf(value: unknown): { uid: number; gid: number; user: stri
 export function snapshotsOf(value: unknown): Snapshot[] {
   const raw = value as RawSnapshot[]
   const rewritten = new Set(raw.flatMap(({ original, time }) => (original === undefined ? [] : [`${original} ${time}`])))
-  const current = raw.filter(({ id, time }) => !rewritten.has(`${id} ${time}`))
-  return current.map(snapshotOf).sort((a, b) => (sortable(a) < sortable(b) ? 1 : -1))
+  const current = raw.filter(({ id, time }) => !rewritten.has(`${id} ${time}`)).map(snapshotOf)
+  // Keys are made once for each, not for each comparison: there may be tens of thousands.
+  const keyed = current.map((snapshot) => ({ snapshot, ...keyOf(snapshot) }))
+  const newer = (a: Keyed, b: Keyed) => b.seconds - a.seconds || b.fraction - a.fraction || (a.snapshot.id < b.snapshot.id ? 1 : -1)
+  return keyed.sort(newer).map(({ snapshot }) => snapshot)
 }
 
 /** Output of `forget --json`. @throws if it isn't that */
@@ -221,9 +224,14 @@ function snapshotOf({ summary, ...raw }: RawSnapshot): Snapshot {
 }
 
 /** restic's times have up to nine decimals, and any zone. */
-function sortable({ time, id }: Snapshot): string {
-  const [, fraction = ''] = /\.(\d+)/.exec(time) ?? []
-  return `${new Date(time.replace(/\.\d+/, '')).toISOString()} ${fraction.padEnd(9, '0')} ${id}`
+interface Keyed {
+  snapshot: Snapshot
+  seconds: number
+  fraction: number
+}
+function keyOf({ time }: Snapshot): Omit<Keyed, 'snapshot'> {
+  const [digits = ''] = /\.\d+/.exec(time) ?? []
+  return { seconds: Math.floor(Date.parse(time) / 1000), fraction: Number(`0${digits}`) }
 }
 
 /** Go's os.FileMode keeps setuid, setgid and sticky in high bits of its own. */

@@ -36,14 +36,34 @@ export interface Subject {
  * A service's snapshots, in the order given. By tag; one that has no service's tag (made by the shell version without tags, or by
  * services.restic.backups) counts by host and exactly equal paths.
  */
-export function snapshotsOf(all: Snapshot[], subject: Subject): Snapshot[] {
-  const names = [subject.name, ...subject.service.formerNames].map(tags.service)
-  const untagged = [subject.service.paths, [...subject.service.paths, ...subject.service.sqlite]].map(pathKey)
-  return all.filter((snapshot) => {
-    if (snapshot.host !== subject.host || snapshot.tags.includes(tags.manifest)) return false
+export function snapshotsOf(all: Snapshot[], { name, service, host }: Subject): Snapshot[] {
+  const keys = [...[name, ...service.formerNames].map(tags.service), pathKey(service.paths), pathKey([...service.paths, ...service.sqlite])]
+  const index = indexed.get(all) ?? indexOf(all)
+  indexed.set(all, index)
+  const lists = [...new Set(keys)].flatMap((key) => index.get(keyOf(host, key)) ?? [])
+  // One that has several of the names is one.
+  return [...new Set(lists)].sort((a, b) => a - b).map((i) => all[i] as Snapshot)
+}
+
+/** Positions of a list's snapshots by host and what tells whose they are. Made once: each service of a host asks for its own out of the same list. */
+const indexed = new WeakMap<Snapshot[], Map<string, number[]>>()
+function indexOf(all: Snapshot[]): Map<string, number[]> {
+  const index = new Map<string, number[]>()
+  for (const [i, snapshot] of all.entries()) {
+    if (snapshot.tags.includes(tags.manifest)) continue
     const own = snapshot.tags.filter((tag) => tag.startsWith('service:'))
-    return own.length > 0 ? own.some((tag) => names.includes(tag)) : snapshot.paths.length > 0 && untagged.includes(pathKey(snapshot.paths))
-  })
+    const keys = own.length > 0 ? own : snapshot.paths.length > 0 ? [pathKey(snapshot.paths)] : []
+    for (const key of keys.map((one) => keyOf(snapshot.host, one))) {
+      const positions = index.get(key)
+      if (positions) positions.push(i)
+      else index.set(key, [i])
+    }
+  }
+  return index
+}
+
+function keyOf(host: string, key: string): string {
+  return JSON.stringify([host, key])
 }
 
 function pathKey(paths: Path[]): string {
@@ -68,6 +88,20 @@ export function isInFuture(snapshot: Snapshot, now: Date): boolean {
   return Date.parse(snapshot.time) > now.getTime() + clockSlackMs
 }
 const clockSlackMs = 5 * 60_000
+
+/** The newest, or null; as `newestFirst` has it, without putting the others in order. */
+export function newestOf(snapshots: Snapshot[]): Snapshot | null {
+  const [first, ...others] = snapshots
+  let newest = first ?? null
+  let time = Date.parse(newest?.time ?? '')
+  for (const snapshot of others) {
+    const its = Date.parse(snapshot.time)
+    if (its < time || (its === time && snapshot.id <= (newest?.id ?? ''))) continue
+    newest = snapshot
+    time = its
+  }
+  return newest
+}
 
 /** Newest first; equal times by id, never by luck of order. */
 export function newestFirst(snapshots: Snapshot[]): Snapshot[] {

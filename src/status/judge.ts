@@ -2,7 +2,7 @@
 import type { Iso } from '../core.ts'
 import type { Schedule } from '../manifest/types.gen.ts'
 import type { Snapshot } from '../restic/types.ts'
-import { isComplete, isInFuture, newestFirst } from '../snapshots/select.ts'
+import { isComplete, isInFuture, newestOf } from '../snapshots/select.ts'
 import type { Run } from '../state/record.gen.ts'
 
 /** In order of precedence; a service that isn't enabled is `disabled` unless something must not be overlooked. */
@@ -40,9 +40,10 @@ export interface Judgement {
 
 export function judge(service: string, found: Findings): Judgement {
   const { now, lastRun } = found
-  const newest = newestFirst(found.snapshots ?? [])[0] ?? null
+  const newest = newestOf(found.snapshots ?? [])
   // What lies in the future says nothing of how old the data is: those before it do.
-  const past = newestFirst((found.snapshots ?? []).filter((snapshot) => !isInFuture(snapshot, now)))[0]
+  const isPast = (snapshot: Snapshot) => !isInFuture(snapshot, now)
+  const past = newest === null || isPast(newest) ? newest : newestOf((found.snapshots ?? []).filter(isPast))
   const newestTime = found.snapshots === null ? found.lastOk : (past?.time ?? null)
   if (found.unfinishedRestore)
     return { state: 'unfinished-restore', message: `a restore is unfinished: atelier-backup restore ${service} --resume (or --rollback)` }
@@ -51,8 +52,8 @@ export function judge(service: string, found: Findings): Judgement {
   if (found.unknown !== null) return { state: 'unknown', message: found.unknown }
   // A failure weighs until another snapshot shows that all is well again (made by hand, or by another install); its own, saved before it failed, doesn't.
   const failedLast = lastRun !== null && (lastRun.outcome === 'failed' || lastRun.outcome === 'interrupted')
-  const others = (found.snapshots ?? []).filter((snapshot) => snapshot.id !== lastRun?.snapshotId && !isInFuture(snapshot, now))
-  const otherTime = found.snapshots === null ? found.lastOk : (newestFirst(others)[0]?.time ?? null)
+  const others = failedLast ? (found.snapshots ?? []).filter((snapshot) => snapshot.id !== lastRun.snapshotId && isPast(snapshot)) : []
+  const otherTime = found.snapshots === null ? found.lastOk : (newestOf(others)?.time ?? null)
   if (failedLast && (otherTime === null || Date.parse(otherTime) < Date.parse(lastRun.started)))
     return { state: 'failed', message: lastRun.message ?? 'the latest backup failed' }
   // It may fail before it is us: without its program, its room, the lock. A run that was begun has told how it ended.

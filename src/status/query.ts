@@ -7,7 +7,7 @@ import { scheduleOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
-import { countable, elsewhereWords, fromElsewhere, newestFirst, snapshotsOf } from '../snapshots/select.ts'
+import { countable, elsewhereWords, fromElsewhere, newestOf, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
@@ -56,18 +56,16 @@ export async function queryStatus(site: Site, options: { services: string[]; loc
   const declared = names.map((name) => [name, serviceOf(site, name)] as const)
   const repositories = [...new Set(declared.map(([, { repository }]) => repository))]
   const install = await installIdIfThere(site.state)
-  const [jobs, records, asked] = await Promise.all([
-    lookAtJobs(names, site.now()),
-    Promise.all(names.map((name) => readHistory(site.state, name).catch(asFailure))),
+  // What the state tells is read, and put in order, while the repositories answer.
+  const days = lastDays(site.now())
+  const [asked, jobs, remembered] = await Promise.all([
     Promise.all(repositories.map(async (name) => [name, options.local ? null : await askRepository(site, name, options.signal)] as const)),
+    lookAtJobs(names, site.now()),
+    Promise.all(names.map((name) => lookAtState(site.state, name, days))),
   ])
   const answers = new Map(asked)
-  const services = await Promise.all(
-    declared.map(async ([name, service], i) => {
-      const answer = answers.get(service.repository) ?? null
-      const record = records[i] as RunRecord | Failure
-      return serviceStatus(site, name, service, record, answer, install, jobs.get(name) ?? null)
-    }),
+  const services = declared.map(([name, service], i) =>
+    serviceStatus(site, name, service, remembered[i] as Remembered, answers.get(service.repository) ?? null, install, jobs.get(name) ?? null),
   )
   return {
     host: site.manifest.host,
@@ -150,33 +148,46 @@ async function requireKnown(site: Site, name: string, snapshots: Snapshot[], cal
   await requirePinned(site, name, call)
 }
 
-async function serviceStatus(
+/** What the state folder tells of a service. */
+interface Remembered {
+  record: RunRecord | Failure
+  isUnfinished: boolean
+  isRunning: boolean
+  days: ServiceStatus['days']
+}
+
+async function lookAtState(state: string, name: string, days: string[]): Promise<Remembered> {
+  const [record, isUnfinished, isRunning] = await Promise.all([
+    readHistory(state, name).catch(asFailure),
+    readJournal(state, name).then(Boolean, () => true),
+    readRunning(state, name).then(Boolean, () => false),
+  ])
+  return { record, isUnfinished, isRunning, days: daysOf(record instanceof Failure ? [] : record.runs, days) }
+}
+
+function serviceStatus(
   site: Site,
   name: string,
   service: Service,
-  record: RunRecord | Failure,
+  { record, isUnfinished, isRunning, days }: Remembered,
   answer: Answer | null,
   install: string | null,
   job: (Job & { lastTurn: Date | null }) | null,
-): Promise<ServiceStatus> {
+): ServiceStatus {
   const readable = record instanceof Failure ? null : record
   const origin = readable?.origin ?? null
   const subject = { name, service, host: site.manifest.host, origin, install }
   const own = answer && snapshotsOf(answer.snapshots, subject)
   const counting = own && countable(own, subject)
-  const newest = counting && (newestFirst(counting)[0] ?? null)
+  const newest = counting && newestOf(counting)
   const last = readable && lastRun(readable, 'backup')
   const lastOk = readable?.runs.findLast(({ kind, outcome }) => kind === 'backup' && (outcome === 'ok' || outcome === 'partial')) ?? null
-  const [unfinished, running] = await Promise.all([
-    readJournal(site.state, name).then(Boolean, () => true),
-    readRunning(site.state, name).catch(() => null),
-  ])
   const failure = record instanceof Failure ? record : (answer?.failure ?? null)
   const judgement: Judgement = judge(name, {
     now: site.now(),
     enabled: service.enable,
-    unfinishedRestore: unfinished && running === null,
-    running: running !== null || (job?.working ?? false),
+    unfinishedRestore: isUnfinished && !isRunning,
+    running: isRunning || (job?.working ?? false),
     unknown: failure?.message ?? null,
     // By the records alone: what was saved here and settled nothing was tagged so.
     unadopted: origin === null && (own === null ? readable?.lastSnapshot != null : fromElsewhere(own, install).length > 0),
@@ -195,15 +206,23 @@ async function serviceStatus(
     lastRun: last && { outcome: last.outcome, started: last.started, seconds: last.seconds, downtimeSeconds: last.downtimeSeconds },
     message: judgement.state === 'never' && answer ? judgement.message + elsewhereWords(answer.snapshots, subject) : judgement.message,
     exit: judgement.state === 'unknown' ? (failure?.exit ?? 1) : exitOf[judgement.state],
-    days: daysOf(readable?.runs ?? [], site.now()),
+    days,
     old: (readable?.old ?? []).map(({ folder, since }) => ({ folder, since })),
     oldDatabases: (readable?.oldDatabases ?? []).flatMap(({ kept, since }) => (kept === null ? [] : [{ kept, since }])),
   }
 }
 
+/** The last 30 days of the host's calendar, today last. */
+function lastDays(now: Date): string[] {
+  return Array.from({ length: 30 }, (_, i) => dayOf(new Date(now.getFullYear(), now.getMonth(), now.getDate() - 29 + i)))
+}
+
+function dayOf(time: Date): string {
+  return `${time.getFullYear()}-${time.getMonth()}-${time.getDate()}`
+}
+
 /** The worst outcome would hide a repaired day: the latest of each day counts. */
-function daysOf(runs: Run[], now: Date): (Run['outcome'] | null)[] {
-  const dayOf = (time: Date) => `${time.getFullYear()}-${time.getMonth()}-${time.getDate()}`
+function daysOf(runs: Run[], days: string[]): ServiceStatus['days'] {
   const latest = new Map(runs.filter(({ kind }) => kind === 'backup').map(({ started, outcome }) => [dayOf(new Date(started)), outcome]))
-  return Array.from({ length: 30 }, (_, i) => latest.get(dayOf(new Date(now.getFullYear(), now.getMonth(), now.getDate() - 29 + i))) ?? null)
+  return days.map((day) => latest.get(day) ?? null)
 }
