@@ -121,6 +121,10 @@ async function bring(moves: JournalMove[], { live, old, parent, database }: Jour
     for (const sidecar of wanted.place === null ? [] : await sidecars(wanted.place)) await heldAt(sidecar, (at) => rm(at))
     return
   }
+  // Nor does what only has a second name here belong to what comes or goes next: moved along with it, it would be poison there.
+  if (now === null)
+    for (const { place } of [wanted, other])
+      for (const sidecar of place === null ? [] : await sidecars(place)) await removeTwin(live + sidecar.slice(place?.length), sidecar)
   // Asked before anything moves: its filesystem may not be mounted.
   if (wanted.place !== null && (await identityOf(wanted.place)) !== wanted.id)
     throw new Failure('data-missing', `what belongs at ${live} isn't at ${wanted.place} any more: nothing else was put there`)
@@ -185,6 +189,12 @@ async function take(from: Path, to: Path, sidecars: (path: Path) => Promise<Path
       await source.sync()
     }),
   )
+}
+
+/** Takes a name away from a file that has this other one. */
+async function removeTwin(path: Path, other: Path): Promise<void> {
+  const [one, another] = await Promise.all([identityOf(path), identityOf(other)])
+  if (one !== null && one === another) await heldAt(path, (at) => rm(at))
 }
 
 /** Makes the folders above `path`, below `stop`, each with owner and mode of the one above `model`. */
