@@ -5,13 +5,13 @@ import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { resolveLinks } from '../host/files.ts'
 import { missingMount } from '../host/mounts.ts'
-import type { BackupRequest, BackupSummary, CallOptions, RepositoryLock, Restic } from '../restic/types.ts'
+import type { BackupRequest, BackupSummary, CallOptions, RepositoryLock, Restic, Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { fromElsewhere, snapshotsOf } from '../snapshots/select.ts'
 import { withRepositoryLock } from '../state/lock.ts'
 import { deadLockers, forgetLockers } from '../state/lockers.ts'
 import type { RunRecord } from '../state/record.gen.ts'
-import { pinnedRepository } from '../state/records.ts'
+import { pinnedRepository, readRecord } from '../state/records.ts'
 
 /** What must be known before a backup. `parent` is set in the steady state, in which no other call than the backup itself is needed. */
 export interface Standing {
@@ -127,4 +127,19 @@ async function requirePlace(location: string): Promise<void> {
 export async function requirePinned(site: Site, name: string, call: CallOptions): Promise<void> {
   const pinned = await pinnedRepository(site.state, name)
   if (pinned !== null) requireSame(name, await site.restic(name).repositoryId(call), pinned)
+}
+
+/**
+ * The same, where its snapshots have been listed: another repository in the old one's place would look like "no backups". Only if none of our
+ * latest snapshots is there is its id worth a second call.
+ */
+export async function requireKnown(site: Site, name: string, snapshots: Snapshot[], call: CallOptions): Promise<void> {
+  if ((await pinnedRepository(site.state, name)) === null) return
+  const known = new Set(snapshots.map(({ id }) => id))
+  for (const [service, { repository }] of Object.entries(site.manifest.services)) {
+    if (repository !== name) continue
+    const record = await readRecord(site.state, service).catch(() => null)
+    if (record?.lastSnapshot && known.has(record.lastSnapshot.id)) return
+  }
+  await requirePinned(site, name, call)
 }

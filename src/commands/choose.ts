@@ -1,5 +1,5 @@
 // What several commands look up and ask: a service, with its snapshots, and one of them.
-import { requirePinned } from '../backup/repository.ts'
+import { requireKnown } from '../backup/repository.ts'
 import { Failure } from '../errors.ts'
 import type { Node, Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
@@ -23,8 +23,8 @@ export async function lookUp(site: Site, names: string[], host: string | undefin
   const subjects = await Promise.all(names.map((name) => subjectOf(site, name, host)))
   const repositories = [...new Set(names.map((name) => serviceOf(site, name).repository))]
   const ask = async (name: string) => {
-    // Another repository in its place would read as "no backups".
-    const [snapshots] = await Promise.all([site.restic(name).snapshots({ signal }), requirePinned(site, name, { signal })])
+    const snapshots = await site.restic(name).snapshots({ signal })
+    await requireKnown(site, name, snapshots, { signal })
     return [name, snapshots] as const
   }
   const asked = await Promise.all(repositories.map(ask))

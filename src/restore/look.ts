@@ -76,12 +76,13 @@ export interface RestoreWish {
  */
 export async function lookRestore(restic: Restic, wish: RestoreWish, call: CallOptions): Promise<RestoreFacts> {
   const { run, name, service, snapshot, wanted } = wish
-  const tree = await readTree(restic, wish, call)
+  // While restic reads its tree: the live one may be as large.
+  const [tree, sizes] = await Promise.all([readTree(restic, wish, call), sizesOf(wanted.length > 0 ? wanted : snapshot.paths)])
   requireDeclared(wish, tree)
   const { chosen, absent } = chosenDatabases(wish, tree.dumps)
   await requireHarmless(name, tree)
   const roots: Root[] = []
-  for (const root of tree.roots) roots.push(await lookRoot(name, root, tree))
+  for (const root of tree.roots) roots.push(await lookRoot(name, root, tree, sizes))
   const postgres = tree.dumps && chosen.length > 0 ? await lookDatabases(restic, wish, tree.dumps, chosen, call) : null
   requireServerApart(name, roots, postgres)
   const { units, running } = await lookUnits(name, service, wish.ran)
@@ -223,7 +224,12 @@ async function requireHarmless(name: string, { special }: Tree): Promise<void> {
   }
 }
 
-async function lookRoot(name: string, { node, bytes, files, entries }: Tree['roots'][number], { links, spine }: Tree): Promise<Root> {
+async function lookRoot(
+  name: string,
+  { node, bytes, files, entries }: Tree['roots'][number],
+  { links, spine }: Tree,
+  sizes: Map<Path, number>,
+): Promise<Root> {
   const { path } = node
   const live = await lstatIfThere(path)
   const stays = spine.has(path)
@@ -239,7 +245,7 @@ async function lookRoot(name: string, { node, bytes, files, entries }: Tree['roo
   const parent = await realpath(near)
   const mount = await mountOf(parent)
   await requireWay(name, parent)
-  const [size = 0] = live ? await sizesOf([path]) : []
+  const size = live ? (sizes.get(path) ?? (await sizesOf([path])).get(path) ?? 0) : 0
   const { uid, gid, mode, mtime } = node
   const mounts = stays ? await mountsBelow(path) : []
   const keeps = [...new Set(mounts.filter((point) => point !== path).map((point) => join(path, point.slice(path.length + 1).split('/')[0] ?? '')))]
@@ -299,13 +305,12 @@ async function ownFolder(parent: Path, mount: Path): Promise<Path> {
   return own !== null && isWithin(own, mount) ? own : parent
 }
 
-/** Bytes at and below each path, as restic counts them; in one call, however many there are. */
-async function sizesOf(paths: Path[]): Promise<number[]> {
-  if (paths.length === 0) return []
+/** Bytes at and below each path that is there, as restic counts them; in one call, however many there are. */
+async function sizesOf(paths: Path[]): Promise<Map<Path, number>> {
+  if (paths.length === 0) return new Map()
   const argv = ['du', '--summarize', '--bytes', '--count-links', '--one-file-system', '--null', '--files0-from=-']
   const { stdout } = await run(argv, { input: paths.join('\0') })
-  const sizes = new Map(stdout.split('\0').map((line) => [line.slice(line.indexOf('\t') + 1), Number.parseInt(line, 10)]))
-  return paths.map((path) => sizes.get(path) ?? 0)
+  return new Map(stdout.split('\0').map((line) => [line.slice(line.indexOf('\t') + 1), Number.parseInt(line, 10)]))
 }
 
 async function freeBytes(folder: Path): Promise<number> {
@@ -360,7 +365,7 @@ async function lookExcluded({ snapshot, service }: RestoreWish, roots: Root[]): 
   }
   for (const path of outermost(roots.map((root) => root.path))) await walk(path)
   const sizes = await sizesOf(found)
-  return found.map((path, i) => ({ path, bytes: sizes[i] ?? 0 }))
+  return found.map((path) => ({ path, bytes: sizes.get(path) ?? 0 }))
 }
 
 /** Sidecars never outlive their database: beside another one they are poison. */

@@ -214,7 +214,9 @@ export async function openUnits({ service, masked }: RestoreJournal, units: Unit
 
 /** @throws Failure `in-use`: who has a file open would go on with the old data */
 export async function requireUnused(name: string, moves: Move[]): Promise<void> {
-  const paths = moves.map(({ live }) => live)
+  // What isn't there nobody has open: on a fresh install nothing is searched.
+  const there = await Promise.all(moves.map(async ({ live }) => ((await isThere(live)) ? [live] : [])))
+  const paths = there.flat()
   let users = await usersOf(paths)
   // Who only looks in is gone in a moment.
   for (let left = 5; left > 0 && users.length > 0; left--) {

@@ -1,5 +1,5 @@
 // Everything `status` tells, looked up: one restic call for each repository, however many services.
-import { requirePinned } from '../backup/repository.ts'
+import { requireKnown } from '../backup/repository.ts'
 import type { Iso, Path } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { type Job, jobsOf, turnsAfter } from '../host/jobs.ts'
@@ -11,7 +11,7 @@ import { countable, elsewhereWords, fromElsewhere, newestOf, snapshotsOf } from 
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
-import { lastRun, pinnedRepository, readHistory, readRecord } from '../state/records.ts'
+import { lastRun, readHistory } from '../state/records.ts'
 import { readRunning } from '../state/running.ts'
 import { type Judgement, judge, mustBeDone, periodOf, type State } from './judge.ts'
 
@@ -134,18 +134,6 @@ async function askRepository(site: Site, name: string, signal: AbortSignal): Pro
   } catch (error) {
     return { snapshots: [], failure: asFailure(error) }
   }
-}
-
-/** Another repository in the old one's place would look like "no backups". Only if none of our latest snapshots is there is its id worth a second call. */
-async function requireKnown(site: Site, name: string, snapshots: Snapshot[], call: { signal: AbortSignal }): Promise<void> {
-  if ((await pinnedRepository(site.state, name)) === null) return
-  const known = new Set(snapshots.map(({ id }) => id))
-  for (const [service, { repository }] of Object.entries(site.manifest.services)) {
-    if (repository !== name) continue
-    const record = await readRecord(site.state, service).catch(() => null)
-    if (record?.lastSnapshot && known.has(record.lastSnapshot.id)) return
-  }
-  await requirePinned(site, name, call)
 }
 
 /** What the state folder tells of a service. */
