@@ -18,6 +18,8 @@ export const commands: CommandSpec[] = [
     name: 'status',
     arguments: '[service...]',
     summary: 'how each service stands: state, age, size, next run',
+    description:
+      'How each service stands: state, age, size, next run. Of one that is named also what is saved, when, and how its latest runs went, with all that could not be read.',
     options: [{ flags: '--local', description: 'from the records alone, without asking a repository' }],
     load: () => import('./status.ts'),
   },

@@ -20,7 +20,8 @@ const signOf: Record<State, Sign> = {
   disabled: 'waiting',
 }
 
-export function statusView({ host, repositories, services }: Status, now: Date): string[] {
+/** `detail`: more of the one service that was asked for. */
+export function statusView({ host, repositories, services }: Status, now: Date, detail: string[] = []): string[] {
   if (services.length === 0) return [styled('bold', host), '', 'No service is declared: add one under atelier.backup.services and rebuild.']
   const table = tableOf(services, now)
   const errors = new Set(repositories.map(({ error }) => error))
@@ -31,10 +32,12 @@ export function statusView({ host, repositories, services }: Status, now: Date):
     ...oldDatabases.flatMap(({ kept, since }) => keptLines(name, since, `database ${kept}`, width, now)),
   ])
   const bad = services.flatMap(({ name, state, message }) =>
-    message === null || errors.has(message) ? [] : advice(name, timesInWords(message.replace(`${name}: `, ''), now), nextOf(name, state), width),
+    message === null || errors.has(message)
+      ? []
+      : advice(name, timesInWords(message.replace(`${name}: `, ''), now), nextOf(name, state, detail.length > 0), width),
   )
   // What needs a person comes last, right above the prompt.
-  return [...heading(host, repositories, displayWidth(table[0] ?? '')), '', ...table, ...[kept, broken, bad].flatMap(block)]
+  return [...heading(host, repositories, displayWidth(table[0] ?? '')), '', ...table, ...[detail, kept, broken, bad].flatMap(block)]
 }
 
 function block(lines: string[]): string[] {
@@ -96,7 +99,9 @@ function hanging(name: string, width: number, words: string, below: string | nul
   return [...alone, ...lines.map((line, n) => pad(n === 0 && alone.length === 0 ? name : '', indent) + line)]
 }
 
-function nextOf(name: string, state: State): string | null {
+/** What couldn't be read, all of it, stands in the detail. */
+function nextOf(name: string, state: State, isDetailed: boolean): string | null {
+  if (state === 'partial' && !isDetailed) return `atelier-backup status ${name}`
   return state === 'failed' || state === 'partial' ? `atelier-backup backup ${name}` : null
 }
 

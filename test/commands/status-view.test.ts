@@ -1,6 +1,10 @@
 // The status as a person reads it, at every width: inline, as it stands on the screen.
 import { afterEach, expect, test, vi } from 'vitest'
+import { detailView } from '../../src/commands/status-detail.ts'
 import { statusView } from '../../src/commands/status-view.ts'
+import { readManifest } from '../../src/manifest/load.ts'
+import type { Site } from '../../src/site.ts'
+import type { Run } from '../../src/state/record.gen.ts'
 import type { ServiceStatus, Status } from '../../src/status/query.ts'
 import { displayWidth } from '../../src/ui/table.ts'
 import { typeset } from '../../src/ui/terminal.ts'
@@ -67,7 +71,7 @@ test('[cli.19] at 80 columns', () => {
     '',
     'paperless  saved in part: /var/lib/paperless/media/lost+found: permission denied',
     '           (and 1 more)',
-    '           atelier-backup backup paperless',
+    '           atelier-backup status paperless',
     'herald     the newest backup is of Sat 21 Nov 02:14; one was due by yesterday',
     '           06:14',
     '           journalctl -u restic-backups-herald -n 50',
@@ -107,6 +111,78 @@ test.each([60, 80, 120, 200])('[cli.19] at %i columns nothing is wider, but what
     services: [...status.services, service('a-service-with-a-name-that-is-longer-than-most', { state: 'unfinished-restore' })],
   }
   for (const line of shown(columns, long)) expect(displayWidth(line.includes('/old') ? '' : line)).toBeLessThanOrEqual(columns)
+})
+
+const run = (day: number, changes: Partial<Run> = {}): Run => ({
+  run: `run-${day}`,
+  kind: 'backup',
+  started: at(day, 2, 14),
+  seconds: 12.3,
+  outcome: 'ok',
+  code: null,
+  message: null,
+  snapshotId: 'c0ffee11'.repeat(8),
+  downtimeSeconds: null,
+  bytes: 9.8e9,
+  files: 3,
+  addedBytes: 3.1e6,
+  view: 'live',
+  warnings: [],
+  ...changes,
+})
+const runs = [
+  run(20, { outcome: 'failed', code: 'hook-failed', snapshotId: null, bytes: null, addedBytes: null, seconds: 1 }),
+  run(21, { kind: 'restore', addedBytes: null, downtimeSeconds: 0.4 }),
+  run(23, {
+    outcome: 'partial',
+    warnings: [1, 2].map((n) => ({ code: 'unreadable', message: `paperless: /var/lib/paperless/media/${n}: permission denied` })),
+  }),
+]
+const site = {
+  manifest: readManifest(
+    JSON.stringify({
+      ...{ version: 2, host: 'terebithia', repositories: { main: { repository: 'b2:x' } } },
+      services: { paperless: { paths: ['/var/lib/paperless'], sqlite: ['/var/lib/paperless/db.sqlite3'], exclude: ['cache'], stopForBackup: true } },
+    }),
+    'manifest.json',
+  ),
+  now: () => now,
+} as Site
+
+test('[cli.19] one service in detail, newest run first, and what could not be read', () => {
+  vi.stubEnv('LC_ALL', 'C.UTF-8')
+  vi.stubEnv('COLUMNS', '80')
+  expect(
+    statusView({ ...status, services: status.services.slice(2, 3) }, now, detailView(site, 'paperless', runs))
+      .map(typeset)
+      .slice(4),
+  ).toEqual([
+    '',
+    '  saves     /var/lib/paperless',
+    '  sqlite    /var/lib/paperless/db.sqlite3',
+    '  except    cache',
+    '  units     paperless.service: stopped for each backup',
+    '  when      02:00, up to 2h later',
+    '  retains   the last 3, 7 daily, 5 weekly, 12 monthly',
+    '',
+    '  RUN                         OUTCOME            TOOK    SIZE      NEW  SNAPSHOT',
+    '  today       02:14  backup   partial            12 s  9.8 GB  +3.1 MB  c0ffee11',
+    '  Sat 21 Nov  02:14  restore  ok                 12 s  9.8 GB        –  c0ffee11',
+    '  Fri 20 Nov  02:14  backup   failed (hook-fa…  1.0 s       –        –  –',
+    '',
+    '  warned    /var/lib/paperless/media/1: permission denied',
+    '            /var/lib/paperless/media/2: permission denied',
+    '',
+    'paperless  saved in part: /var/lib/paperless/media/lost+found: permission denied',
+    '           (and 1 more)',
+    '           atelier-backup backup paperless',
+  ])
+})
+
+test.each([60, 80, 120, 200])('[cli.19] the detail at %i columns', (columns) => {
+  vi.stubEnv('LC_ALL', 'C.UTF-8')
+  vi.stubEnv('COLUMNS', String(columns))
+  for (const line of detailView(site, 'paperless', runs).map(typeset)) expect(displayWidth(line)).toBeLessThanOrEqual(columns)
 })
 
 test('no column where nothing stands, and what all lack is told once', () => {

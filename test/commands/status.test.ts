@@ -121,6 +121,13 @@ describe('[state.1] a host with a service in each state', () => {
     expect(of('unknown').message).toContain(w.path('state/records/unknown.json'))
   })
 
+  test('[cli.19] the detail of one names all that could not be read', async () => {
+    const { exit, stdout } = await w.cli(['status', 'partial'])
+    expect([exit, stdout]).toEqual([3, expect.stringMatching(/ RUN .*\n.* backup +partial .*[0-9a-f]{8}\n/)])
+    expect(stdout).toContain(`  warned    ${w.path('missing')} doesn't exist`)
+    expect((await w.cli(['status', 'partial', 'ok'])).stdout).not.toContain(' RUN ')
+  })
+
   test('[newest.4] unadopted names dr and adopt', () => {
     expect(of('unadopted').message).toContain('atelier-backup dr --only unadopted')
     expect(of('unadopted').message).toContain('atelier-backup adopt unadopted')

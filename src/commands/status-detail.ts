@@ -1,0 +1,78 @@
+// One service in detail, below its line of the status: what is saved, how, and how its latest runs went.
+import { retentionOf, scheduleOf, unitsOf } from '../manifest/resolve.ts'
+import type { Retention } from '../manifest/types.gen.ts'
+import { type Site, serviceOf } from '../site.ts'
+import type { Run } from '../state/record.gen.ts'
+import { printable } from '../text.ts'
+import { dayAndClock, formatBytes, formatPause, formatSeconds } from '../ui/format.ts'
+import { type Column, pad, tableLines, wrapped } from '../ui/table.ts'
+import { columns } from '../ui/terminal.ts'
+
+/** Latest runs that are shown, and warnings of the newest of them. */
+const runsShown = 10
+const warningsShown = 20
+
+/** `runs`: oldest first, as the record has them; null: it can't be read, as its line says. */
+export function detailView(site: Site, name: string, runs: Run[] | null): string[] {
+  const latest = [...(runs ?? [])].reverse().slice(0, runsShown)
+  const warnings = latest.find(({ kind }) => kind === 'backup')?.warnings ?? []
+  return [
+    ...factsOf(site, name).flatMap(([word, text]) => hanging(word, text)),
+    ...(latest.length > 0 ? ['', ...runLines(latest, site.now())] : []),
+    ...(warnings.length > 0 ? [''] : []),
+    ...warnings.slice(0, warningsShown).flatMap(({ message }, n) => hanging(n === 0 ? 'warned' : '', message.replace(`${name}: `, ''))),
+    ...(warnings.length > warningsShown ? hanging('', `and ${warnings.length - warningsShown} more: see its record`) : []),
+  ]
+}
+
+function factsOf(site: Site, name: string): [string, string][] {
+  const service = serviceOf(site, name)
+  const { onCalendar, randomizedDelaySec } = scheduleOf(site.manifest, service)
+  const units = unitsOf(name, service)
+  return [
+    ...service.paths.map((path, n): [string, string] => [n === 0 ? 'saves' : '', path]),
+    ...service.sqlite.map((path): [string, string] => ['sqlite', path]),
+    ...service.postgres.map((database): [string, string] => ['postgres', database]),
+    ...(service.exclude.length > 0 ? [['except', service.exclude.join('  ')] as [string, string]] : []),
+    ...(units.length > 0
+      ? [['units', `${units.join(', ')}${service.stopForBackup ? ': stopped for each backup' : ': not stopped for backups'}`] as [string, string]]
+      : []),
+    ['when', service.enable ? `${onCalendar}, up to ${randomizedDelaySec} later` : 'never by itself: it is disabled'],
+    ['retains', retainedWords(retentionOf(site.manifest, service))],
+  ]
+}
+
+function retainedWords({ last, daily, weekly, monthly }: Retention): string {
+  return `the last ${last}, ${daily} daily, ${weekly} weekly, ${monthly} monthly`
+}
+
+function runLines(runs: Run[], now: Date): string[] {
+  const parts: { column: Column; cell(run: Run): string; least?: number }[] = [
+    { column: { title: '  RUN' }, cell: ({ started }) => `  ${dayAndClock(started, now)[0]}` },
+    { column: { title: '' }, cell: ({ started }) => dayAndClock(started, now)[1] },
+    { column: { title: '' }, cell: ({ kind }) => kind },
+    {
+      column: { title: 'OUTCOME', shrink: true },
+      cell: ({ outcome, code }) => (code === null || outcome === 'ok' ? outcome : `${outcome} (${code})`),
+    },
+    { column: { title: 'TOOK', align: 'right' }, cell: ({ seconds }) => formatSeconds(seconds) },
+    {
+      column: { title: 'STOPPED', align: 'right' },
+      cell: ({ downtimeSeconds }) => (downtimeSeconds === null ? '–' : formatPause(downtimeSeconds)),
+      least: 90,
+    },
+    { column: { title: 'SIZE', align: 'right' }, cell: ({ bytes }) => formatBytes(bytes), least: 65 },
+    { column: { title: 'NEW', align: 'right' }, cell: ({ addedBytes }) => (addedBytes === null ? '–' : `+${formatBytes(addedBytes)}`), least: 75 },
+    { column: { title: 'SNAPSHOT' }, cell: ({ snapshotId }) => snapshotId?.slice(0, 8) ?? '–' },
+  ]
+  const shown = parts.filter(({ least = 0 }) => columns() >= least)
+  return tableLines(
+    shown.map(({ column }) => column),
+    runs.map((run) => shown.map(({ cell }) => cell(run))),
+    columns(),
+  )
+}
+
+function hanging(word: string, text: string): string[] {
+  return wrapped(printable(text), Math.max(20, columns() - 12)).map((line, n) => `  ${pad(n === 0 ? word : '', 8)}  ${line}`)
+}
