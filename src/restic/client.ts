@@ -1,7 +1,7 @@
 // The only caller of restic: arguments and environment in, typed results out, exit codes as errors.
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import { Failure } from '../errors.ts'
+import { asFailure, Failure } from '../errors.ts'
 import { type Finished, lines, type ProcessOptions, run } from '../host/shell.ts'
 import { printable } from '../text.ts'
 import { parseEnvironmentFile, resticEnvironment } from './environment.ts'
@@ -184,7 +184,14 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
 
     async find({ pattern, host, tags, ...options }) {
       const only = ['--host', host, ...tags.flatMap((tag) => ['--tag', tag])]
-      const finished = await ended([program, 'find', '--no-lock', '--json', '--ignore-case', ...only, '--', pattern], options)
+      const argv = [program, 'find', '--no-lock', '--json', '--ignore-case', ...only, '--', pattern]
+      const finished = await ended(argv, options).catch((error) => {
+        if (asFailure(error).code !== 'too-much-output') throw error
+        throw new Failure(
+          'usage',
+          `${JSON.stringify(pattern)} matches more than can be shown: give more of the name, or of its path ("/var/lib/x/**/*.txt")`,
+        )
+      })
       if (finished.stderr.includes('syntax error in pattern'))
         throw new Failure('usage', `${JSON.stringify(pattern)} is no pattern: a [ begins a set of letters, which a ] ends; \\[ is a bracket`)
       if (finished.exit !== 0) throw failureOf(finished, asked, { reason: options.signal?.reason })

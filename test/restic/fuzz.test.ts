@@ -194,5 +194,7 @@ describe('[restic.2] however much it prints', () => {
   test('an answer without end is a failure', { timeout: 60_000 }, async () => {
     const endless = saying('head -c 400000000 /dev/zero').snapshots()
     expect(await growth(() => expect(endless).rejects.toMatchObject({ code: 'too-much-output' }))).toBeLessThan(700)
+    const wide = saying('head -c 400000000 /dev/zero').find({ pattern: '*', host: 'h', tags: [] })
+    await expect(wide).rejects.toMatchObject({ code: 'usage', message: expect.stringContaining('"*" matches more than can be shown') })
   })
 })
