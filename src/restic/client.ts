@@ -133,6 +133,15 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
     }
   }
 
+  async function* nodesOf(snapshot: string, under: string | undefined, options: CallOptions): AsyncGenerator<Node> {
+    const where = under === undefined ? ['--', snapshot] : ['--recursive', '--', snapshot, under]
+    for await (const message of stream(['ls', '--no-lock', '--json', ...where], options)) {
+      const node = entryOf(message)
+      if (node) yield node
+    }
+  }
+  let foreseen: { snapshot: string; nodes: AsyncGenerator<Node>; first: Promise<IteratorResult<Node>> } | null = null
+
   const forgotten = async (argv: string[], options: CallOptions): Promise<string> => {
     const finished = await ended(argv, options)
     // 0.18 exits 0 when the storage forbids deleting, 0.19 exits 3.
@@ -163,11 +172,29 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
     },
 
     async *ls(snapshot, under, options = {}) {
-      const where = under === undefined ? ['--', snapshot] : ['--recursive', '--', snapshot, under]
-      for await (const message of stream(['ls', '--no-lock', '--json', ...where], options)) {
-        const node = entryOf(message)
-        if (node) yield node
+      const begun = foreseen
+      foreseen = null
+      if (begun?.snapshot === snapshot && under === undefined) {
+        try {
+          const { value, done } = await begun.first
+          if (!done) yield value
+          yield* begun.nodes
+        } finally {
+          await begun.nodes.return(undefined)
+        }
+        return
       }
+      // Not waited for: its answer is of no use any more.
+      begun?.nodes.return(undefined).catch(() => {})
+      yield* nodesOf(snapshot, under, options)
+    },
+
+    foresee(snapshot, options = {}) {
+      const nodes = nodesOf(snapshot, undefined, options)
+      const first = nodes.next()
+      // Whoever asks for it is told.
+      first.catch(() => {})
+      foreseen = { snapshot, nodes, first }
     },
 
     async folder(snapshot, path, options = {}) {

@@ -153,6 +153,8 @@ export interface Restic {
   snapshots(options?: CallOptions): Promise<Snapshot[]>
   /** The tree of a snapshot, streamed in restic's order, without a lock; below `under` if given (literal path, itself included). */
   ls(snapshot: string, under?: Path, options?: CallOptions): AsyncGenerator<Node>
+  /** Begins to list a whole snapshot that `ls` will most likely be asked for next; where it isn't, that ends it. */
+  foresee(snapshot: string, options?: CallOptions): void
   /** What stands directly in a folder of a snapshot, without a lock. Failure `unknown-path`: it is no folder there. */
   folder(snapshot: string, path: Path, options?: CallOptions): Promise<Node[]>
   /** Where a pattern (as restic's find takes it, in any case) matches, newest snapshot first, without a lock. Failure `usage`: it is none. */

@@ -170,3 +170,51 @@ describe('what restic says', () => {
     expect((most - before) / 2 ** 20).toBeLessThan(150)
   })
 })
+
+describe('[state.8] a listing that is foreseen', () => {
+  const node = (path: string) => JSON.stringify({ message_type: 'node', type: 'file', path, mtime: '2026-01-01T00:00:00Z', mode: 420, size: 1 })
+  /** Notes each call with its pid, and has more to say than a pipe holds. */
+  function listing() {
+    rmSync(join(folder, 'calls'), { force: true })
+    writeFileSync(join(folder, 'said'), node('/srv/last'))
+    writeFileSync(join(folder, 'line'), node('/srv/more'))
+    const client = restic(`echo "$4$5 $$" >>'${folder}/calls'; yes "$(cat '${folder}/line')" | head -n 20000; cat '${folder}/said'`)
+    const calls = () => (existsSync(join(folder, 'calls')) ? readFileSync(join(folder, 'calls'), 'utf8').trim().split('\n') : [])
+    return { client, calls }
+  }
+  const all = async (client: ReturnType<typeof restic>, snapshot: string) => {
+    const paths: string[] = []
+    for await (const { path } of client.ls(snapshot)) paths.push(path)
+    return paths
+  }
+  const isAlive = (call = '') => existsSync(`/proc/${call.split(' ')[1]}`)
+
+  it('is the one that is asked for: it is made once, and complete', async () => {
+    const { client, calls } = listing()
+    client.foresee('abc')
+    await expect.poll(calls).toHaveLength(1)
+    const paths = await all(client, 'abc')
+    expect([paths.length, paths[0], paths.at(-1)]).toEqual([20_001, '/srv/more', '/srv/last'])
+    expect(calls()).toHaveLength(1)
+    expect(await all(client, 'abc')).toHaveLength(20_001)
+    expect(calls()).toHaveLength(2)
+  })
+
+  it('is ended where another one is asked for, or its reader leaves', async () => {
+    const { client, calls } = listing()
+    client.foresee('abc')
+    await expect.poll(calls).toHaveLength(1)
+    expect(await all(client, 'def')).toHaveLength(20_001)
+    await expect.poll(() => isAlive(calls()[0])).toBe(false)
+    client.foresee('ghi')
+    for await (const _ of client.ls('ghi')) break
+    expect(calls()).toHaveLength(3)
+    await expect.poll(() => isAlive(calls()[2])).toBe(false)
+  })
+
+  it('tells its failure to whoever asks', async () => {
+    const client = restic(`echo 'Fatal: wrong password or no key found' >&2; exit 12`)
+    client.foresee('abc')
+    await expect(all(client, 'abc')).rejects.toMatchObject({ code: 'wrong-password' })
+  })
+})
