@@ -76,13 +76,15 @@ export async function runPostgres(
       .map(([name, value]) => `-c ${name}=${value}`)
       .join(' '),
   }
+  const interrupted = () => new Failure('interrupted', `${work} was interrupted`)
   const attempt = () => run(argv, { signal, hold, env, ...(input === undefined ? {} : { input }) })
   let finished = await attempt()
-  for (let left = 600; left > 0 && recovers.test(finished.stderr) && !signal.aborted; left--) {
+  for (let left = 600; left > 0 && recovers.test(finished.stderr); left--) {
     await sleep(1000, undefined, { signal }).catch(() => {})
+    if (signal.aborted) throw interrupted()
     finished = await attempt()
   }
-  if (finished.interrupted) throw new Failure('interrupted', `${work} was interrupted`)
+  if (finished.interrupted) throw interrupted()
   if (finished.exit !== 0) throw failureOf(what, finished.stderr, server, finished.exit)
   return finished
 }
