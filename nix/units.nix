@@ -16,12 +16,12 @@ let
     let folder = if repository.repository == null then "" else lib.removePrefix "local:" repository.repository; in
     optional (lib.hasPrefix "/" folder) folder;
 
-  # What every job of ours is. `mounts`: what must be mounted before it starts.
-  job = { description, command, mounts, postgres ? false }: {
+  # What every job of ours is. `mounts`: what must be mounted before it starts. `postgres`: it needs the server, which at a boot comes first.
+  job = { description, command, mounts, postgres ? false, after ? [ ] }: {
     inherit description;
     wants = [ "network-online.target" ];
-    # The others place secrets: agenix and sops-nix, where they do so by a unit.
-    after = [ "network-online.target" "agenix-install-secrets.service" "sops-install-secrets.service" ];
+    # The next two place secrets: agenix and sops-nix, where they do so by a unit.
+    after = [ "network-online.target" "agenix-install-secrets.service" "sops-install-secrets.service" ] ++ lib.optionals postgres server ++ after;
     # A rebuild leaves a running backup alone.
     restartIfChanged = false;
     unitConfig.RequiresMountsFor = map quoted (builtins.filter isQuotable mounts);
@@ -93,6 +93,9 @@ let
   serverPath = optional (config.services.postgresql.enable or false) config.services.postgresql.package;
 
   # At boot, before the services start: a restore in place that a crash interrupted mustn't leave them a mixture of old and new.
+  recoverFiles = "atelier-backup-recover";
+  # Apart, so that no other service waits for the server with them.
+  recoverDatabases = "atelier-backup-recover-databases";
   recover = unit: services: more: lib.optionalAttrs (services != { }) {
     ${unit} = {
       description = "End restores in place that a crash interrupted";
@@ -120,6 +123,8 @@ in
       command = "run ${name}";
       mounts = service.paths ++ service.sqlite ++ localFolder (cfg.repositories.${service.repository} or { repository = null; });
       postgres = service.postgres != [ ];
+      # One that was missed is made up for at boot, when a restore that a crash interrupted must have ended.
+      after = [ "${if service.postgres == [ ] then recoverFiles else recoverDatabases}.service" ];
     })
     { serviceConfig.ExecStopPost = "${program} run --cleanup ${name}"; })) enabled
   // mapAttrs' (name: repository: nameValuePair (pruneUnit name) (job {
@@ -129,9 +134,8 @@ in
     # It drops databases that restores have kept.
     postgres = withDatabases != { };
   })) pruned
-  // recover "atelier-backup-recover" (lib.filterAttrs (_: service: service.postgres == [ ]) cfg.services) { }
-  # Apart, so that no other service waits for the server with them.
-  // recover "atelier-backup-recover-databases" withDatabases { after = server; path = serverPath; };
+  // recover recoverFiles (lib.filterAttrs (_: service: service.postgres == [ ]) cfg.services) { }
+  // recover recoverDatabases withDatabases { after = server; path = serverPath; };
 
   timers = mapAttrs' (name: service: nameValuePair "restic-backups-${name}" {
     wantedBy = [ "timers.target" ];

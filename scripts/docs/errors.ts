@@ -123,7 +123,10 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
   'sqlite-unchecked': ["A warning: the database is saved, but sqlite3 can't check it.", 'Check it with the application.'],
   'sqlite-failed': ["The database can't be copied.", "sqlite3's own words stand in the message."],
   'postgres-missing': ["PostgreSQL's programs are not on PATH.", 'Install them.'],
-  'postgres-unreachable': ["The server doesn't answer.", 'Does it run? Is postgresql.socketDir its socket?'],
+  'postgres-unreachable': [
+    "The server doesn't answer; while it recovers from a crash it is waited for, up to ten minutes.",
+    'Does it run? Is postgresql.socketDir its socket?',
+  ],
   'postgres-rights': ['The role may not bring databases back.', 'postgresql.user must name a superuser.'],
   'server-files': [
     'A path of the service holds the files of the PostgreSQL server, which must run while its databases are exchanged.',

@@ -191,11 +191,14 @@ const steady = {
   default_transaction_read_only: 'off',
 }
 
+/** Another time limit of the host's, which servers before 17 would refuse to be told. */
+const unlimited = `SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout' \\g /dev/null\n`
+
 /** Runs statements, and gives what they print. The first error ends them. */
 async function sql(server: PostgresServer, database: string, statements: string, what: string, options: PostgresOptions): Promise<string> {
   const quiet = ['--no-psqlrc', '--quiet', '--tuples-only', '--no-align', '--set=ON_ERROR_STOP=1', '--set=VERBOSITY=terse', '--file=-']
   const argv = ['psql', ...quiet, `--dbname=${connection(database)}`]
-  const { stdout } = await runPostgres(server, argv, `work on ${what}`, what, { ...options, input: `${statements}\n`, settings: steady })
+  const { stdout } = await runPostgres(server, argv, `work on ${what}`, what, { ...options, input: `${unlimited}${statements}\n`, settings: steady })
   return stdout.trim()
 }
 

@@ -1,6 +1,7 @@
 // PostgreSQL: its programs run as the server's own superuser, on dumps that only root can read.
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Code, Failure } from '../errors.ts'
 import { type Finished, run } from './shell.ts'
 
@@ -53,7 +54,8 @@ interface Call extends PostgresOptions {
 }
 
 /**
- * Runs one of PostgreSQL's programs on the server. `work` and `what` are the words for errors.
+ * Runs one of PostgreSQL's programs on the server. `work` and `what` are the words for errors. While the server recovers from a crash, it is
+ * waited for, up to ten minutes.
  * @throws Failure `postgres-missing`, `postgres-unreachable`, `postgres-failed`, `disk-full`, `interrupted`
  */
 export async function runPostgres(
@@ -67,24 +69,28 @@ export async function runPostgres(
   const { user, socketDir, port } = server
   // With the user goes what pdeathsig was set before.
   const script = `umask 077; user=$1; shift; group=$(id -g -- "$user") && exec setpriv --pdeathsig=TERM --reuid="$user" --regid="$group" --init-groups -- "$@" ${redirect ?? ''}`
-  const finished = await run(
-    ['bash', '-c', script, file, user, program, '--no-password', `--host=${socketDir}`, `--port=${port}`, `--username=${user}`, ...args],
-    {
-      signal,
-      hold,
-      env: {
-        ...{ PATH, LANG: 'C.UTF-8', PGCONNECT_TIMEOUT: '20' },
-        PGOPTIONS: Object.entries(settings)
-          .map(([name, value]) => `-c ${name}=${value}`)
-          .join(' '),
-      },
-      ...(input === undefined ? {} : { input }),
-    },
-  )
-  if (finished.interrupted) throw new Failure('interrupted', `${work} was interrupted`)
+  const argv = ['bash', '-c', script, file, user, program, '--no-password', `--host=${socketDir}`, `--port=${port}`, `--username=${user}`, ...args]
+  const env = {
+    ...{ PATH, LANG: 'C.UTF-8', PGCONNECT_TIMEOUT: '20' },
+    PGOPTIONS: Object.entries(settings)
+      .map(([name, value]) => `-c ${name}=${value}`)
+      .join(' '),
+  }
+  const interrupted = () => new Failure('interrupted', `${work} was interrupted`)
+  const attempt = () => run(argv, { signal, hold, env, ...(input === undefined ? {} : { input }) })
+  let finished = await attempt()
+  for (let left = 600; left > 0 && recovers.test(finished.stderr); left--) {
+    await sleep(1000, undefined, { signal }).catch(() => {})
+    if (signal.aborted) throw interrupted()
+    finished = await attempt()
+  }
+  if (finished.interrupted) throw interrupted()
   if (finished.exit !== 0) throw failureOf(what, finished.stderr, server, finished.exit)
   return finished
 }
+
+/** It let nobody in yet, but is about to: after a power cut a boot goes on while it recovers. */
+const recovers = /connection to server .* failed: FATAL: +the database system is (starting up|in recovery mode|not (yet )?accepting connections)/
 
 const causes: [pattern: RegExp, code: Code, cause: string][] = [
   [/failed to execute/, 'postgres-missing', "its programs aren't on PATH"],

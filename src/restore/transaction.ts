@@ -156,7 +156,7 @@ export async function endAtBoot({ site, name }: Transaction, journal: RestoreJou
     journal.masked = [...new Set([...journal.masked, ...(await masksFor(unitsOf(name, serviceOf(site, name))))])]
     await writeJournal(site.state, journal)
     await maskUnits(journal.masked)
-    throw explain(asFailure(error), 'mixed')
+    throw explain(asFailure(error), 'closed')
   }
   // At a boot the units are systemd's to start. What is masked still, it was told not to: the crash wasn't the host's.
   if ((await unmaskUnits(journal.masked)).length > 0) await startUnits(name, journal.units, { later: true })
@@ -236,11 +236,12 @@ export function named(name: string, message: string): string {
 }
 
 /** Says how the data is left. */
-function explain(failure: Failure, live: RestoreJob['live']): Failure {
+function explain(failure: Failure, live: keyof typeof states): Failure {
   return new Failure(failure.code, `${failure.message}; ${states[live]}`, { cause: failure, exit: failure.exit })
 }
-const states: Record<RestoreJob['live'], string> = {
+const states: Record<RestoreJob['live'] | 'closed', string> = {
   untouched: 'the live data was not touched',
+  closed: 'its units stay stopped: put that right, then finish the restore with --resume, or take it back with --rollback',
   mixed: 'its data is partly old and partly new: try again with --rollback',
   new: 'the new data is in place: take it back with --rollback',
   old: 'the old data is back in place',

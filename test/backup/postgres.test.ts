@@ -197,6 +197,22 @@ describe.skipIf(!canPostgres)('PostgreSQL', () => {
     expect(staged()).toBe(false)
   })
 
+  test('[postgres.3] a server that recovers is waited for, and Ctrl-C ends the wait', async () => {
+    declare()
+    const before = snapshots()
+    const asked = join(server.declared.socketDir, 'asked')
+    const refused = `echo 'psql: error: connection to server on socket "/run/s" failed: FATAL:  the database system is starting up' >&2; exit 2`
+    const { child, ended } = w.startCli(['run', 'shop'], { env: { PATH: instead('psql', `echo >>${asked}; ${refused}`) } })
+    await until(() => existsSync(asked) && readFileSync(asked, 'utf8').length > 1, 'it has asked twice', 30)
+    child.kill('SIGINT')
+    expect((await ended).exit).toBe(130)
+    expect([snapshots(), staged()]).toEqual([before, false])
+    rmSync(asked)
+    const once = instead('psql', `[[ -e ${asked} ]] && exec "$real" "$@"; touch ${asked}; ${refused}`)
+    expect(await run(once)).toMatchObject({ exit: 0 })
+    expect(snapshots().length).toBeGreaterThan(before.length)
+  })
+
   test('[postgres.3] no space for the dump: one line, no snapshot, nothing left', async () => {
     const small = w.path('small')
     declare({}, {}, { stagingDir: small })

@@ -96,40 +96,6 @@ describe.skipIf(!canHost)('a host', { timeout: 120_000 }, () => {
     await host.sh('systemctl start notes')
   })
 
-  test('[unit.16] in its closed unit a database is dumped by peer authentication: as the server’s user, over its socket', async () => {
-    const shop = 'atelier.backup.services.notes = { postgres = [ "shop" ]; shrinkThreshold = null; };'
-    await rebuild(host, notes(shop))
-    host.write('/etc/sysusers.d/postgres.conf', 'u postgres -\n')
-    // Like PostgreSQL's, to which nobody gets but its own user; the server itself: test/backup/postgres.test.ts.
-    const server = `require('node:net').createServer((socket) => socket.end('17')).listen('/run/postgresql/.s.PGSQL.5432')`
-    const ask = `require('node:net').connect('/run/postgresql/.s.PGSQL.5432').on('data', (text) => console.log(String(text))).on('error', () => process.exit(3))`
-    host.write('/opt/server.cjs', server)
-    host.write('/opt/ask.cjs', ask)
-    const answers = { psql: 'echo $answer', pg_dumpall: 'echo -- roles', pg_dump: 'echo "PGDMP $*"' }
-    for (const [name, answer] of Object.entries(answers))
-      host.write(
-        `/opt/pg/${name}`,
-        `#!/usr/bin/bash -e\n[[ $(id -un):$(id -Gn) == postgres:postgres ]]\nanswer=$(/nix/store/nodejs /opt/ask.cjs)\n${answer}\n`,
-        0o755,
-      )
-    const properties = ['User=postgres', 'UMask=0077', 'RuntimeDirectory=postgresql', 'RuntimeDirectoryMode=0700'].map((one) => `--property=${one}`)
-    await host.sh(`
-      systemd-sysusers
-      systemctl stop server || true
-      mkdir -p /run/current-system/sw/bin; cp /opt/pg/* /run/current-system/sw/bin
-      systemd-run --quiet --unit=server --collect ${properties.join(' ')} /nix/store/nodejs /opt/server.cjs`)
-    await host.until('test -S /run/postgresql/.s.PGSQL.5432')
-    await host.sh(`systemctl start ${unit}`)
-    expect(await statusOf(host)).toMatchObject({ state: 'ok' })
-    const [latest] = (await snapshots(host)).slice(-1)
-    const dumps = '/var/lib/atelier-backup/staging/notes/atelier-dumps'
-    expect(await restic(host, `dump ${latest?.id} ${dumps}/shop.dump`)).toMatch(/^PGDMP .*--dbname=shop/)
-    expect(await restic(host, `dump ${latest?.id} ${dumps}/server-version`)).toBe('17')
-    expect(await restic(host, `ls -l ${latest?.id} | grep shop.dump`)).toMatch(/^-rw------- +0 +0 /)
-    await host.sh('systemctl stop server; rm /run/current-system/sw/bin/{psql,pg_dump,pg_dumpall}')
-    await rebuild(host, notes())
-  })
-
   test('[unit.6] hooks run in the world of the host, out of the sandbox; one that takes too long is ended with all its children', async () => {
     const hooks = (pre: string, more = '') =>
       rebuild(

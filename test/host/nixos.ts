@@ -1,7 +1,7 @@
 // What NixOS makes of a configuration, on a test host: unit files, the manifest, secrets in place, and the switch from one generation to the next.
 import { existsSync, mkdirSync, symlinkSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { makeHost, type TestHost } from '../lib/host.ts'
+import { type HostOptions, makeHost, type TestHost } from '../lib/host.ts'
 import { makeRepository } from '../lib/repository.ts'
 import { host as evaluated, libs } from '../nix/nix.ts'
 
@@ -22,8 +22,8 @@ interface Declared {
 }
 
 /** A host on which `modules` (a Nix list) are declared, not yet booted. An empty repository, and the secrets where agenix would place them. */
-export async function makeNixosHost(modules: string): Promise<TestHost> {
-  const host = await makeHost()
+export async function makeNixosHost(modules: string, options: HostOptions = {}): Promise<TestHost> {
+  const host = await makeHost(options)
   await makeRepository(host.path('/srv'))
   host.write('/srv/secrets/repo', '/srv/repository\n', 0o600)
   host.write('/srv/secrets/password', host.read('/srv/password'), 0o600)

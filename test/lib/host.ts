@@ -26,7 +26,7 @@ export interface TestHost {
   sh(script: string): Promise<string>
   /** Until a line of shell succeeds. */
   until(script: string, seconds?: number): Promise<void>
-  /** The CLI as a person at the host calls it: the PATH holds it alone. */
+  /** The CLI as a person at the host calls it: the PATH holds it and the host's own programs, of which there are none unless a test says so. */
   cli(args: string[]): Promise<Ended>
   terminal(args: string[], options?: TerminalOptions): Terminal
   boot(): Promise<void>
@@ -43,9 +43,14 @@ export interface TestHost {
 const store = '/nix/store/00000000000000000000000000000000-atelier-backup'
 const program = `${store}/bin/atelier-backup`
 
+export interface HostOptions {
+  /** A variant of scripts/host. */
+  image?: 'postgresql'
+}
+
 /** A new host, not yet booted: write its files first. */
-export async function makeHost(): Promise<TestHost> {
-  const image = execFileSync('scripts/host', { encoding: 'utf8' }).trim()
+export async function makeHost({ image: variant }: HostOptions = {}): Promise<TestHost> {
+  const image = execFileSync('scripts/host', variant ? [variant] : [], { encoding: 'utf8' }).trim()
   const name = `atelier-host-${process.pid}-${++count}`
   const binds = [
     [process.execPath, '/nix/store/nodejs'],
@@ -136,8 +141,8 @@ export async function makeHost(): Promise<TestHost> {
 }
 
 let count = 0
-/** The PATH of a person at the host: a NixOS has more, but what the CLI needs must be its own. */
-const person = `${store}/bin`
+/** The PATH of a person at the host: a NixOS has much in there, but what the CLI needs must be its own. */
+const person = `${store}/bin:/run/current-system/sw/bin`
 
 /** The only child of a process, or 0. */
 function childOf(pid: number): number {

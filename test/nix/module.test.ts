@@ -83,6 +83,8 @@ describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {
       ['postgresql.service', 'postgresql.target'],
     ])
     expect(databases.serviceConfig.ExecStart).toMatch(/ boot b$/)
+    // So do backups that are made up for at boot.
+    expect(of('restic-backups-b').after).toEqual(expect.arrayContaining([...databases.after, 'atelier-backup-recover-databases.service']))
   })
 
   test('a unit runs the CLI once, cleans up after it, and takes partial for success', async () => {
@@ -99,7 +101,12 @@ describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {
       IOSchedulingClass: 'idle',
     })
     expect(unit).toMatchObject({ restartIfChanged: false, wants: ['network-online.target'] })
-    expect(unit.after).toEqual(['network-online.target', 'agenix-install-secrets.service', 'sops-install-secrets.service'])
+    expect(unit.after).toEqual([
+      'network-online.target',
+      'agenix-install-secrets.service',
+      'sops-install-secrets.service',
+      'atelier-backup-recover.service',
+    ])
   })
 
   test('timeouts can be set for each unit', async () => {
