@@ -1,7 +1,7 @@
 // What ends or takes back an earlier restore in place: it needs no snapshot to be chosen.
 import type { Result } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { planInPlace, restoreInPlace, resumeRestore } from '../restore/inplace.ts'
+import { emptiedBy, planInPlace, requireEmptyable, restoreInPlace, resumeRestore } from '../restore/inplace.ts'
 import { discardOld, latestOld, rollBackRestore } from '../restore/old.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { readJournal } from '../state/journal.ts'
@@ -49,7 +49,9 @@ async function resumed(site: Site, name: string, input: Input, watcher: Watcher)
           'unknown-snapshot',
           `${name}: the snapshot ${journal.snapshot} isn't in the repository any more; nothing was touched. See: atelier-backup list ${name}`,
         )
-      return restoreInPlace(site, await planInPlace(site, name, snapshot, journal.paths, input.signal), options)
+      const planned = await planInPlace(site, name, snapshot, journal.paths, input.signal)
+      requireEmptyable(planned, isSet(input, 'emptyMounts') ? emptiedBy(planned.facts) : (journal.emptied ?? []))
+      return restoreInPlace(site, planned, options)
     },
     options,
   )

@@ -4,7 +4,7 @@ import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { isWithin } from '../host/files.ts'
 import type { Snapshot } from '../restic/types.ts'
-import { planInPlace, restoreInPlace } from '../restore/inplace.ts'
+import { emptiedBy, planInPlace, restoreInPlace } from '../restore/inplace.ts'
 import { inspectTarget, restoreInspect } from '../restore/inspect.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { pick, type Wanted, wantedFrom } from '../snapshots/select.ts'
@@ -160,6 +160,12 @@ async function prepareInPlace(site: Site, name: string, snapshot: Snapshot, path
   if (!input.json) print(...planView(site, planned))
   else if (dryRun) printJson(planned)
   if (dryRun) return async () => 0
+  const emptied = emptiedBy(planned.facts)
+  if (emptied.length > 0 && !isSet(input, 'emptyMounts')) {
+    const flag = `--empty-mounts (${emptied.map(printable).join(', ')}: mounted, and unknown to the snapshot)`
+    if (!(await typeToConfirm(`Type empty to leave ${emptied.map(printable).join(', ')} empty:`, 'empty', flag)))
+      throw new Failure('declined', `${name}: that isn't "empty": nothing was touched`, { exit: 130 })
+  }
   if (!isSet(input, 'yes') && !(await typeToConfirm(`Type ${name} to restore it:`, name, '--yes (after a look at --dry-run)')))
     throw new Failure('declined', `${name}: that isn't its name: nothing was touched`, { exit: 130 })
   return () => {

@@ -49,6 +49,7 @@ export async function rollBackRestore(site: Site, name: string, options: InPlace
       snapshot: null,
       putsBack: latest.run,
       paths: [],
+      emptied: [],
       recovers: false,
       phase: 'staging',
       folders: olds.map(({ folder }) => dirname(folder)),
@@ -63,7 +64,10 @@ export async function rollBackRestore(site: Site, name: string, options: InPlace
 
 /** The latest restore that can be taken back: of all that it replaced something is still kept. */
 export function latestOld({ old, oldDatabases }: Pick<RunRecord, 'old' | 'oldDatabases'>): { run: string; since: Iso } | null {
-  const whole = [...old.filter(({ paths, absent, folders }) => paths.length + absent.length + folders.length > 0), ...oldDatabases]
+  const whole = [
+    ...old.filter(({ paths, absent, folders, copied }) => paths.length + absent.length + folders.length + copied.length > 0),
+    ...oldDatabases,
+  ]
   return whole.sort((a, b) => Date.parse(a.since) - Date.parse(b.since)).at(-1) ?? null
 }
 
@@ -81,7 +85,7 @@ export async function discardOld(site: Site, name: string, which: (old: { since:
     // First what needs the server. Half deleted it is nothing to put back: where a database is missing nothing is.
     if (kept.length > 0) await dropDatabases(site.manifest.postgresql, kept, deaf())
     await updateRecord(site.state, name, (changed) => {
-      for (const data of changed.old) if (folders.includes(data.folder)) Object.assign(data, { paths: [], absent: [], folders: [] })
+      for (const data of changed.old) if (folders.includes(data.folder)) Object.assign(data, { paths: [], absent: [], folders: [], copied: [] })
       changed.oldDatabases = changed.oldDatabases.filter((data) => !which(data))
     })
     for (const folder of folders) {
@@ -98,8 +102,8 @@ export async function discardOld(site: Site, name: string, which: (old: { since:
 }
 
 async function requireWhole(name: string, olds: OldData[]): Promise<void> {
-  for (const { folder, paths, folders } of olds)
-    for (const path of [...paths, ...folders.map((stayed) => stayed.path)])
+  for (const { folder, paths, folders, copied } of olds)
+    for (const path of [...paths, ...copied, ...folders.map((stayed) => stayed.path)])
       if (!(await lstatIfThere(join(folder, path))))
         throw new Failure('old-data-missing', `${name}: ${join(folder, path)} isn't there any more: the restore can't be taken back`)
 }

@@ -16,6 +16,7 @@ import { lockService } from '../state/lock.ts'
 import type { OldData } from '../state/record.gen.ts'
 import { updateRecord } from '../state/records.ts'
 import { announce, announceEnd, newRunId, readLeftBehind } from '../state/running.ts'
+import { removeCopy } from './copied.ts'
 import { deaf } from './databases.ts'
 import { oldFolder } from './plan.ts'
 import { bringForward, checkHealth, closeUnits, openUnits, type RestoreJob, removeFolder, requireUnused, restoreHandlers, takeBack } from './steps.ts'
@@ -188,6 +189,11 @@ async function settle(site: Site, journal: RestoreJournal, done: boolean): Promi
 /** What a restore has staged goes, what it replaced is remembered. Begun anew after a crash it does the same again. */
 export async function tidy(site: Site, journal: RestoreJournal, done: boolean): Promise<void> {
   const { service, run, putsBack, folders, moves, databases, dumps, started } = journal
+  // Of what was copied there is no more need for the side that is live now.
+  for (const { staged, old, copied } of moves) {
+    const spent = done ? staged : old
+    if (copied && spent !== null) await removeCopy(spent)
+  }
   const ours = moves.flatMap(({ staged, old, stays }) => [staged, old].flatMap((place) => (place === null ? [] : stays ? place : dirname(place))))
   for (const folder of folders) for (const place of ours) await removeEmpty(place, folder)
   // Also where nothing was there before: that, too, can be taken back.
@@ -204,10 +210,11 @@ export async function tidy(site: Site, journal: RestoreJournal, done: boolean): 
       if (!(await lstatIfThere(folder))) continue
       const all = done ? moves.filter(({ old }) => isWithin(old, folder)) : []
       const stayed = all.flatMap(({ live, stays }) => (stays ? [{ path: live, keeps: stays.keeps }] : []))
-      const here = all.filter(({ live, stays }) => !stays && !stayed.some(({ path }) => path === dirname(live)))
+      const copied = all.flatMap((move) => (move.copied ? move.live : []))
+      const here = all.filter(({ live, stays, copied }) => !stays && !copied && !stayed.some(({ path }) => path === dirname(live)))
       const paths = here.flatMap(({ live, liveId }) => (liveId === null ? [] : [live]))
       const absent = here.flatMap(({ live, liveId, parent }) => (liveId === null ? [{ path: live, parent }] : []))
-      kept.push({ run: id, since: started, folder, paths, absent, folders: stayed })
+      kept.push({ run: id, since: started, folder, paths, absent, folders: stayed, copied })
     }
   }
   for (const folder of folders) {

@@ -16,6 +16,8 @@ const root = (path: Path, more: Partial<Root> = {}): Root => ({
   folder: '/var/lib',
   mount: '/',
   inside: null,
+  copied: false,
+  emptied: false,
   ...more,
 })
 const facts = (more: Partial<RestoreFacts> = {}): RestoreFacts => ({
@@ -163,6 +165,7 @@ test('the plan of putting back: what was there returns, what was not there goes,
       paths: ['/v/a'],
       absent: [{ path: '/v/x/b', parent: '/v' }],
       folders: [],
+      copied: [],
     },
   ]
   const oldDatabases = ['kept', null].map((kept) => ({ run: 'FIRST', since: '2026-11-20T14:00:00.000Z', database: kept ?? 'fresh', kept }))
