@@ -40,6 +40,8 @@ export interface Choice {
   /** Services of this recovery that come first. */
   after: string[]
   notes: string[]
+  /** What happens to mounts otherwise than by an exchange; missing before it is planned. */
+  mounts?: string[]
 }
 
 export interface Looked {
@@ -93,7 +95,7 @@ export async function lookRecovery(site: Site, wish: RecoveryWish, signal: Abort
       const plan = await planInPlace(knowing, name, snapshot, [], signal)
       requireEmptyable(plan, wish.emptyMounts ? emptiedBy(plan.facts) : [])
       planned.set(name, plan)
-      return { ...choice, notes: [...choice.notes, ...mountNotes(plan.facts)] }
+      return { ...choice, mounts: mountNotes(plan.facts) }
     } catch (error) {
       const { code, message } = asFailure(error)
       return { ...choice, skip: { code, message, of: 'service' } }
