@@ -71,7 +71,7 @@ function manual(): string {
       ),
       item(
         '--resume, --rollback',
-        'Finish, or take back, a restore in place that was interrupted. --rollback also takes back the latest finished one for as long as its old data is kept; what was live until then is kept in turn, so that a second --rollback brings it again. What earlier restores replaced stays in its folder, which status names. --discard-old deletes that data.',
+        'Finish, or take back, a restore in place that was interrupted. --rollback also takes back a finished one for as long as its old data is kept: the newest, or with --at TIME (a minute or date: its end) the newest that began until then; at a terminal they stand in a list. What was live until then is kept in turn, so that a second --rollback brings it again. What each restore replaced stays in its folder, which status names; --discard-old deletes all of it.',
       ),
     ),
     section(

@@ -72,7 +72,7 @@ export const commands: CommandSpec[] = [
       { flags: '--in-place', description: 'replace the live data; what is replaced is kept' },
       emptyMounts,
       { flags: '--resume', description: 'finish a restore in place that was interrupted' },
-      { flags: '--rollback', description: 'take back a restore in place' },
+      { flags: '--rollback', description: 'take back a restore in place: the unfinished one, or the newest (--at: the newest until then)' },
       { flags: '--discard-old', description: 'delete the data that restores in place have kept' },
       yes,
       dryRun,

@@ -107,7 +107,8 @@ function requireOneMode(input: Input): void {
   if (modes.length > 1) throw new Failure('usage', `${modes.join(' and ')} exclude each other`)
   const repair = modes.find((mode) => mode !== '--in-place' && mode !== '--target')
   const choosing = Object.entries({ '--dry-run': 'dryRun', '--snapshot': 'snapshot', '--at': 'at', '--path': 'path', '--host': 'host' })
-  const idle = choosing.find(([, name]) => input.flags[name] !== undefined)?.[0]
+  // Which of several restores is taken back is a matter of time, too.
+  const idle = choosing.find(([, name]) => input.flags[name] !== undefined && !(repair === '--rollback' && name === 'at'))?.[0]
   if (repair && idle) throw new Failure('usage', `${idle} means nothing to ${repair}: nothing was done`)
 }
 

@@ -71,6 +71,74 @@ describe.skipIf(!isRoot)('a service in two versions', () => {
     expect(looks()).toEqual(fresh)
   })
 
+  test('[restore.42] of several restores the one that is meant is taken back, also where its old data has moved along with a later one', async () => {
+    w.reset()
+    const part = join(w.paths.data, 'deep')
+    appendFileSync(join(part, 'two'), 'changed')
+    // Without our folders, and names that a file has in them.
+    const seen = () => ({
+      paths: w.look().flatMap((entry) => (entry.path.includes('/.atelier-backup-') ? [] : { ...entry, sameAs: null })),
+      rows: w.rows(),
+    })
+    const isChanged = () => readFileSync(join(part, 'two'), 'utf8').includes('changed')
+    expect(await w.restore(...inPlace, '--path', part)).toMatchObject({ exit: 0 })
+    const between = seen()
+    const [first] = w.record().old
+    // Beside what it replaced, and so within what the next one replaces.
+    expect(first?.folder.startsWith(`${w.paths.data}/`)).toBe(true)
+    expect(await w.restore(...inPlace)).toMatchObject({ exit: 0 })
+    const fresh = seen()
+    const second = w.record().old.at(-1)
+    const places = () => w.record().old.map(({ folder }) => folder)
+    expect(places().length).toBe(2)
+    expect(places().filter((folder) => !existsSync(folder))).toEqual([])
+    expect((await w.cli(['status', '--local', '--json'])).json().services[0].old.map(({ folder }: { folder: string }) => folder)).toEqual(places())
+    // The older one, whose old data stands in that of the newer.
+    expect(await w.restore('--rollback', '--at', '2001-01-01')).toMatchObject({ exit: 2, stderr: expect.stringContaining(first?.since ?? '?') })
+    const { exit, stdout } = await w.restore('--rollback', '--at', first?.since ?? '')
+    expect([exit, stdout]).toEqual([0, expect.stringContaining(part)])
+    expect(stdout).not.toContain('newest')
+    expect(isChanged()).toBe(true)
+    expect(w.rows()).toBe(fresh.rows)
+    // What it has replaced stands there now: not even an expiry of what is older takes it along.
+    const third = w.record().old.find(({ run }) => run !== second?.run)
+    expect(third?.folder.startsWith(`${second?.folder}/`)).toBe(true)
+    const { sum: _, ...record } = JSON.parse(readFileSync(w.path('state/records/notes.json'), 'utf8'))
+    for (const kept of record.old) if (kept.run === second?.run) kept.since = new Date(Date.now() - 8 * 86_400_000).toISOString()
+    record.runs.push({ ...record.runs[0], kind: 'backup', outcome: 'ok', started: new Date().toISOString() })
+    w.write('state/records/notes.json', JSON.stringify(record))
+    expect(await w.cli(['prune'])).toMatchObject({ exit: 0 })
+    expect(places().filter((folder) => !existsSync(folder))).toEqual([])
+    expect(places().length).toBe(2)
+    // Back again, and then the one before that, which brings its place along.
+    const newest = await w.restore('--rollback')
+    expect(newest).toMatchObject({ exit: 0, stdout: expect.stringMatching(/what the newest restore.*replaced(.|\n)*--at TIME/) })
+    expect([isChanged(), seen()]).toEqual([false, fresh])
+    expect(await w.restore('--rollback', '--at', record.old.find(({ run }: { run: string }) => run === second?.run).since)).toMatchObject({ exit: 0 })
+    expect(seen()).toEqual(between)
+    expect(places().filter((folder) => !existsSync(folder))).toEqual([])
+    expect(await w.restore('--rollback', '--at', w.record().old.find(({ paths }) => paths.includes(part))?.since ?? '')).toMatchObject({ exit: 0 })
+    expect(isChanged()).toBe(true)
+    expect(await w.restore('--discard-old', '--yes')).toMatchObject({ exit: 0 })
+    expect([w.leftovers(), w.record().old]).toEqual([[], []])
+  })
+
+  test('[restore.42] at a terminal the restore is chosen from a list', async () => {
+    w.reset()
+    appendFileSync(join(w.paths.data, 'deep/two'), 'changed')
+    await w.restore(...inPlace, '--path', join(w.paths.data, 'deep'))
+    await w.restore(...inPlace, '--path', w.paths.config)
+    const terminal = w.terminal(['restore', 'notes', '--rollback'], { cols: 200 })
+    await terminal.waitFor('Put back what')
+    terminal.type(`${keys.down}${keys.enter}`)
+    await terminal.waitFor('Type notes')
+    terminal.type(`notes${keys.enter}`)
+    expect(await terminal.exit).toBe(0)
+    expect(readFileSync(join(w.paths.data, 'deep/two'), 'utf8')).toContain('changed')
+    expect(readFileSync(w.paths.config, 'utf8')).toBe('new = true\n')
+    expect(await w.cli(['restore', 'notes', '--rollback'])).toMatchObject({ exit: 2, stderr: expect.stringContaining('--at TIME') })
+  })
+
   test('old data is deleted once it is old enough, and a complete backup is newer', async () => {
     w.reset()
     await w.restore(...inPlace)
