@@ -10,7 +10,7 @@ import { run } from '../host/shell.ts'
 import { isSidecarOf, sidecarsOf } from '../host/sqlite.ts'
 import { reservedPattern } from '../snapshots/select.ts'
 import type { Attributes, JournalMove } from '../state/journal.ts'
-import { copyWhole } from './copied.ts'
+import { copyWhole, type Mounted, otherFile } from './copied.ts'
 
 /** The moves with what the journal must know to take them in either direction; folders that stay become moves of their entries. */
 export async function identifyMoves(moves: Move[]): Promise<JournalMove[]> {
@@ -86,9 +86,8 @@ export async function copyAside(moves: JournalMove[], side: 'old' | 'staged'): P
   for (const move of moves) {
     const { live, copied, [side]: place } = move
     if (!copied || place === null) continue
-    await requireSame(move)
     await makeParents(place, live, await nearestFolder(dirname(place)))
-    await copyWhole(live, place, sidecarsIn(moves, move))
+    await copyWhole(live, place, await mountedAt(moves, move))
   }
 }
 
@@ -96,14 +95,13 @@ export async function copyAside(moves: JournalMove[], side: 'old' | 'staged'): P
 async function overwrite(moves: JournalMove[], move: JournalMove, copy: Path | null): Promise<void> {
   if (copy === null || (await identityOf(copy)) === null)
     throw new Failure('data-missing', `what belongs at ${move.live} isn't at ${copy} any more: nothing else was put there`)
-  await requireSame(move)
-  await copyWhole(copy, move.live, sidecarsIn(moves, move))
+  await copyWhole(copy, move.live, await mountedAt(moves, move))
 }
 
-/** @throws Failure `data-missing`: without its mount another file stands there, which is none of this. */
-async function requireSame({ live, liveId }: JournalMove): Promise<void> {
-  if ((await identityOf(live)) !== liveId)
-    throw new Failure('data-missing', `${live} isn't the file that was mounted there when the restore began: mount it again, then try once more`)
+/** @throws Failure `data-missing` */
+async function mountedAt(moves: JournalMove[], move: JournalMove): Promise<Mounted> {
+  if ((await identityOf(move.live)) !== move.liveId) throw otherFile(move.live)
+  return { path: move.live, inode: move.liveId, sidecars: sidecarsIn(moves, move) }
 }
 
 /** The sidecars that go with a database. One that was declared itself, or stands in a folder that is exchanged, has its own move. */
