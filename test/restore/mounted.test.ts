@@ -113,6 +113,15 @@ test.skipIf(!isRoot)(
     }
     expect(await restore(w, '--discard-old', '--yes')).toMatchObject({ exit: 0 })
     expect([kept(w), leftovers(w), look(w)]).toEqual([[], [], old])
+    // Alone, too.
+    expect(await restore(w, '--in-place', '--yes', '--path', w.path('srv/file'))).toMatchObject({ exit: 0 })
+    expect([readFileSync(w.path('srv/file'), 'utf8'), leftovers(w), look(w).rows]).toEqual(['saved file\n', [], old.rows])
+    expect(await restore(w, '--rollback', '--yes')).toMatchObject({ exit: 0 })
+    expect(look(w)).toEqual(old)
+    expect(await restore(w, ...inPlace, '--path', w.path('srv/data/disk'))).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining("isn't in snapshot"),
+    })
   },
 )
 
