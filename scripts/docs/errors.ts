@@ -151,9 +151,15 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
   // Restores
   'unfinished-restore': ['A restore in place was interrupted.', 'atelier-backup restore SERVICE --resume (or --rollback)'],
   'nothing-to-resume': ['Nothing is unfinished.', 'Nothing.'],
-  'nothing-to-roll-back': ['No restore is unfinished, and no old data is kept.', 'Restore an older snapshot.'],
+  'nothing-to-roll-back': [
+    'No restore is unfinished, and no old data is kept (with --at: none of that time or before it).',
+    'Look at what status names, or restore an older snapshot.',
+  ],
   'old-data-missing': ["What a restore had replaced isn't there any more.", 'Restore a snapshot of that time.'],
-  'data-missing': ['What should be exchanged has been taken away; nothing was put in its place.', 'Look at the folders that the message names.'],
+  'data-missing': [
+    'What should be exchanged has been taken away or unmounted; nothing was put in its place.',
+    'Look at the folders that the message names; mount again what was mounted.',
+  ],
   'undo-failed': ["Something failed, and couldn't be taken back.", 'Mend what the message says, then: atelier-backup restore SERVICE --rollback'],
   'flush-failed': ["What was restored can't be brought to disk.", 'Look at the disk (dmesg).'],
   'carry-failed': ["What backups exclude can't be carried over.", 'Make room, or remove it.'],
