@@ -3,7 +3,7 @@ import { appendFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSy
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { output, resticBefore, sql } from '../lib/live.ts'
-import { isRoot } from '../lib/needs.ts'
+import { has, isRoot } from '../lib/needs.ts'
 import { keys } from '../lib/terminal.ts'
 import { fingerprint } from '../lib/tree.ts'
 import { type Notes, notes } from './notes.ts'
@@ -71,7 +71,9 @@ describe.skipIf(!isRoot)('a service in two versions', () => {
     expect(looks()).toEqual(fresh)
   })
 
-  test('[restore.42] of several restores the one that is meant is taken back, also where its old data has moved along with a later one', async () => {
+  test('[restore.42] of several restores the one that is meant is taken back, also where its old data has moved along with a later one', {
+    timeout: 120_000,
+  }, async () => {
     w.reset()
     const part = join(w.paths.data, 'deep')
     appendFileSync(join(part, 'two'), 'changed')
@@ -122,6 +124,34 @@ describe.skipIf(!isRoot)('a service in two versions', () => {
     expect(await w.restore('--discard-old', '--yes')).toMatchObject({ exit: 0 })
     expect([w.leftovers(), w.record().old]).toEqual([[], []])
   })
+
+  test.skipIf(!has('strace'))(
+    '[restore.42] killed at the end of a restore that moved older old data along, that is named where it stands, whichever way it goes on',
+    { timeout: 180_000 },
+    async () => {
+      const part = ['--path', join(w.paths.data, 'deep')]
+      const begun = async () => {
+        w.reset()
+        expect(await w.restore(...inPlace, ...part)).toMatchObject({ exit: 0 })
+      }
+      await begun()
+      const last = (await w.changesOf(...inPlace)).changes.filter(({ call }) => call === 'rename').length
+      // Before the record is written, before the journal goes, and before what runs is noted.
+      const ways = ['--rollback', '--resume']
+      const all = [0, 1, 2].flatMap((back) => ways.map((way) => [last - back, way] as const))
+      for (const [n, direction] of process.env.ATELIER_SOAK ? all : [all[0], all[2], all[3]].flatMap((way) => (way ? [way] : []))) {
+        await begun()
+        expect(await w.killedAt({ call: 'rename', n }, ...inPlace)).toBe(true)
+        const isOpen = w.journal() !== null
+        if (isOpen) expect(await w.restore(direction)).toMatchObject({ exit: 0 })
+        const places = w.record().old.map(({ folder }) => folder)
+        expect([places.length, places.filter((folder) => !existsSync(folder))], `${n} ${direction}`).toEqual([
+          isOpen && direction === '--rollback' ? 1 : 2,
+          [],
+        ])
+      }
+    },
+  )
 
   test('[restore.42] at a terminal the restore is chosen from a list', async () => {
     w.reset()
