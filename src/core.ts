@@ -41,7 +41,7 @@ export type RestoreStep =
 
 /**
  * One exchange by rename, a database's sidecars with it. `staged` null: the live entry only goes away, and folders above it that are
- * empty then, below `parent`. All in one mount.
+ * empty then, below `parent`. All in one mount, but for what is copied.
  */
 export interface Move {
   live: Path
@@ -50,6 +50,8 @@ export interface Move {
   parent?: Path
   /** `live` is a mount point, or leads to one: it stays, and its entries are exchanged, without these. */
   keeps?: Path[]
+  /** `live` is a file with a mount of its own: it stays, and its content is replaced. `staged` and `old` are whole copies, wherever they stand. */
+  copied?: true
 }
 
 /** A folder whose entries alone are restored, and the attributes that the snapshot has for it. `mtime`: as touch(1) takes a date. */
@@ -59,6 +61,8 @@ export interface StagedFolder {
   gid: number
   mode: number
   mtime: string
+  /** The snapshot doesn't hold it: these are the live folder's own, and the owner's numbers are of this host. */
+  bare?: true
 }
 
 /** Numbers of the snapshot's users and groups that are other numbers here, by their names: from, to. */

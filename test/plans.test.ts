@@ -64,7 +64,18 @@ const restores = fc
   .map(({ roots, mounted, linked, databases, excluded, health, ...at }) => {
     const root = (path: Path, i: number): Root => {
       const mount = mounted && i % 2 === 1 ? '/srv' : '/'
-      return { path, bytes: i, files: 1, live: i % 2 ? { bytes: 5 } : null, unchanged: i === linked, folder: mount, mount, inside: null }
+      return {
+        path,
+        bytes: i,
+        files: 1,
+        live: i % 2 ? { bytes: 5 } : null,
+        unchanged: i === linked,
+        folder: mount,
+        mount,
+        inside: null,
+        copied: false,
+        emptied: false,
+      }
     }
     const facts: RestoreFacts = {
       ...{
@@ -93,6 +104,7 @@ const restores = fc
         paths: roots,
         absent: databases.map((path) => ({ path, parent: '/srv' })),
         folders: [],
+        copied: [],
       },
     ]
     const putBack = { run: 'RUN', name: 'notes', olds, oldDatabases: [], units: facts.units, running: facts.running }

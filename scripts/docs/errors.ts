@@ -68,7 +68,18 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
   'read-only': ['A filesystem is mounted read-only.', 'Look why (dmesg), mount it writable, run it again.'],
   'link-loop': ['Symbolic links lead in a circle.', 'Mend the links.'],
   'in-use': ['A program has files open in what is to be replaced.', 'End what the message names, and try again.'],
-  'mount-point': ["A filesystem is mounted at or below the path, so it can't be exchanged.", 'Restore without --in-place, and copy from there.'],
+  'mount-point': [
+    'What is mounted at or below the path is a file here and a folder in the snapshot, or the other way round: what is mounted can become no other kind.',
+    'Unmount it, or restore without --in-place and copy from there.',
+  ],
+  'would-empty': [
+    'Something is mounted in the data, and the snapshot knows nothing of it: in place it would be left empty.',
+    'Unmount it, choose parts with --path, or allow it: --empty-mounts. What is in it moves aside and is kept.',
+  ],
+  'copy-failed': [
+    "A file with a mount of its own can't be copied: before it is overwritten both sides are copied into the state folder.",
+    'Look at what the message says. Before it was overwritten nothing is lost; after that, --rollback.',
+  ],
   'unsafe-path': [
     "A link stands on the way to a path, in a folder that isn't root's alone: its owner could lead a restore elsewhere.",
     "Declare where it leads to, or make the folder around it root's.",
@@ -140,9 +151,15 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
   // Restores
   'unfinished-restore': ['A restore in place was interrupted.', 'atelier-backup restore SERVICE --resume (or --rollback)'],
   'nothing-to-resume': ['Nothing is unfinished.', 'Nothing.'],
-  'nothing-to-roll-back': ['No restore is unfinished, and no old data is kept.', 'Restore an older snapshot.'],
+  'nothing-to-roll-back': [
+    'No restore is unfinished, and no old data is kept (with --at: none of that time or before it).',
+    'Look at what status names, or restore an older snapshot.',
+  ],
   'old-data-missing': ["What a restore had replaced isn't there any more.", 'Restore a snapshot of that time.'],
-  'data-missing': ['What should be exchanged has been taken away; nothing was put in its place.', 'Look at the folders that the message names.'],
+  'data-missing': [
+    'What should be exchanged has been taken away or unmounted; nothing was put in its place.',
+    'Look at the folders that the message names; mount again what was mounted.',
+  ],
   'undo-failed': ["Something failed, and couldn't be taken back.", 'Mend what the message says, then: atelier-backup restore SERVICE --rollback'],
   'flush-failed': ["What was restored can't be brought to disk.", 'Look at the disk (dmesg).'],
   'carry-failed': ["What backups exclude can't be carried over.", 'Make room, or remove it.'],

@@ -88,6 +88,7 @@ function complaints({ choices, checks, spread }: Recovery, now: Date): string[] 
   const lines = [
     ...others.flatMap(({ message, remedy }) => [`${sign('bad')} ${printable(timesInWords(message, now))}`, ...(remedy ? [indented(remedy)] : [])]),
     ...apart,
+    ...choices.flatMap(({ name, skip, mounts = [] }) => (skip ? [] : mounts.map((note) => `${sign('warn')} ${printable(`${name}: ${note}`)}`))),
     ...alone,
   ]
   return lines.length > 0 ? [...lines, ''] : []

@@ -86,13 +86,14 @@ function wishOf(site: Site, input: Input): RecoveryWish {
     overwrite: isSet(input, 'overwrite'),
     partial: isSet(input, 'partial'),
     withoutUnits: isSet(input, 'withoutUnits'),
+    emptyMounts: isSet(input, 'emptyMounts'),
   }
 }
 
 /** What was chosen stays chosen; a consent may come later. */
 async function resumed(site: Site, input: Input, jobs: number): Promise<PlannedRecovery> {
   const recovery = await interruptedRecovery(site)
-  const consents = (['overwrite', 'partial', 'withoutUnits'] as const).filter((flag) => isSet(input, flag)).map((flag) => [flag, true])
+  const consents = (['overwrite', 'partial', 'withoutUnits', 'emptyMounts'] as const).filter((flag) => isSet(input, flag)).map((flag) => [flag, true])
   return planAgain(site, recovery, Object.fromEntries(consents), jobs, input.signal)
 }
 
@@ -109,6 +110,7 @@ async function askConsents({ choices }: Recovery): Promise<Partial<RecoveryWish>
   const skipped = (codes: string[]) => choices.filter(({ skip }) => skip && codes.includes(skip.code)).map(({ name }) => name)
   const partial = skipped(['only-partial'])
   const unitless = skipped(['unknown-unit', 'no-systemd'])
+  const mounted = skipped(['would-empty'])
   const consents: Partial<RecoveryWish> = {}
   if (partial.length > 0)
     consents.partial = await typeToConfirm(
@@ -122,5 +124,11 @@ async function askConsents({ choices }: Recovery): Promise<Partial<RecoveryWish>
       'without',
       '--without-units',
     )
-  return consents.partial || consents.withoutUnits ? consents : null
+  if (mounted.length > 0)
+    consents.emptyMounts = await typeToConfirm(
+      `Type empty to empty what is mounted in ${mounted.join(', ')} and their snapshots know nothing of (Enter: leave them alone):`,
+      'empty',
+      '--empty-mounts',
+    )
+  return Object.values(consents).some(Boolean) ? consents : null
 }

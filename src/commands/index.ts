@@ -4,6 +4,10 @@ import type { CommandSpec, Option } from './command.ts'
 const host: Option = { flags: '--host <name>', description: 'look at the snapshots of another host' }
 const repository: Option = { flags: '--repository <name>', description: 'one repository of the manifest (default: main)' }
 const yes: Option = { flags: '--yes', description: 'answer the confirmation' }
+const emptyMounts: Option = {
+  flags: '--empty-mounts',
+  description: 'also empty what is mounted where the snapshot knows of nothing; it is kept aside',
+}
 const dryRun: Option = { flags: '--dry-run', description: 'show the plan and stop' }
 
 export const globalOptions: Option[] = [
@@ -66,8 +70,9 @@ export const commands: CommandSpec[] = [
       { flags: '--path <path>', description: 'only this path of the snapshot', repeatable: true },
       { flags: '--target <folder>', description: 'restore below this folder, which must not exist yet' },
       { flags: '--in-place', description: 'replace the live data; what is replaced is kept' },
+      emptyMounts,
       { flags: '--resume', description: 'finish a restore in place that was interrupted' },
-      { flags: '--rollback', description: 'take back a restore in place' },
+      { flags: '--rollback', description: 'take back a restore in place: the unfinished one, or the newest (--at: the newest until then)' },
       { flags: '--discard-old', description: 'delete the data that restores in place have kept' },
       yes,
       dryRun,
@@ -87,6 +92,7 @@ export const commands: CommandSpec[] = [
       { flags: '--overwrite', description: 'replace also the data of services that live here' },
       { flags: '--partial', description: 'take partial snapshots where there is no complete one' },
       { flags: '--without-units', description: "pass over units that systemd doesn't know, as on a rescue system" },
+      emptyMounts,
       { flags: '--resume', description: 'go on with a recovery that was interrupted' },
       { flags: '--from-repository', description: 'take the manifest from the repository: nothing else is needed than what opens it' },
       { flags: '--repository <location>', description: 'with --from-repository: where it is, as restic takes it (asked for on a terminal)' },

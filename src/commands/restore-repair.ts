@@ -1,16 +1,17 @@
 // What ends or takes back an earlier restore in place: it needs no snapshot to be chosen.
 import type { Result } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { planInPlace, restoreInPlace, resumeRestore } from '../restore/inplace.ts'
-import { discardOld, latestOld, rollBackRestore } from '../restore/old.ts'
+import { emptiedBy, planInPlace, requireEmptyable, restoreInPlace, resumeRestore } from '../restore/inplace.ts'
+import { discardOld, type KeptRestore, keptRestores, keptUntil, rollBackRestore } from '../restore/old.ts'
 import { type Site, serviceOf } from '../site.ts'
+import { parseTime } from '../snapshots/select.ts'
 import { readJournal } from '../state/journal.ts'
 import { readRecord } from '../state/records.ts'
 import { printable } from '../text.ts'
 import { formatSeconds, formatTime } from '../ui/format.ts'
 import { choose, requireTerminal, typeToConfirm } from '../ui/prompt.ts'
 import { print, printJson } from '../ui/terminal.ts'
-import { type Input, isSet } from './command.ts'
+import { type Input, isSet, textFlag } from './command.ts'
 import { figures, reportOne, type Watcher } from './work.ts'
 
 /** By its flag. */
@@ -49,7 +50,9 @@ async function resumed(site: Site, name: string, input: Input, watcher: Watcher)
           'unknown-snapshot',
           `${name}: the snapshot ${journal.snapshot} isn't in the repository any more; nothing was touched. See: atelier-backup list ${name}`,
         )
-      return restoreInPlace(site, await planInPlace(site, name, snapshot, journal.paths, input.signal), options)
+      const planned = await planInPlace(site, name, snapshot, journal.paths, input.signal)
+      requireEmptyable(planned, isSet(input, 'emptyMounts') ? emptiedBy(planned.facts) : (journal.emptied ?? []))
+      return restoreInPlace(site, planned, options)
     },
     options,
   )
@@ -57,19 +60,53 @@ async function resumed(site: Site, name: string, input: Input, watcher: Watcher)
 
 /** What is unfinished is taken back as it is asked; a restore that is finished has live data to lose, which moves aside. */
 async function rollback(site: Site, name: string, input: Input): Promise<number> {
-  const record = await readRecord(site.state, name)
-  const latest = latestOld(record)
-  if (latest && !isSet(input, 'yes') && (await readJournal(site.state, name)) === null) {
-    requireTerminal('--yes')
-    print(
-      `Puts back what the restore of ${formatTime(latest.since, site.now())} replaced; what is live now moves aside and is kept:`,
-      ...record.old.filter(({ run }) => run === latest.run).flatMap(({ paths }) => paths.map(printable)),
-      ...record.oldDatabases.filter(({ run }) => run === latest.run).map(({ database }) => `the database ${printable(database)}`),
-    )
-    if (!(await typeToConfirm(`Type ${name} to put it back:`, name, '--yes')))
-      throw new Failure('declined', `${name}: that isn't its name: nothing was touched`, { exit: 130 })
+  const at = textFlag(input, 'at')
+  const until = at === undefined ? null : endOfMinute(at)
+  if ((await readJournal(site.state, name)) !== null) {
+    if (until)
+      throw new Failure('usage', `${name}: a restore is unfinished, and --rollback takes back that one: give no --at, or finish it with --resume`)
+    return repaired(name, input, (watcher) => rollBackRestore(site, name, { signal: input.signal, ...watcher }))
   }
-  return repaired(name, input, (watcher) => rollBackRestore(site, name, { signal: input.signal, ...watcher }))
+  const all = keptRestores(await readRecord(site.state, name))
+  const named = until ? keptUntil(name, all, until) : all.length === 1 || isSet(input, 'yes') ? all[0] : null
+  const kept = named ?? (all.length > 0 ? await chooseKept(site, all) : null)
+  if (kept && !input.json) print(...keptView(site, all, kept))
+  if (kept && !isSet(input, 'yes') && !(await typeToConfirm(`Type ${name} to put it back:`, name, '--yes')))
+    throw new Failure('declined', `${name}: that isn't its name: nothing was touched`, { exit: 130 })
+  return repaired(name, input, (watcher) => rollBackRestore(site, name, { signal: input.signal, ...watcher }, kept?.run ?? null))
+}
+
+/** Times are shown to the minute: one that is given so means its end, as a date does. */
+function endOfMinute(text: string): Date {
+  const time = parseTime(text)
+  return /T\d\d:\d\d(Z|[+-]\d\d:\d\d)?$/.test(text.replace(' ', 'T')) ? new Date(time.getTime() + 59_999) : time
+}
+
+function chooseKept(site: Site, all: KeptRestore[]): Promise<KeptRestore> {
+  const choices = all.map((kept) => ({
+    name: `${formatTime(kept.since, site.now())}  ${replacedBy(kept).map(printable).join(', ')}`,
+    short: formatTime(kept.since, site.now()),
+    value: kept,
+  }))
+  return choose('Put back what which restore replaced?', choices, '--yes (the newest), with --at TIME for another one')
+}
+
+function keptView(site: Site, all: KeptRestore[], kept: KeptRestore): string[] {
+  const older = all.slice(1).map(({ since }) => formatTime(since, site.now()))
+  const which = all.length === 1 ? 'the restore' : kept === all[0] ? 'the newest restore,' : 'the restore'
+  return [
+    `Puts back what ${which} of ${formatTime(kept.since, site.now())}${which.endsWith(',') ? ',' : ''} replaced; what is live now moves aside and is kept:`,
+    ...replacedBy(kept).map(printable),
+    ...(kept === all[0] && older.length > 0 ? [`Kept too, from the restores of ${older.join(', ')}: --at TIME puts that back instead.`] : []),
+  ]
+}
+
+/** Paths and databases that come back, or go. */
+function replacedBy({ olds, databases }: KeptRestore): string[] {
+  return [
+    ...olds.flatMap(({ paths, absent, folders, copied }) => [...paths, ...copied, ...[...absent, ...folders].map(({ path }) => path)]),
+    ...databases.map(({ database }) => `the database ${database}`),
+  ]
 }
 
 async function discard(site: Site, name: string, input: Input): Promise<number> {

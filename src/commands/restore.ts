@@ -4,7 +4,7 @@ import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { isWithin } from '../host/files.ts'
 import type { Snapshot } from '../restic/types.ts'
-import { planInPlace, restoreInPlace } from '../restore/inplace.ts'
+import { emptiedBy, planInPlace, restoreInPlace } from '../restore/inplace.ts'
 import { inspectTarget, restoreInspect } from '../restore/inspect.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { pick, type Wanted, wantedFrom } from '../snapshots/select.ts'
@@ -107,7 +107,8 @@ function requireOneMode(input: Input): void {
   if (modes.length > 1) throw new Failure('usage', `${modes.join(' and ')} exclude each other`)
   const repair = modes.find((mode) => mode !== '--in-place' && mode !== '--target')
   const choosing = Object.entries({ '--dry-run': 'dryRun', '--snapshot': 'snapshot', '--at': 'at', '--path': 'path', '--host': 'host' })
-  const idle = choosing.find(([, name]) => input.flags[name] !== undefined)?.[0]
+  // Which of several restores is taken back is a matter of time, too.
+  const idle = choosing.find(([, name]) => input.flags[name] !== undefined && !(repair === '--rollback' && name === 'at'))?.[0]
   if (repair && idle) throw new Failure('usage', `${idle} means nothing to ${repair}: nothing was done`)
 }
 
@@ -160,6 +161,12 @@ async function prepareInPlace(site: Site, name: string, snapshot: Snapshot, path
   if (!input.json) print(...planView(site, planned))
   else if (dryRun) printJson(planned)
   if (dryRun) return async () => 0
+  const emptied = emptiedBy(planned.facts)
+  if (emptied.length > 0 && !isSet(input, 'emptyMounts')) {
+    const flag = `--empty-mounts (${emptied.map(printable).join(', ')}: mounted, and unknown to the snapshot)`
+    if (!(await typeToConfirm(`Type empty to leave ${emptied.map(printable).join(', ')} empty:`, 'empty', flag)))
+      throw new Failure('declined', `${name}: that isn't "empty": nothing was touched`, { exit: 130 })
+  }
   if (!isSet(input, 'yes') && !(await typeToConfirm(`Type ${name} to restore it:`, name, '--yes (after a look at --dry-run)')))
     throw new Failure('declined', `${name}: that isn't its name: nothing was touched`, { exit: 130 })
   return () => {

@@ -89,7 +89,7 @@ function advice(name: string, message: string, next: string | null, width: numbe
 }
 
 function keptLines(name: string, since: Iso, what: string, width: number, now: Date): string[] {
-  return hanging(name, width, `kept from the restore of ${formatTime(since, now)} (restore --discard-old frees it)`, what)
+  return hanging(name, width, `kept from the restore of ${formatTime(since, now)} (restore --rollback puts it back, --discard-old frees it)`, what)
 }
 
 function hanging(name: string, width: number, words: string, below: string | null): string[] {

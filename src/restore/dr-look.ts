@@ -15,12 +15,12 @@ import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import { readRecord } from '../state/records.ts'
 import { deaf } from './databases.ts'
-import { type PlannedRestore, planInPlace } from './inplace.ts'
-import { neededRoom, spareBytes } from './plan.ts'
+import { emptiedBy, type PlannedRestore, planInPlace, requireEmptyable } from './inplace.ts'
+import { mountNotes, neededRoom, spareBytes } from './plan.ts'
 import { type PreflightCheck, preflight } from './preflight.ts'
 import { knowingTrees } from './trees.ts'
 
-/** `at`: the newest not later than that. `partial`: partial snapshots count where there is no complete one. `withoutUnits`: units that systemd doesn't know are passed over. */
+/** `at`: the newest not later than that. `partial`: partial snapshots count where there is no complete one. `withoutUnits`: units that systemd doesn't know are passed over. `emptyMounts`: what is mounted where a snapshot knows of nothing is emptied. */
 export interface RecoveryWish {
   host: string
   at: Iso | null
@@ -29,6 +29,7 @@ export interface RecoveryWish {
   overwrite: boolean
   partial: boolean
   withoutUnits: boolean
+  emptyMounts: boolean
 }
 
 /** What will happen to one service. `skip` says why it is left alone; `of` whose fault that is. */
@@ -39,6 +40,8 @@ export interface Choice {
   /** Services of this recovery that come first. */
   after: string[]
   notes: string[]
+  /** What happens to mounts otherwise than by an exchange; missing before it is planned. */
+  mounts?: string[]
 }
 
 export interface Looked {
@@ -89,8 +92,10 @@ export async function lookRecovery(site: Site, wish: RecoveryWish, signal: Abort
     // One that is unfinished is finished, by its own plan.
     if (snapshot === null || (await readJournal(site.state, name).then(Boolean, () => true))) return choice
     try {
-      planned.set(name, await planInPlace(knowing, name, snapshot, [], signal))
-      return choice
+      const plan = await planInPlace(knowing, name, snapshot, [], signal)
+      requireEmptyable(plan, wish.emptyMounts ? emptiedBy(plan.facts) : [])
+      planned.set(name, plan)
+      return { ...choice, mounts: mountNotes(plan.facts) }
     } catch (error) {
       const { code, message } = asFailure(error)
       return { ...choice, skip: { code, message, of: 'service' } }

@@ -15,7 +15,7 @@ import { lastRun, readRecord } from '../state/records.ts'
 import { newRunId } from '../state/running.ts'
 import { sealed, unsealed } from '../state/sealed.ts'
 import { type Choice, type Looked, lookRecovery, type RecoveryWish, withKnownUnits } from './dr-look.ts'
-import { type PlannedRestore, planInPlace, renewed, restoreInPlace, resumeRestore } from './inplace.ts'
+import { emptiedBy, type PlannedRestore, planInPlace, renewed, requireEmptyable, restoreInPlace, resumeRestore } from './inplace.ts'
 import { type InPlaceOptions, named } from './transaction.ts'
 
 export interface Recovery extends Pick<Looked, 'choices' | 'checks' | 'room' | 'spread'> {
@@ -167,6 +167,7 @@ async function recoverOne(
   const begin = async (): Promise<Result> => {
     if (!snapshot) throw new Failure('unknown-snapshot', `${name}: no snapshot is chosen`)
     const fresh = plan ? await renewed(site, plan) : await planInPlace(site, name, snapshot, [], options.signal)
+    requireEmptyable(fresh, recovery.wish.emptyMounts ? emptiedBy(fresh.facts) : [])
     return restoreInPlace(site, fresh, options)
   }
   try {
@@ -196,7 +197,7 @@ function isOpen(site: Site, name: string): Promise<boolean> {
 }
 
 /** By a rule, until a person says otherwise. */
-const leftAlone = ['protected', 'only-partial']
+const leftAlone = ['protected', 'only-partial', 'would-empty']
 
 /** Recovered, or here already: those that come after it can go on. */
 function isSettled(result: Result | undefined): boolean {
@@ -243,6 +244,7 @@ const consentFor: Record<string, string> = {
   'only-partial': '--partial',
   'unknown-unit': '--without-units',
   'no-systemd': '--without-units',
+  'would-empty': '--empty-mounts',
 }
 
 /** Keeps a copy of the report for people. Returns its path. */

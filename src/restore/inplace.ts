@@ -1,5 +1,5 @@
 // Restore in place: one service's data exchanged for a snapshot's, or an interrupted exchange finished.
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Path, Plan, RestoreStep, Result } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { isWithin, realAsFarAsThere } from '../host/files.ts'
@@ -24,7 +24,7 @@ export async function planInPlace(site: Site, name: string, snapshot: Snapshot, 
   await requireRepositoryApart(site, name)
   const left = await interrupted(site, name)
   const postgres = { server: site.manifest.postgresql, staging: async () => dirname(await stagingOf(site, name)) }
-  const wish = { run: newRunId(site.now()), name, service, snapshot, wanted, ran: left?.units ?? [], postgres }
+  const wish = { run: newRunId(site.now()), name, service, snapshot, wanted, ran: left?.units ?? [], postgres, kept: join(site.state, 'kept') }
   const facts = await lookRestore(site.restic(service.repository), wish, { signal })
   const state = await realAsFarAsThere(site.state)
   for (const { path } of facts.roots) {
@@ -36,6 +36,21 @@ export async function planInPlace(site: Site, name: string, snapshot: Snapshot, 
     )
   }
   return { plan: planRestore(service, facts), facts }
+}
+
+/** Mount points of which the snapshot knows nothing, though they hold something. */
+export function emptiedBy({ roots }: Pick<RestoreFacts, 'roots'>): Path[] {
+  return roots.filter(({ emptied }) => emptied).map(({ path }) => path)
+}
+
+/** @throws Failure `would-empty`: nobody said that these may be */
+export function requireEmptyable({ plan, facts }: PlannedRestore, allowed: Path[]): void {
+  const stranger = emptiedBy(facts).find((path) => !allowed.includes(path))
+  if (stranger === undefined) return
+  throw new Failure(
+    'would-empty',
+    `${plan.service}: something is mounted at ${stranger}, and snapshot ${facts.snapshot.shortId} knows nothing of it: in place it would be left empty. Allow that with --empty-mounts (what is in it moves aside), unmount it, or choose parts with --path`,
+  )
 }
 
 /** A plan that was made some time ago, with the units as they are now: what started since is started again, too. @throws Failure */
@@ -63,6 +78,7 @@ export async function restoreInPlace(site: Site, planned: PlannedRestore, option
       snapshot: snapshot.id,
       putsBack: null,
       paths: wanted,
+      emptied: emptiedBy(facts),
       // Data of an install that nobody said is the truth doesn't become it by being restored.
       recovers: wanted.length === 0 && isComplete(snapshot) && !snapshot.tags.includes(tags.unadopted),
       phase: 'staging',

@@ -1,10 +1,10 @@
 // What a restore in place may know before it is planned: the snapshot's tree, the live data, the units. Nothing is touched.
-import { constants } from 'node:fs'
+import { constants, type Stats } from 'node:fs'
 import { access, lstat, readdir, readlink, realpath, stat, statfs } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { Move, Owners, Path, StagedFolder, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { hold, isWithin, lstatIfThere, outermost } from '../host/files.ts'
+import { hold, isWithin, lstatIfThere, outermost, realAsFarAsThere } from '../host/files.ts'
 import { mountOf, mountsWithin } from '../host/mounts.ts'
 import { numbersByName } from '../host/owners.ts'
 import { run } from '../host/shell.ts'
@@ -15,7 +15,7 @@ import { excluded } from '../restic/patterns.ts'
 import type { CallOptions, Node, Restic, Snapshot } from '../restic/types.ts'
 import { dumpsFolder, reservedPattern } from '../snapshots/select.ts'
 import { chosenDatabases, type Dumps, lookDatabases, type PostgresFacts, type PostgresPlace } from './databases.ts'
-import { nearestFolder } from './swap.ts'
+import { attributesOf, entriesOf, nearestFolder } from './swap.ts'
 
 /** One path to be replaced: the snapshot's side and the live side (null: nothing is there). Bytes. */
 export interface Root {
@@ -30,6 +30,10 @@ export interface Root {
   mount: Path
   /** `path` is a mount point, or leads to one: it stays, and so do `keeps`; these entries of the snapshot come in. */
   inside: { entries: Path[]; keeps: Path[]; attributes: StagedFolder } | null
+  /** A file with a mount of its own: it stays, and its content is replaced. `folder` and `mount` are those of our state, which takes both copies. */
+  copied: boolean
+  /** A mount point that holds something, and of which the snapshot knows nothing: afterwards it is empty. */
+  emptied: boolean
 }
 
 export interface RestoreFacts {
@@ -68,6 +72,8 @@ export interface RestoreWish {
   wanted: Path[]
   ran: Unit[]
   postgres: PostgresPlace
+  /** Where copies are kept of what can't be renamed. */
+  kept: Path
 }
 
 /**
@@ -82,11 +88,12 @@ export async function lookRestore(restic: Restic, wish: RestoreWish, call: CallO
   const { chosen, absent } = chosenDatabases(wish, tree.dumps)
   await requireHarmless(name, tree)
   const roots: Root[] = []
-  for (const root of tree.roots) roots.push(await lookRoot(name, root, tree, sizes))
+  for (const root of tree.roots) roots.push(await lookRoot(wish, root, tree, sizes))
   const postgres = tree.dumps && chosen.length > 0 ? await lookDatabases(restic, wish, tree.dumps, chosen, call) : null
   requireServerApart(name, roots, postgres)
   const { units, running } = await lookUnits(name, service, wish.ran)
   const folders = [...roots, ...(postgres ? [postgres.staging] : []), ...(postgres?.data ? [postgres.data] : [])]
+  const grown = roots.filter(({ copied }) => copied).map(({ path }) => ({ mount: path }))
   const declared = [...service.paths, ...service.sqlite]
   const isSaved = (path: Path) => snapshot.paths.some((saved) => isWithin(path, saved) || isWithin(saved, path))
   return {
@@ -103,12 +110,13 @@ export async function lookRestore(restic: Restic, wish: RestoreWish, call: CallO
     ...(await lookOwners(restic, wish, tree, call)),
     units,
     running,
-    free: Object.fromEntries(await Promise.all(folders.map(async ({ mount }) => [mount, await freeBytes(mount)] as const))),
+    free: Object.fromEntries(await Promise.all([...folders, ...grown].map(async ({ mount }) => [mount, await freeBytes(mount)] as const))),
   }
 }
 
 interface Tree {
-  roots: { node: Node; bytes: number; files: number; entries: Path[] }[]
+  /** `bare`: a folder on the way to a mount point, which the snapshot doesn't hold. */
+  roots: { node: Pick<Node, 'path' | 'type' | 'uid' | 'gid' | 'mode' | 'mtime'>; bytes: number; files: number; entries: Path[]; bare?: true }[]
   /** Folders at and below them that stay. */
   spine: Set<Path>
   links: Map<Path, string>
@@ -159,11 +167,17 @@ async function readTree(restic: Restic, { name, service, snapshot, wanted }: Res
     if (node.type === 'dev' || node.type === 'chardev' || (node.type === 'file' && (node.mode & 0o6000) !== 0)) tree.special.push(node)
   }
   const isThere = (path: Path) => path === folder || tree.dumps?.files.has(basename(path))
+  for (const path of missing) {
+    // Of what is mounted there the snapshot knows nothing: it stays, and nothing comes into it.
+    if (paths.includes(path) || !(await lstat(path)).isDirectory()) continue
+    tree.roots.push({ node: { path, type: 'dir', ...(await attributesOf(path)) }, bytes: 0, files: 0, entries: [], bare: true })
+    missing.delete(path)
+  }
   const lost = [...missing][0] ?? wanted.find((path) => isDump(path) && !isThere(path))
-  if (lost !== undefined && tree.spine.has(lost))
+  if (lost !== undefined && !paths.includes(lost) && tree.spine.has(lost))
     throw new Failure(
       'mount-point',
-      `${name}: something is mounted at or below ${lost}, and snapshot ${snapshot.shortId} holds no such folder: unmount it, or choose parts with --path`,
+      `${name}: the file ${lost} is mounted there, and snapshot ${snapshot.shortId} holds none: it can't be taken away. Unmount it, or choose parts with --path`,
     )
   if (lost !== undefined)
     throw new Failure(
@@ -225,32 +239,43 @@ async function requireHarmless(name: string, { special }: Tree): Promise<void> {
 }
 
 async function lookRoot(
-  name: string,
-  { node, bytes, files, entries }: Tree['roots'][number],
+  { name, snapshot, kept }: RestoreWish,
+  root: Tree['roots'][number],
   { links, spine }: Tree,
   sizes: Map<Path, number>,
 ): Promise<Root> {
+  const { node, bytes, files, entries, bare } = root
   const { path } = node
   const live = await lstatIfThere(path)
   const stays = spine.has(path)
-  if (stays && (!live?.isDirectory() || node.type !== 'dir'))
+  const copied = stays && live?.isFile() === true && node.type === 'file'
+  if (stays && !copied && (!live?.isDirectory() || node.type !== 'dir'))
     throw new Failure(
       'mount-point',
-      `${name}: ${path} is a mount point, and no folder here or in the snapshot: it can't be exchanged; inspect the snapshot without --in-place and copy from there`,
+      `${name}: something is mounted at or below ${path}, which is ${kindOf(live)} here, and ${kindOf(node)} in snapshot ${snapshot.shortId}: what is mounted can't become another kind. Unmount it, or inspect the snapshot without --in-place and copy from there`,
     )
   const unchanged = node.type === 'symlink' && live?.isSymbolicLink() === true && (await readlink(path)) === links.get(path)
-  const near = stays ? path : await nearestFolder(dirname(path))
+  const near = stays && !copied ? path : await nearestFolder(dirname(path))
   if ((await stat(near).catch(() => null))?.isDirectory() !== true)
     throw new Failure('not-a-folder', `${name}: ${near} is no folder, so ${path} can't be brought back below it: move aside what stands there`)
   const parent = await realpath(near)
-  const mount = await mountOf(parent)
-  await requireWay(name, parent)
+  await requireWay(name, parent, copied ? path : parent)
   const size = live ? (sizes.get(path) ?? (await sizesOf([path])).get(path) ?? 0) : 0
+  const seen = { path, bytes, files, live: live && { bytes: size }, unchanged }
+  if (copied) return { ...seen, folder: kept, mount: await mountOf(await realAsFarAsThere(kept)), inside: null, copied, emptied: false }
+  const mount = await mountOf(parent)
   const { uid, gid, mode, mtime } = node
   const mounts = stays ? await mountsBelow(path) : []
   const keeps = [...new Set(mounts.filter((point) => point !== path).map((point) => join(path, point.slice(path.length + 1).split('/')[0] ?? '')))]
-  const inside = stays ? { entries: entries.filter((entry) => !keeps.includes(entry)), keeps, attributes: { path, uid, gid, mode, mtime } } : null
-  return { path, bytes, files, live: live && { bytes: size }, unchanged, folder: await ownFolder(parent, mount), mount, inside }
+  const attributes = { path, uid, gid, mode, mtime, ...(bare && { bare }) }
+  const inside = stays ? { entries: entries.filter((entry) => !keeps.includes(entry)), keeps, attributes } : null
+  const emptied = bare === true && mounts.includes(path) && (await entriesOf({ live: path, staged: null }, keeps)).length > 0
+  return { ...seen, folder: await ownFolder(parent, mount), mount, inside, copied, emptied }
+}
+
+function kindOf(entry: Stats | Pick<Node, 'type'> | null): string {
+  const is = (type: string, test: 'isDirectory' | 'isFile') => entry !== null && ('type' in entry ? entry.type === type : entry[test]())
+  return is('dir', 'isDirectory') ? 'a folder' : is('file', 'isFile') ? 'a file' : entry === null ? 'missing' : 'neither file nor folder'
 }
 
 /** Folders at and below these paths with which a rename would take a mounted filesystem along. One that backups exclude is none of ours. */
@@ -271,18 +296,19 @@ async function mountsBelow(path: Path): Promise<Path[]> {
 }
 
 /** @throws Failure `unsafe-path`, `read-only`: where root would be led elsewhere, or can't write */
-async function requireWay(name: string, folder: Path): Promise<void> {
+async function requireWay(name: string, folder: Path, written: Path): Promise<void> {
   await (await hold(folder)).close()
-  await access(folder, constants.W_OK).catch((error: NodeJS.ErrnoException) => {
+  await access(written, constants.W_OK).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'EROFS') return
-    throw new Failure('read-only', `${name}: ${folder} can't be written: it is mounted read-only; nothing was touched`)
+    throw new Failure('read-only', `${name}: ${written} can't be written: it is mounted read-only; nothing was touched`)
   })
 }
 
 /** @throws Failure `mount-point`: renamed, a path would take what is mounted at or below it along */
 export async function requireMounts(name: string, moves: Move[]): Promise<void> {
-  for (const { live, old, keeps } of moves) {
+  for (const { live, old, keeps, copied } of moves) {
     const mounts = await mountsBelow(live)
+    if (copied && mounts.includes(live)) continue
     const stranger = mounts.find((point) => keeps === undefined || (point !== live && !keeps.some((kept) => isWithin(point, kept))))
     const [here, there] = await Promise.all(
       [keeps === undefined ? dirname(live) : live, dirname(old)].map(async (folder) => mountOf(await realpath(await nearestFolder(folder)))),

@@ -29,11 +29,12 @@ export function planRestore(service: Pick<Service, 'healthCheck'>, facts: Restor
   })
   const moves = stages.flatMap(({ folder, roots }) =>
     roots.map(
-      ({ path, inside }): Move => ({
+      ({ path, inside, copied }): Move => ({
         live: path,
         staged: join(folder, 'new', path),
         old: join(oldFolder(folder, run), path),
         ...(inside && { keeps: inside.keeps }),
+        ...(copied && { copied }),
       }),
     ),
   )
@@ -80,8 +81,9 @@ export function planPutBack(
   service: Pick<Service, 'healthCheck'>,
   { run, name, olds, oldDatabases, units, running }: PutBackFacts,
 ): Plan<RestoreStep> {
-  const moves = olds.flatMap(({ folder, paths, absent, folders }) => [
+  const moves = olds.flatMap(({ folder, paths, absent, folders, copied }) => [
     ...paths.map((live): Move => ({ live, staged: join(folder, live), old: join(oldFolder(dirname(folder), run), live) })),
+    ...copied.map((live): Move => ({ live, staged: join(folder, live), old: join(oldFolder(dirname(folder), run), live), copied: true })),
     ...absent.map(({ path, parent }): Move => ({ live: path, staged: null, old: join(oldFolder(dirname(folder), run), path), parent })),
     ...folders.map(({ path, keeps }): Move => ({ live: path, staged: join(folder, path), old: join(oldFolder(dirname(folder), run), path), keeps })),
   ])
@@ -145,23 +147,28 @@ interface Stage {
   roots: Root[]
 }
 
-/** One staging folder for each mount: what crosses no mount can be renamed. */
+/** One staging folder for each mount: what crosses no mount can be renamed. What is copied has one of its own, in our state. */
 function stageFolders({ run, name }: Pick<RestoreFacts, 'run' | 'name'>, roots: Root[]): Stage[] {
-  const mounts = [...new Set(roots.map(({ mount }) => mount))]
-  return mounts.map((mount) => {
-    const group = roots.filter((root) => root.mount === mount)
+  const kinds = [false, true].flatMap((copied) => {
+    const alike = roots.filter((root) => root.copied === copied)
+    return [...new Set(alike.map(({ mount }) => mount))].map((mount) => [mount, alike.filter((root) => root.mount === mount)] as const)
+  })
+  return kinds.map(([mount, group]) => {
     return { mount, roots: group, folder: join(group[0]?.folder ?? '/', `.atelier-backup-${name}-${run}`) }
   })
 }
 
-/** Bytes that a restore adds on each mount: what it replaces stays. */
+/** Bytes that a restore adds on each mount: what it replaces stays. A file with a mount of its own counts as one. */
 export function neededRoom({ roots, excluded, postgres }: Pick<RestoreFacts, 'roots' | 'excluded' | 'postgres'>): Record<Path, number> {
   const needed: Record<Path, number> = {}
   for (const root of roots) {
-    const { mount, bytes, unchanged } = root
+    const { path, mount, bytes, unchanged, live, copied } = root
     if (unchanged) continue
     const carried = excluded.filter((entry) => rootOf(entry.path, roots) === root)
-    needed[mount] = (needed[mount] ?? 0) + bytes + carried.reduce((sum, entry) => sum + entry.bytes, 0)
+    const besides = copied ? (live?.bytes ?? 0) : carried.reduce((sum, entry) => sum + entry.bytes, 0)
+    needed[mount] = (needed[mount] ?? 0) + bytes + besides
+    // Where it is mounted it grows by no more than this.
+    if (copied && bytes > (live?.bytes ?? 0)) needed[path] = bytes - (live?.bytes ?? 0)
   }
   for (const { mount, bytes } of databaseNeeds(postgres)) needed[mount] = (needed[mount] ?? 0) + bytes
   return needed
@@ -177,7 +184,8 @@ function requireRoom(facts: RestoreFacts, stages: Stage[]): void {
   const { name, free } = facts
   const room = neededRoom(facts)
   const places = stages.map(({ mount, folder }) => ({ mount, place: dirname(folder) }))
-  for (const { mount, place } of [...places, ...databaseNeeds(facts.postgres)]) {
+  const grown = facts.roots.filter(({ path, copied }) => copied && path in room).map(({ path }) => ({ mount: path, place: path }))
+  for (const { mount, place } of [...places, ...grown, ...databaseNeeds(facts.postgres)]) {
     const needed = room[mount] ?? 0
     const there = free[mount] ?? 0
     if (needed + spareBytes > there)
@@ -200,6 +208,14 @@ export function databaseNeeds(postgres: RestoreFacts['postgres']): { mount: Path
   ]
 }
 
+/** What happens to mounts otherwise than by an exchange. */
+export function mountNotes({ roots }: Pick<RestoreFacts, 'roots'>): string[] {
+  return roots.flatMap(({ path, folder, copied, emptied }) => [
+    ...(copied ? [`${path} is a file with a mount of its own: its content is overwritten, once a copy of what is there now is in ${folder}`] : []),
+    ...(emptied ? [`${path} is mounted, and the snapshot knows nothing of it: what is in it moves aside, and it is left empty`] : []),
+  ])
+}
+
 function notesOf({ absent, absentDatabases, postgres, roots, snapshot, strangers }: RestoreFacts, carried: number): string[] {
   return [
     ...(snapshot.tags.includes(tags.partial) ? ['this snapshot is partial: something could not be read when it was made'] : []),
@@ -213,6 +229,7 @@ function notesOf({ absent, absentDatabases, postgres, roots, snapshot, strangers
     ...roots.flatMap(({ path, inside }) =>
       inside ? [`${path} stays, being a mount point or leading to one: what is in it is exchanged; its own ACLs and extended attributes stay`] : [],
     ),
+    ...mountNotes({ roots }),
     ...(strangers.length > 0 ? [`unknown here, so that their files keep the numbers they had: ${strangers.join(', ')}`] : []),
     ...(carried > 0 ? [`what backups exclude is carried over (${carried})`] : []),
   ]

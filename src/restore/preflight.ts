@@ -82,6 +82,7 @@ const remedies: Record<string, string> = {
   'unknown-unit': 'rebuild with the service first; on a rescue system --without-units passes over units that systemd does not know',
   'no-systemd': '--without-units passes over units that systemd does not know',
   'no-space': 'make room, or recover some services now and others later: --only',
+  'would-empty': '--empty-mounts leaves it empty; what is in it now is kept aside',
 }
 
 /** Whether who owns a service's data is known here, by name. */

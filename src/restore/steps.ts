@@ -18,7 +18,18 @@ import type { Restic } from '../restic/types.ts'
 import { type RestoreJournal, writeJournal } from '../state/journal.ts'
 import { exchangeBackward, exchangeForward, identifyDatabases } from './databases.ts'
 import { requireMounts } from './look.ts'
-import { attributesOf, identifyMoves, isDatabase, makeParents, nearestFolder, setAttributes, setTime, swapBackward, swapForward } from './swap.ts'
+import {
+  attributesOf,
+  copyAside,
+  identifyMoves,
+  isDatabase,
+  makeParents,
+  nearestFolder,
+  setAttributes,
+  setTime,
+  swapBackward,
+  swapForward,
+} from './swap.ts'
 
 /** What a restore knows, and finds out on its way. */
 export interface RestoreJob {
@@ -65,7 +76,8 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
           // restic gives folders on the way no attributes. Innermost first: what is made in a folder changes its time.
           for (const attributes of [...folders].sort((a, b) => b.path.length - a.path.length)) {
             await mkdir(join(target, attributes.path), { recursive: true, mode: 0o700 })
-            const [uid, gid] = [new Map(owners.users).get(attributes.uid), new Map(owners.groups).get(attributes.gid)]
+            const { users, groups } = attributes.bare ? { users: [], groups: [] } : owners
+            const [uid, gid] = [new Map(users).get(attributes.uid), new Map(groups).get(attributes.gid)]
             await setAttributes(join(folder, 'new', attributes.path), { ...attributes, uid: uid ?? attributes.uid, gid: gid ?? attributes.gid })
           }
         } finally {
@@ -134,6 +146,9 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
         await requireUnused(name, moves)
         journal.moves = await identifyMoves(moves)
         journal.databases = await identifyDatabases(job.postgresql, databases)
+        // The copies are told before they are made: should they not be needed, they go with the journal.
+        if (moves.some(({ copied }) => copied)) await writeJournal(job.state, journal)
+        await copyAside(journal.moves, 'old')
         job.live = 'mixed'
         await bringForward(job.state, job.postgresql, journal)
         job.live = 'new'
@@ -233,6 +248,7 @@ export async function requireUnused(name: string, moves: Move[]): Promise<void> 
  * and from then on the rest needs no server, as when a host boots.
  */
 export async function bringForward(state: Path, server: PostgresServer, journal: RestoreJournal): Promise<void> {
+  if (journal.phase === 'swapped') return
   if (journal.phase !== 'swapping') {
     if (journal.databases.length > 0) {
       journal.phase = 'exchanging'
@@ -242,10 +258,19 @@ export async function bringForward(state: Path, server: PostgresServer, journal:
     await writeJournal(state, journal)
   }
   await swapForward(journal.moves)
+  // From here on what is live is the new data, whoever has written to it, and its staged copies may go.
+  if (journal.moves.every(({ copied }) => !copied)) return
+  journal.phase = 'swapped'
+  await writeJournal(state, journal)
 }
 
 /** Puts the old data back. What was staged is of no use any more then: to go on means to begin anew. */
 export async function takeBack(state: Path, server: PostgresServer, journal: RestoreJournal): Promise<void> {
+  if (journal.phase === 'swapped') {
+    await copyAside(journal.moves, 'staged')
+    journal.phase = 'swapping'
+    await writeJournal(state, journal)
+  }
   await swapBackward(journal.moves)
   if (journal.databases.length > 0) {
     journal.phase = 'exchanging'

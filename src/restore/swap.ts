@@ -10,6 +10,7 @@ import { run } from '../host/shell.ts'
 import { isSidecarOf, sidecarsOf } from '../host/sqlite.ts'
 import { reservedPattern } from '../snapshots/select.ts'
 import type { Attributes, JournalMove } from '../state/journal.ts'
+import { copyWhole, type Mounted, otherFile } from './copied.ts'
 
 /** The moves with what the journal must know to take them in either direction; folders that stay become moves of their entries. */
 export async function identifyMoves(moves: Move[]): Promise<JournalMove[]> {
@@ -32,13 +33,16 @@ export async function identifyMoves(moves: Move[]): Promise<JournalMove[]> {
 }
 
 async function identify(move: Move, parent: Path): Promise<JournalMove> {
-  const { live, staged, old } = move
+  const { live, staged, old, copied } = move
   const database = (await isDatabase(live)) || (await isDatabase(staged))
-  return { live, staged, old, liveId: await identityOf(live), stagedId: await identityOf(staged), database, parent, stays: null }
+  return {
+    ...{ live, staged, old, liveId: await identityOf(live), stagedId: await identityOf(staged), database, parent, stays: null },
+    ...(copied && { copied }),
+  }
 }
 
 /** The entries of a folder that stays, on either side. */
-async function entriesOf({ live, staged }: Pick<Move, 'live' | 'staged'>, keeps: Path[]): Promise<string[]> {
+export async function entriesOf({ live, staged }: Pick<Move, 'live' | 'staged'>, keeps: Path[]): Promise<string[]> {
   const list = async (folder: Path | null) => (folder === null ? [] : readdir(folder))
   const names = new Set([...(await list(live)), ...(await list(staged))])
   const stays = (name: string) => name.startsWith(reservedPattern.slice(0, -1)) || name === 'lost+found' || keeps.includes(join(live, name))
@@ -52,9 +56,10 @@ function entryOf({ live, staged, old }: Move, name: string): Move {
 /** Brings every move to its end: staged is live, live is old. */
 export async function swapForward(moves: JournalMove[]): Promise<void> {
   for (const move of moves) {
-    const { live, parent, staged, old, stagedId, liveId, stays } = move
+    const { live, parent, staged, old, stagedId, liveId, stays, copied } = move
     if (stays) continue
-    await bring(moves, move, { place: staged, id: stagedId }, { place: old, id: liveId })
+    if (copied) await overwrite(moves, move, staged)
+    else await bring(moves, move, { place: staged, id: stagedId }, { place: old, id: liveId })
     if (staged === null) await removeEmpty(dirname(live), parent)
   }
   for (const { live, stays } of moves) if (stays) await setAttributes(live, stays.after)
@@ -63,9 +68,10 @@ export async function swapForward(moves: JournalMove[]): Promise<void> {
 /** Brings every move back to its start: old is live, staged is staged. */
 export async function swapBackward(moves: JournalMove[]): Promise<void> {
   for (const move of [...moves].reverse()) {
-    const { live, parent, staged, old, stagedId, liveId, stays } = move
+    const { live, parent, staged, old, stagedId, liveId, stays, copied } = move
     if (stays) continue
-    await bring(moves, move, { place: old, id: liveId }, { place: staged, id: stagedId })
+    if (copied) await overwrite(moves, move, old)
+    else await bring(moves, move, { place: old, id: liveId }, { place: staged, id: stagedId })
     if (liveId === null) await removeEmpty(dirname(live), parent)
   }
   for (const { live, staged, stays } of moves) {
@@ -73,6 +79,35 @@ export async function swapBackward(moves: JournalMove[]): Promise<void> {
     if (staged !== null) await makeFolder(staged, stays.after)
     await setAttributes(live, stays.before)
   }
+}
+
+/** Whole copies of what is live and will be overwritten: of the old data, or, before that comes back, of the new. */
+export async function copyAside(moves: JournalMove[], side: 'old' | 'staged'): Promise<void> {
+  for (const move of moves) {
+    const { live, copied, [side]: place } = move
+    if (!copied || place === null) continue
+    await makeParents(place, live, await nearestFolder(dirname(place)))
+    await copyWhole(live, place, await mountedAt(moves, move))
+  }
+}
+
+/** Gives a file that stays the content of one of its copies. */
+async function overwrite(moves: JournalMove[], move: JournalMove, copy: Path | null): Promise<void> {
+  if (copy === null || (await identityOf(copy)) === null)
+    throw new Failure('data-missing', `what belongs at ${move.live} isn't at ${copy} any more: nothing else was put there`)
+  await copyWhole(copy, move.live, await mountedAt(moves, move))
+}
+
+/** @throws Failure `data-missing` */
+async function mountedAt(moves: JournalMove[], move: JournalMove): Promise<Mounted> {
+  if ((await identityOf(move.live)) !== move.liveId) throw otherFile(move.live)
+  return { path: move.live, inode: move.liveId, sidecars: sidecarsIn(moves, move) }
+}
+
+/** The sidecars that go with a database. One that was declared itself, or stands in a folder that is exchanged, has its own move. */
+function sidecarsIn(moves: JournalMove[], { database }: JournalMove): (path: Path) => Promise<Path[]> {
+  const places = new Set(moves.flatMap((move) => [move.live, move.staged, move.old]))
+  return async (path) => (database ? (await sidecarsOf(path)).filter((sidecar) => !places.has(sidecar)) : [])
 }
 
 /** Removes folders that are empty, from `folder` upwards, below `stop`. */
@@ -100,10 +135,9 @@ interface Side {
 }
 
 /** Makes `wanted` live, and puts the other side in its place. What is neither appeared since: it is kept aside. */
-async function bring(moves: JournalMove[], { live, old, parent, database }: JournalMove, wanted: Side, other: Side): Promise<void> {
-  // A sidecar that was declared itself has its own move.
-  const places = new Set(moves.flatMap((move) => [move.live, move.staged, move.old]))
-  const sidecars = async (path: Path) => (database ? (await sidecarsOf(path)).filter((sidecar) => !places.has(sidecar)) : [])
+async function bring(moves: JournalMove[], move: JournalMove, wanted: Side, other: Side): Promise<void> {
+  const { live, old, parent, database } = move
+  const sidecars = sidecarsIn(moves, move)
   const now = await identityOf(live)
   const settle = async (from: Path, to: Path) => {
     await makeParents(to, live, await nearestFolder(dirname(to)))
@@ -240,7 +274,7 @@ export async function setTime(folder: Path, mtime: string | null): Promise<void>
   }
 }
 
-export async function attributesOf(folder: Path): Promise<Attributes> {
+export async function attributesOf(folder: Path): Promise<Attributes & { mtime: string }> {
   const { uid, gid, mode, mtimeNs } = await lstat(folder, { bigint: true })
   const mtime = `@${mtimeNs / 1_000_000_000n}.${String(mtimeNs % 1_000_000_000n).padStart(9, '0')}`
   return { uid: Number(uid), gid: Number(gid), mode: Number(mode) & 0o7777, mtime }

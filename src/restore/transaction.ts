@@ -2,7 +2,7 @@
 import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { cleanUp } from '../backup/run.ts'
-import type { Event, EventBody, Outcome, Plan, RestoreStep, Result } from '../core.ts'
+import type { Event, EventBody, Outcome, Path, Plan, RestoreStep, Result } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { execute } from '../execute.ts'
 import { isWithin, lstatIfThere } from '../host/files.ts'
@@ -11,11 +11,12 @@ import { masksFor, maskUnits, startUnits, unmaskUnits } from '../host/systemd.ts
 import { unitsOf } from '../manifest/resolve.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { makeState } from '../state/install.ts'
-import { type RestoreJournal, removeJournal, writeJournal } from '../state/journal.ts'
+import { type JournalMove, type RestoreJournal, removeJournal, writeJournal } from '../state/journal.ts'
 import { lockService } from '../state/lock.ts'
 import type { OldData } from '../state/record.gen.ts'
-import { updateRecord } from '../state/records.ts'
+import { readRecord, updateRecord } from '../state/records.ts'
 import { announce, announceEnd, newRunId, readLeftBehind } from '../state/running.ts'
+import { removeCopy } from './copied.ts'
 import { deaf } from './databases.ts'
 import { oldFolder } from './plan.ts'
 import { bringForward, checkHealth, closeUnits, openUnits, type RestoreJob, removeFolder, requireUnused, restoreHandlers, takeBack } from './steps.ts'
@@ -188,6 +189,11 @@ async function settle(site: Site, journal: RestoreJournal, done: boolean): Promi
 /** What a restore has staged goes, what it replaced is remembered. Begun anew after a crash it does the same again. */
 export async function tidy(site: Site, journal: RestoreJournal, done: boolean): Promise<void> {
   const { service, run, putsBack, folders, moves, databases, dumps, started } = journal
+  // Of what was copied there is no more need for the side that is live now.
+  for (const { staged, old, copied } of moves) {
+    const spent = done ? staged : old
+    if (copied && spent !== null) await removeCopy(spent)
+  }
   const ours = moves.flatMap(({ staged, old, stays }) => [staged, old].flatMap((place) => (place === null ? [] : stays ? place : dirname(place))))
   for (const folder of folders) for (const place of ours) await removeEmpty(place, folder)
   // Also where nothing was there before: that, too, can be taken back.
@@ -204,10 +210,11 @@ export async function tidy(site: Site, journal: RestoreJournal, done: boolean): 
       if (!(await lstatIfThere(folder))) continue
       const all = done ? moves.filter(({ old }) => isWithin(old, folder)) : []
       const stayed = all.flatMap(({ live, stays }) => (stays ? [{ path: live, keeps: stays.keeps }] : []))
-      const here = all.filter(({ live, stays }) => !stays && !stayed.some(({ path }) => path === dirname(live)))
+      const copied = all.flatMap((move) => (move.copied ? move.live : []))
+      const here = all.filter(({ live, stays, copied }) => !stays && !copied && !stayed.some(({ path }) => path === dirname(live)))
       const paths = here.flatMap(({ live, liveId }) => (liveId === null ? [] : [live]))
       const absent = here.flatMap(({ live, liveId, parent }) => (liveId === null ? [{ path: live, parent }] : []))
-      kept.push({ run: id, since: started, folder, paths, absent, folders: stayed })
+      kept.push({ run: id, since: started, folder, paths, absent, folders: stayed, copied })
     }
   }
   for (const folder of folders) {
@@ -219,15 +226,32 @@ export async function tidy(site: Site, journal: RestoreJournal, done: boolean): 
   // What was put back by name was kept before, and is again.
   if (!done && putsBack === null && fresh.length > 0) await dropDatabases(site.manifest.postgresql, fresh, deaf())
   const keptDatabases = done ? databases.map(({ live, old, liveId }) => ({ run, since: started, database: live, kept: liveId && old })) : []
+  const moved = new Map<Path, Path>()
+  const before = await readRecord(site.state, service).catch(() => null)
+  for (const { folder } of before?.old ?? []) moved.set(folder, await placeNow(folder, moves))
   await updateRecord(site.state, service, (record) => {
     const { origin, old, oldDatabases } = record
     const takenBack = done ? [...old, ...oldDatabases].find((data) => data.run === putsBack)?.since : started
     const isOver = (data: { run: string }) => data.run === run || (done && data.run === putsBack)
     if (origin?.how === 'recovered' && origin.since === takenBack) record.origin = null
     if (done && journal.recovers) record.origin ??= { how: 'recovered', since: started }
-    record.old = [...old.filter((data) => !isOver(data)), ...kept]
+    const others = old.filter((data) => !isOver(data)).map((data) => ({ ...data, folder: moved.get(data.folder) ?? data.folder }))
+    record.old = [...others, ...kept]
     record.oldDatabases = [...oldDatabases.filter((data) => !isOver(data)), ...keptDatabases]
   })
+}
+
+/** Where the old data of an earlier restore stands now: within a path that was exchanged it has moved along. */
+async function placeNow(folder: Path, moves: JournalMove[]): Promise<Path> {
+  if (await lstatIfThere(folder)) return folder
+  const renamed = moves.filter(({ stays, copied }) => !stays && !copied)
+  const ways = renamed.flatMap(({ live, staged, old }) => [live, staged, old].flatMap((from) => [live, staged, old].map((to) => ({ from, to }))))
+  for (const { from, to } of ways) {
+    if (from === null || to === null || !isWithin(folder, from)) continue
+    const place = to + folder.slice(from.length)
+    if (await lstatIfThere(place)) return place
+  }
+  return folder
 }
 
 /** A message that says which service it is about. */

@@ -6,7 +6,7 @@ import { Failure } from '../errors.ts'
 import { readIfThere, syncFolder, writeDurably } from '../host/files.ts'
 
 /** Places in the state folder (default /var/lib/atelier-backup, 0700). */
-export const places = ['locks', 'records', 'running', 'journals', 'staging', 'repositories', 'reports'] as const
+export const places = ['locks', 'records', 'running', 'journals', 'staging', 'repositories', 'reports', 'kept'] as const
 export type Place = (typeof places)[number]
 
 /** Where something of a service (or repository) stands. Names can't leave the folder: the schema's pattern and this check see to it. */

@@ -51,13 +51,16 @@ export interface RestoreJournal {
   recovers: boolean
   /**
    * `staging`: nothing that is live was touched. `exchanging`: no path was touched, and the databases, all of them, are old or new, as the
-   * server says. `swapping`: the databases are new, and `moves` are on their way.
+   * server says. `swapping`: the databases are new, and `moves` are on their way. `swapped`: they are done. Inode numbers say that of those
+   * that are renamed, and of no file whose content was replaced: it is written down where there is one.
    */
-  phase: 'staging' | 'exchanging' | 'swapping'
-  /** Folders of ours beside the live data: `new` is staged in them, `old-RUN` kept. */
+  phase: 'staging' | 'exchanging' | 'swapping' | 'swapped'
+  /** Folders of ours beside the live data, or in our state: `new` is staged in them, `old-RUN` kept. */
   folders: Path[]
   moves: JournalMove[]
   databases: JournalDatabase[]
+  /** Mount points that are emptied, as somebody allowed. */
+  emptied: Path[]
   /** Folder in which dumps were fetched. */
   dumps: Path | null
   /** Units that ran before, to be started again. */

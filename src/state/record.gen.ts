@@ -40,6 +40,7 @@ const old = z.strictObject({
   paths: z.array(z.string()),
   absent: z.array(absent),
   folders: z.array(folder),
+  copied: z._default(z.array(z.string()), []),
 })
 
 const oldDatabase = z.strictObject({
@@ -223,6 +224,10 @@ export interface OldData {
    * Folders that stayed, being mount points or leading to one: their entries were replaced.
    */
   folders: StayedFolder[]
+  /**
+   * Files that stayed, having a mount of their own: their content was replaced.
+   */
+  copied: string[]
 }
 /**
  * A path that wasn't there.

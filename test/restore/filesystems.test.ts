@@ -317,7 +317,11 @@ describe.skipIf(!isRoot)('as root', () => {
 
   test('[restore.11] what is mounted at a path or below it stays, all in it is exchanged; and back', { timeout: 120_000 }, async (t) => {
     const w = await onDisks(t)
-    const [before, mounts] = [disks(w), output(['findmnt', '--list', '--noheadings', '--output', 'TARGET'])]
+    const mounted = () =>
+      output(['findmnt', '--list', '--noheadings', '--output', 'TARGET'])
+        .split('\n')
+        .filter((point) => point.startsWith(w.root))
+    const [before, mounts] = [disks(w), mounted()]
     change(w)
     const live = disks(w)
     expect(await restore(w)).toMatchObject({ exit: 0, stdout: expect.stringMatching(/srv\/more\/far\/disk stays, being a mount\s+point/) })
@@ -333,7 +337,7 @@ describe.skipIf(!isRoot)('as root', () => {
     expect(await restore(w, '--rollback', '--yes')).toMatchObject({ exit: 0 })
     expect(readFileSync(w.path('srv/data/newest'), 'utf8')).toBe('since')
     expect(await restore(w, '--discard-old', '--yes')).toMatchObject({ exit: 0 })
-    expect([leftovers(w), output(['findmnt', '--list', '--noheadings', '--output', 'TARGET'])]).toEqual([[], mounts])
+    expect([leftovers(w), mounted()]).toEqual([[], mounts])
   })
 
   /** With ATELIER_SOAK every rename, link and unlink; otherwise some. */
@@ -380,7 +384,7 @@ describe.skipIf(!isRoot)('as root', () => {
     },
   )
 
-  test('[restore.11] mounted over a file, without a folder in the snapshot, read-only, or only while it stages: refused, and nothing is touched', async (t) => {
+  test('[restore.11] mounted read-only, or only while it stages: refused, and nothing is touched', async (t) => {
     const w = await saved(
       t,
       (w) => ({ paths: [w.path('srv/data'), w.path('srv/file')] }),
@@ -390,15 +394,6 @@ describe.skipIf(!isRoot)('as root', () => {
       },
     )
     const refused = async (words: RegExp) => expect(await restore(w)).toMatchObject({ exit: 1, stderr: expect.stringMatching(words) })
-    w.write('other', 'mounted over')
-    sh(`mount --bind ${w.path('other')} ${w.path('srv/file')}`)
-    await refused(/srv\/file is a mount point, and no folder/)
-    sh(`umount ${w.path('srv/file')}`)
-    const strange = mount(w, 'srv/data/strange', '-t', 'tmpfs', 'none')
-    w.write('srv/data/strange/precious', 'on another disk')
-    await refused(/holds no such folder/)
-    expect(readFileSync(w.path('srv/data/strange/precious'), 'utf8')).toBe('on another disk')
-    sh(`umount ${strange}; rmdir ${strange}`)
     const readOnly = mount(w, 'srv/data/disk', '-t', 'tmpfs', '-o', 'ro', 'none')
     await refused(/mounted read-only; nothing was touched/)
     sh(`umount ${readOnly}`)

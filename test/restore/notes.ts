@@ -22,7 +22,7 @@ export interface Notes extends World {
   rows(): string
   journal(): { phase: string; putsBack: string | null } | null
   record(): {
-    old: { folder: string; paths: string[]; absent: object[] }[]
+    old: { run: string; since: string; folder: string; paths: string[]; absent: object[] }[]
     origin: { how: string } | null
     runs: { kind: string; outcome: string }[]
   }

@@ -3,7 +3,7 @@ import { appendFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSy
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { output, resticBefore, sql } from '../lib/live.ts'
-import { isRoot } from '../lib/needs.ts'
+import { has, isRoot } from '../lib/needs.ts'
 import { keys } from '../lib/terminal.ts'
 import { fingerprint } from '../lib/tree.ts'
 import { type Notes, notes } from './notes.ts'
@@ -69,6 +69,104 @@ describe.skipIf(!isRoot)('a service in two versions', () => {
     expect([w.leftovers(), w.record().old]).toEqual([[], []])
     expect(await w.restore('--rollback')).toMatchObject({ exit: 2 })
     expect(looks()).toEqual(fresh)
+  })
+
+  test('[restore.42] of several restores the one that is meant is taken back, also where its old data has moved along with a later one', {
+    timeout: 120_000,
+  }, async () => {
+    w.reset()
+    const part = join(w.paths.data, 'deep')
+    appendFileSync(join(part, 'two'), 'changed')
+    // Without our folders, and names that a file has in them.
+    const seen = () => ({
+      paths: w.look().flatMap((entry) => (entry.path.includes('/.atelier-backup-') ? [] : { ...entry, sameAs: null })),
+      rows: w.rows(),
+    })
+    const isChanged = () => readFileSync(join(part, 'two'), 'utf8').includes('changed')
+    expect(await w.restore(...inPlace, '--path', part)).toMatchObject({ exit: 0 })
+    const between = seen()
+    const [first] = w.record().old
+    // Beside what it replaced, and so within what the next one replaces.
+    expect(first?.folder.startsWith(`${w.paths.data}/`)).toBe(true)
+    expect(await w.restore(...inPlace)).toMatchObject({ exit: 0 })
+    const fresh = seen()
+    const second = w.record().old.at(-1)
+    const places = () => w.record().old.map(({ folder }) => folder)
+    expect(places().length).toBe(2)
+    expect(places().filter((folder) => !existsSync(folder))).toEqual([])
+    expect((await w.cli(['status', '--local', '--json'])).json().services[0].old.map(({ folder }: { folder: string }) => folder)).toEqual(places())
+    // The older one, whose old data stands in that of the newer.
+    expect(await w.restore('--rollback', '--at', '2001-01-01')).toMatchObject({ exit: 2, stderr: expect.stringContaining(first?.since ?? '?') })
+    const { exit, stdout } = await w.restore('--rollback', '--at', first?.since ?? '')
+    expect([exit, stdout]).toEqual([0, expect.stringContaining(part)])
+    expect(stdout).not.toContain('newest')
+    expect(isChanged()).toBe(true)
+    expect(w.rows()).toBe(fresh.rows)
+    // What it has replaced stands there now: not even an expiry of what is older takes it along.
+    const third = w.record().old.find(({ run }) => run !== second?.run)
+    expect(third?.folder.startsWith(`${second?.folder}/`)).toBe(true)
+    const { sum: _, ...record } = JSON.parse(readFileSync(w.path('state/records/notes.json'), 'utf8'))
+    for (const kept of record.old) if (kept.run === second?.run) kept.since = new Date(Date.now() - 8 * 86_400_000).toISOString()
+    record.runs.push({ ...record.runs[0], kind: 'backup', outcome: 'ok', started: new Date().toISOString() })
+    w.write('state/records/notes.json', JSON.stringify(record))
+    expect(await w.cli(['prune'])).toMatchObject({ exit: 0 })
+    expect(places().filter((folder) => !existsSync(folder))).toEqual([])
+    expect(places().length).toBe(2)
+    // Back again, and then the one before that, which brings its place along.
+    const newest = await w.restore('--rollback')
+    expect(newest).toMatchObject({ exit: 0, stdout: expect.stringMatching(/what the newest restore.*replaced(.|\n)*--at TIME/) })
+    expect([isChanged(), seen()]).toEqual([false, fresh])
+    expect(await w.restore('--rollback', '--at', record.old.find(({ run }: { run: string }) => run === second?.run).since)).toMatchObject({ exit: 0 })
+    expect(seen()).toEqual(between)
+    expect(places().filter((folder) => !existsSync(folder))).toEqual([])
+    expect(await w.restore('--rollback', '--at', w.record().old.find(({ paths }) => paths.includes(part))?.since ?? '')).toMatchObject({ exit: 0 })
+    expect(isChanged()).toBe(true)
+    expect(await w.restore('--discard-old', '--yes')).toMatchObject({ exit: 0 })
+    expect([w.leftovers(), w.record().old]).toEqual([[], []])
+  })
+
+  test.skipIf(!has('strace'))(
+    '[restore.42] killed at the end of a restore that moved older old data along, that is named where it stands, whichever way it goes on',
+    { timeout: 180_000 },
+    async () => {
+      const part = ['--path', join(w.paths.data, 'deep')]
+      const begun = async () => {
+        w.reset()
+        expect(await w.restore(...inPlace, ...part)).toMatchObject({ exit: 0 })
+      }
+      await begun()
+      const last = (await w.changesOf(...inPlace)).changes.filter(({ call }) => call === 'rename').length
+      // Before the record is written, before the journal goes, and before what runs is noted.
+      const ways = ['--rollback', '--resume']
+      const all = [0, 1, 2].flatMap((back) => ways.map((way) => [last - back, way] as const))
+      for (const [n, direction] of process.env.ATELIER_SOAK ? all : [all[0], all[2], all[3]].flatMap((way) => (way ? [way] : []))) {
+        await begun()
+        expect(await w.killedAt({ call: 'rename', n }, ...inPlace)).toBe(true)
+        const isOpen = w.journal() !== null
+        if (isOpen) expect(await w.restore(direction)).toMatchObject({ exit: 0 })
+        const places = w.record().old.map(({ folder }) => folder)
+        expect([places.length, places.filter((folder) => !existsSync(folder))], `${n} ${direction}`).toEqual([
+          isOpen && direction === '--rollback' ? 1 : 2,
+          [],
+        ])
+      }
+    },
+  )
+
+  test('[restore.42] at a terminal the restore is chosen from a list', async () => {
+    w.reset()
+    appendFileSync(join(w.paths.data, 'deep/two'), 'changed')
+    await w.restore(...inPlace, '--path', join(w.paths.data, 'deep'))
+    await w.restore(...inPlace, '--path', w.paths.config)
+    const terminal = w.terminal(['restore', 'notes', '--rollback'], { cols: 200 })
+    await terminal.waitFor('Put back what')
+    terminal.type(`${keys.down}${keys.enter}`)
+    await terminal.waitFor('Type notes')
+    terminal.type(`notes${keys.enter}`)
+    expect(await terminal.exit).toBe(0)
+    expect(readFileSync(join(w.paths.data, 'deep/two'), 'utf8')).toContain('changed')
+    expect(readFileSync(w.paths.config, 'utf8')).toBe('new = true\n')
+    expect(await w.cli(['restore', 'notes', '--rollback'])).toMatchObject({ exit: 2, stderr: expect.stringContaining('--at TIME') })
   })
 
   test('old data is deleted once it is old enough, and a complete backup is newer', async () => {

@@ -16,6 +16,8 @@ const root = (path: Path, more: Partial<Root> = {}): Root => ({
   folder: '/var/lib',
   mount: '/',
   inside: null,
+  copied: false,
+  emptied: false,
   ...more,
 })
 const facts = (more: Partial<RestoreFacts> = {}): RestoreFacts => ({
@@ -114,6 +116,30 @@ describe('the plan of a restore', () => {
     expect(free(200, 299)).toThrow(/\/mnt\/pg has .* free, and the restore needs 300 /)
   })
 
+  test('[restore.40] a file with a mount of its own has both its copies in our state, with room for both, and is put back from there', () => {
+    const file = root('/etc/n.conf', { copied: true, folder: '/state/kept', live: { bytes: 30 } })
+    const spare = 64 * 1024 * 1024
+    const free = (state: number, grows: number) => ({ '/': spare + state, '/etc/n.conf': spare + grows })
+    const seen = (state: number, grows: number) => facts({ roots: [file, root('/var/lib/notes')], free: free(state, grows) })
+    const { steps, notes } = planRestore(silent, seen(230, 70))
+    expect(() => planRestore(silent, seen(229, 70))).toThrow(/the restore needs 230 /)
+    expect(() => planRestore(silent, seen(230, 69))).toThrow(/\/etc\/n\.conf has .* the restore needs 70 /)
+    const own = '/state/kept/.atelier-backup-notes-RUN'
+    expect(steps.flatMap((step) => (step.do === 'stage' ? [step.in] : []))).toEqual([stage, own])
+    expect(steps.find((step) => step.do === 'swap')?.moves).toEqual([
+      { live: '/var/lib/notes', staged: `${stage}/new/var/lib/notes`, old: `${stage}/old-RUN/var/lib/notes` },
+      { live: '/etc/n.conf', staged: `${own}/new/etc/n.conf`, old: `${own}/old-RUN/etc/n.conf`, copied: true },
+    ])
+    expect(notes).toEqual([expect.stringMatching(/^\/etc\/n\.conf is a file with a mount of its own: .* \/state\/kept$/)])
+    const olds = [
+      { run: 'RUN', since: '2026-11-20T14:00:00.000Z', folder: `${own}/old-RUN`, paths: [], absent: [], folders: [], copied: ['/etc/n.conf'] },
+    ]
+    const back = planPutBack(silent, { run: 'BACK', name: 'notes', olds, oldDatabases: [], units: [], running: [] })
+    expect(back.steps.find((step) => step.do === 'swap')?.moves).toEqual([
+      { live: '/etc/n.conf', staged: `${own}/old-RUN/etc/n.conf`, old: `${own}/old-BACK/etc/n.conf`, copied: true },
+    ])
+  })
+
   test('a name of ours is at most 63 bytes, whatever the database is called', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme', minLength: 1, maxLength: 70 }), (name) => {
@@ -163,6 +189,7 @@ test('the plan of putting back: what was there returns, what was not there goes,
       paths: ['/v/a'],
       absent: [{ path: '/v/x/b', parent: '/v' }],
       folders: [],
+      copied: [],
     },
   ]
   const oldDatabases = ['kept', null].map((kept) => ({ run: 'FIRST', since: '2026-11-20T14:00:00.000Z', database: kept ?? 'fresh', kept }))

@@ -36,6 +36,7 @@ const journal = (state: string): RestoreJournal => ({
   snapshot: 'ab'.repeat(32),
   putsBack: null,
   paths: [],
+  emptied: [],
   recovers: true,
   phase: 'swapping',
   folders: [`${state}/.atelier-backup-notes-x`],
