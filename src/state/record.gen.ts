@@ -39,7 +39,7 @@ const old = z.strictObject({
   folder: z.string(),
   paths: z.array(z.string()),
   absent: z.array(absent),
-  folders: z.array(folder),
+  folders: z._default(z.array(folder), []),
   copied: z._default(z.array(z.string()), []),
 })
 
