@@ -67,7 +67,7 @@ describe.skipIf(!isRoot || !has('strace') || !has('sqlite3')).each([
   }
 
   const numbers = soak ? Array.from({ length: 400 }, (_, i) => i) : Array.from({ length: atOnce ? 5 : 8 }, (_, i) => random(seed * 100 + i))
-  test.for(numbers)('[restore.7] then finished or taken back, from instant %i', { timeout: 60_000 }, async (number) => {
+  test.for(numbers)('[restore.7] then finished or taken back, from instant %i', { timeout: soak ? 600_000 : 60_000 }, async (number) => {
     const change = soak ? changes[number] : changes[number % changes.length]
     if (!change) return
     for (const direction of soak ? directions : [directions[number % 2] ?? '--resume']) {
