@@ -1,7 +1,9 @@
 // What NixOS makes of a configuration, on a test host: unit files, the manifest, secrets in place, and the switch from one generation to the next.
 import { existsSync, mkdirSync, symlinkSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { type FileSystem, makeImage } from '../lib/disk.ts'
 import { type HostOptions, makeHost, type TestHost } from '../lib/host.ts'
+import { output } from '../lib/live.ts'
 import { makeRepository } from '../lib/repository.ts'
 import { host as evaluated, libs } from '../nix/nix.ts'
 
@@ -31,6 +33,14 @@ export async function makeNixosHost(modules: string, options: HostOptions = {}):
   host.write('/etc/tmpfiles.d/agenix.conf', 'C /run/agenix/restic 0700 root root - /srv/secrets\n')
   await declare(host, modules)
   return host
+}
+
+/** A disk of so many MiB below /mnt of a host that isn't booted yet. */
+export function mountDiskOn(host: TestHost, type: FileSystem, size?: number): void {
+  const [, pid = ''] = /\/proc\/(\d+)\//.exec(host.path('/')) ?? []
+  makeImage(host.path(`/srv/${type}.image`), type, size)
+  mkdirSync(host.path(`/mnt/${type}`))
+  output(['nsenter', '--target', pid, '--mount', 'mount', '-o', 'loop', `/run/host/srv/${type}.image`, `/run/host/mnt/${type}`])
 }
 
 /** What a rebuild does to a running host: changed units that run are restarted, unless they forbid it, and active targets started again. */

@@ -1,11 +1,10 @@
 // Units that stop for their backup: which, for how long, and that they run again whatever happens.
-import { mkdirSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { canMountDisks, makeImage } from '../lib/disk.ts'
+import { canMountDisks } from '../lib/disk.ts'
 import { canHost, type TestHost } from '../lib/host.ts'
-import { output } from '../lib/live.ts'
-import { makeNixosHost, rebuild } from './nixos.ts'
+import { makeNixosHost, mountDiskOn, rebuild } from './nixos.ts'
 import { restic, snapshots } from './notes.ts'
 
 const unit = 'restic-backups-app.service'
@@ -16,7 +15,7 @@ describe.skipIf(!canHost || !canMountDisks)('units that stop for their backup', 
   let host: TestHost
   beforeAll(async () => {
     host = await makeNixosHost(declared())
-    for (const type of ['btrfs', 'xfs'] as const) mount(host, type)
+    for (const type of ['btrfs', 'xfs'] as const) mountDiskOn(host, type)
     host.write('/opt/app.mjs', app)
     rmSync(host.path('/nix/store/restic/bin/restic'))
     host.write('/nix/store/restic/bin/restic', heldRestic, 0o755)
@@ -225,14 +224,6 @@ if [[ $1 == backup && -e /run/hold ]]; then
 fi
 exec /usr/bin/restic "$@"
 `
-
-/** A disk below /mnt of a host that isn't booted yet. */
-function mount(host: TestHost, type: 'btrfs' | 'xfs'): void {
-  const [, pid = ''] = /\/proc\/(\d+)\//.exec(host.path('/')) ?? []
-  makeImage(host.path(`/srv/${type}.image`), type)
-  mkdirSync(host.path(`/mnt/${type}`))
-  output(['nsenter', '--target', pid, '--mount', 'mount', '-o', 'loop', `/run/host/srv/${type}.image`, `/run/host/mnt/${type}`])
-}
 
 /** Shell: kills as soon as the run tells of an instant. */
 function killAt(instant: string, kill: string): string {
