@@ -24,9 +24,9 @@ interface Declared {
 }
 
 /** A host on which `modules` (a Nix list) are declared, not yet booted. An empty repository, and the secrets where agenix would place them. */
-export async function makeNixosHost(modules: string, options: HostOptions = {}): Promise<TestHost> {
+export async function makeNixosHost(modules: string, { password, ...options }: HostOptions & { password?: string } = {}): Promise<TestHost> {
   const host = await makeHost(options)
-  await makeRepository(host.path('/srv'))
+  await makeRepository(host.path('/srv'), password === undefined ? {} : { password })
   host.write('/srv/secrets/repo', '/srv/repository\n', 0o600)
   host.write('/srv/secrets/password', host.read('/srv/password'), 0o600)
   host.write('/srv/secrets/env', '', 0o600)
