@@ -92,10 +92,9 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
         Object.assign(job, {
           name,
           service,
-          host: site.manifest.host,
+          manifest: site.manifest,
           state: site.state,
           restic,
-          postgresql: site.manifest.postgresql,
           standing,
           before: lastWhole(record),
           hold: [fd],
@@ -193,7 +192,7 @@ export async function cleanUp(site: Site, name: string, output: (line: string) =
   const { always } = (left.plan ?? planBackup(service, nothingKnown)) as Plan<BackupStep>
   const plan: Plan<BackupStep> = { run: left.run, service: name, notes: [], steps: [], always }
   const job: Job = {
-    ...{ name, service, host: site.manifest.host, state: site.state, restic: site.restic(service.repository), postgresql: site.manifest.postgresql },
+    ...{ name, service, manifest: site.manifest, state: site.state, restic: site.restic(service.repository) },
     // Stopped or not, it can't be known: they are started.
     ...{ standing: null, before: null, hold: [], summary: null, missed: [], stopped: { at: performance.now(), seconds: null }, output },
     outcome: () => 'failed',
