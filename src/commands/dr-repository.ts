@@ -178,7 +178,7 @@ function manifestView(manifest: Manifest, { time }: Snapshot, location: string, 
     styled('bold', `The manifest of ${manifest.host}, stored ${formatTime(time, now)} in ${location}`),
     '',
     ...tableLines(
-      [{ title: 'SERVICE' }, { title: 'UNITS' }, { title: 'DATA', shrink: true }],
+      [{ title: 'SERVICE' }, { title: 'UNITS' }, { title: 'DATA', shrink: 'cut' }],
       rows.map((row) => row.map(printable)),
       columns(),
     ),

@@ -248,7 +248,7 @@ describe.skipIf(!canHost || !canMountDisks)('units that stop for their backup', 
 
   /** The same units run, and nothing is stopped, masked, mounted, staged or announced any more. */
   async function allIsWell(what: string): Promise<void> {
-    const staged = await host.sh('ls -A /var/lib/atelier-backup/staging; ls /var/lib/atelier-backup/running | grep "[.]json\$" || true')
+    const staged = await host.sh('ls -A /var/lib/atelier-backup/staging; ls /var/lib/atelier-backup/running | grep "[.]json$" || true')
     const mounted = await host.sh("grep -lE 'atelier-backup-app|/staging/' /proc/[0-9]*/mountinfo || true")
     const masked = await host.sh('find /run/systemd -lname /dev/null')
     const locked = await host.sh('ls /srv/repository/locks')
