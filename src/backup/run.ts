@@ -11,7 +11,7 @@ import { readJournal, requireNoJournal } from '../state/journal.ts'
 import { lockService } from '../state/lock.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
 import { emptyRecord, isRecorded, killedRun, lastRun, pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
-import { announce, announceEnd, newRunId, type Running, readLeftBehind, recordPlan, setRunningAside } from '../state/running.ts'
+import { announce, announceEnd, clearState, newRunId, type Running, readLeftBehind, recordPlan, setRunningAside } from '../state/running.ts'
 import { lookBackup, unlooked } from './look.ts'
 import { storeManifest } from './manifest.ts'
 import { heldStill, planBackup } from './plan.ts'
@@ -177,6 +177,7 @@ function lastWhole({ origin, ...record }: RunRecord): Run | null {
  */
 export async function cleanUp(site: Site, name: string, output: (line: string) => void): Promise<boolean> {
   const left = await readLeftBehind(site.state, name).catch((error: unknown) => setAside(site, name, asFailure(error), output))
+  await clearState(site.state, name)
   await rm(await stagingOf(site, name), { recursive: true, force: true })
   if (left?.kind !== 'backup') return false
   const record = await readRecord(site.state, name).catch(() => emptyRecord(name))

@@ -72,7 +72,7 @@ function view(repository: string, dryRun: boolean, { retained, manifests }: Prun
       name,
       snapshot.shortId,
       formatTime(snapshot.time, now),
-      `kept as ${reasons.map((reason) => reason.replace(/ snapshot$/, '')).join(', ')}`,
+      `kept: ${reasons.map((reason) => reason.replace(/ snapshot$/, '')).join(', ')}`,
     ])
     const remove = (forgotten?.remove ?? []).map(({ shortId, time }) => [
       name,

@@ -22,7 +22,9 @@ export function tableLines(columns: Column[], rows: string[][], width: number): 
   }
   const line = (cells: string[]) =>
     columns
-      .map(({ align }, i) => pad(cut(cells[i] ?? '', widths[i] ?? 0), widths[i] ?? 0, align === 'right'))
+      .map(({ align, shrink }, i) =>
+        pad(shrink === 'wrap' ? (cells[i] ?? '') : cut(cells[i] ?? '', widths[i] ?? 0), widths[i] ?? 0, align === 'right'),
+      )
       .join('  ')
       .trimEnd()
   const titles = columns.map(({ title }) => title)
