@@ -12,7 +12,7 @@ import { lockService } from '../state/lock.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
 import { emptyRecord, isRecorded, killedRun, lastRun, pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
 import { announce, announceEnd, clearState, newRunId, type Running, readLeftBehind, recordPlan, setRunningAside } from '../state/running.ts'
-import { lookBackup, unlooked } from './look.ts'
+import { clearLook, lookBackup, unlooked } from './look.ts'
 import { storeManifest } from './manifest.ts'
 import { heldStill, planBackup } from './plan.ts'
 import { removeOwnLocks, type Standing, settle } from './repository.ts'
@@ -187,6 +187,7 @@ export async function cleanUp(site: Site, name: string, output: (line: string) =
   }
   await endHook(name)
   const service = serviceOf(site, name)
+  if (!left.plan) await clearLook(service, { name, run: left.run }).catch((error: unknown) => output(asFailure(error).message))
   // Nothing is stopped before the plan is noted; where that is damaged, all that it may have stopped is started.
   const stopped = left.pid === 0 && service.stopForBackup ? unitsOf(name, service) : []
   const nothingKnown = { ...unlooked({ run: left.run, name, install: '', staging: await stagingOf(site, name) }), running: stopped }
