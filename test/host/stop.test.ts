@@ -286,7 +286,8 @@ describe.skipIf(!canHost || !canMountDisks)('units that stop for their backup', 
 const shim = `#!/usr/bin/bash
 name=\${0##*/}
 real=(/nix/store/*/bin/"$name")
-[[ -e /run/kill ]] || exec "$real" "$@"
+# What goes on after the kill keeps its pid, as without this.
+[[ -e /run/kill && ! -e /run/kill/struck ]] || exec "$real" "$@"
 exec 9>>/run/kill/calls
 /usr/bin/flock 9
 echo "$name $*" >&9
@@ -294,10 +295,11 @@ n=$(/usr/bin/wc -l </run/kill/calls)
 exec 9>&-
 strike() {
   local cli=$PPID
-  [[ -e /run/kill/at && $(</run/kill/at) == "$n $1" ]] || return
+  [[ -e /run/kill/at && $(</run/kill/at) == "$n $1" ]] || return 0
   /usr/bin/mv /run/kill/at /run/kill/struck
   until [[ $(/usr/bin/tr '\\0' ' ' </proc/$cli/cmdline) == *"atelier-backup.mjs run"* ]]; do cli=$(/usr/bin/sed 's/.*) . \\([0-9]*\\) .*/\\1/' /proc/$cli/stat); done
   kill -KILL "$cli"
+  exit 137
 }
 strike before
 "$real" "$@"
