@@ -14,6 +14,10 @@ let
   leave = "leave it to one of them";
   ticked = concatMapStringsSep ", " (name: "`${name}`");
 
+  # The fields that name databases, and what these are called: those of src/manifest/engines.ts.
+  engines = { postgres = "PostgreSQL"; };
+  dumped = service: concatMap (engine: service.${engine}) (attrNames engines);
+
   # All data of all services: { name, path, field }. Paths without doubled and trailing slashes.
   data = each (name: service: dataOf name "paths" service.paths ++ dataOf name "sqlite" service.sqlite) services;
   dataOf = name: field: map (path: { inherit name field; path = clean path; });
@@ -51,8 +55,8 @@ let
       optional (stuck != { })
         "atelier.backup.services: restoreAfter goes round in a circle: ${follow [ ] (head (attrNames stuck))}; take one of them out";
 
-    nothing = each (name: service: optional (service.paths ++ service.sqlite ++ service.postgres == [ ])
-      "${at name}: nothing to back up; write paths, sqlite or postgres, or enable = false") enabled;
+    nothing = each (name: service: optional (service.paths ++ service.sqlite ++ dumped service == [ ])
+      "${at name}: nothing to back up; write paths, sqlite or ${concatStringsSep " or " (attrNames engines)}, or enable = false") enabled;
 
     places = concatMap ({ name, path, field }:
       if path == "/" then [ "${at name}.${field}: \"/\" is the whole host, not the data of a service" ]
@@ -71,9 +75,9 @@ let
       in
       twice ++ lib.unique inside;
 
-    databases = each (database: names: optional (lib.length names > 1)
-      "the PostgreSQL database `${database}` belongs to ${owned names}")
-      (ownersOf (each (name: service: map (thing: { inherit name thing; }) (lib.unique service.postgres)) services));
+    databases = each (engine: title: each (database: names: optional (lib.length names > 1)
+      "the ${title} database `${database}` belongs to ${owned names}")
+      (ownersOf (each (name: service: map (thing: { inherit name thing; }) (lib.unique service.${engine})) services))) engines;
 
     tags = each (name: service: map (tag: "${at name}.tags: `${tag}` is a tag that atelier-backup sets itself; take it out")
       (filter (tag: match "((service|install|atelier):.*|unadopted|partial|failed)" tag != null) service.tags)) services;

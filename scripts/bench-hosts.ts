@@ -17,7 +17,8 @@ export class Host {
   readonly folder = mkdtempSync(join(tmpdir(), 'atelier-bench-'))
   readonly names: string[]
   state = 'state'
-  constructor(services: number, more: (name: string, host: Host) => object = () => ({})) {
+  /** `more`: a service's further fields; `top`: the manifest's. */
+  constructor(services: number, more: (name: string, host: Host) => object = () => ({}), top: object = {}) {
     this.names = Array.from({ length: services }, (_, i) => `service${i}`)
     writeFileSync(this.at('empty.mjs'), '')
     writeFileSync(this.at('password'), `${password}\n`, { mode: 0o600 })
@@ -26,7 +27,8 @@ export class Host {
     chmodSync(this.at('node'), 0o755)
     const repository = { repository: this.at('repository'), passwordFile: this.at('password'), environmentFile: null }
     const services_ = Object.fromEntries(this.names.map((name) => [name, { paths: [this.data(name)], units: [], ...more(name, this) }]))
-    writeFileSync(this.at('manifest.json'), JSON.stringify({ version: 2, host: 'bench', repositories: { main: repository }, services: services_ }))
+    const manifest = { version: 2, host: 'bench', repositories: { main: repository }, services: services_, ...top }
+    writeFileSync(this.at('manifest.json'), JSON.stringify(manifest))
   }
 
   at(...parts: string[]): string {

@@ -4,12 +4,17 @@ import { randomBytes } from 'node:crypto'
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { writer } from '../test/lib/live.ts'
+import { makeServer } from '../test/lib/postgres.ts'
+import { holdingStill } from './bench-downtime.ts'
 import { fakeRestic, Host, type Spent } from './bench-hosts.ts'
 import { type Panel, plot } from './bench-plot.ts'
 
 const quick = process.argv[2] === '--quick'
 const rounds = quick ? 1 : 7
 const million = quick ? 20_000 : 1_000_000
+const megabytes = quick ? 10 : 100
 
 type Work = () => Promise<Spent | number>
 interface Beside {
@@ -34,7 +39,7 @@ interface Measured {
   also: number
 }
 
-const hosts: Host[] = []
+const hosts: { remove(): unknown }[] = []
 function host(...given: ConstructorParameters<typeof Host>): Host {
   const made = new Host(...given)
   hosts.push(made)
@@ -50,12 +55,14 @@ try {
   const begun = performance.now()
   tell('| | beside | ours | theirs | ratio | goal |')
   tell('| --- | --- | ---: | ---: | ---: | --- |')
-  for (const group of [looking, working, large, databases, declaring])
+  for (const group of [looking, working, large, databases, stopping, declaring])
     for (const row of await group()) {
       const { ours, theirs, also } = await measured(row)
       tell(lineOf(row.what, row, ours, theirs))
       if (row.also) tell(lineOf('', row.also, ours, also))
     }
+  tell('')
+  tell(await writing())
   tell('')
   tell('| memory of our process | most | goal |')
   tell('| --- | ---: | --- |')
@@ -66,7 +73,7 @@ try {
   process.stdout.write(`${head}\n`)
   if (!quick) intoReadme([head, '', ...lines, '', '![How cost grows with services, snapshots and files](scripts/docs/growth.svg)'])
 } finally {
-  for (const each of hosts) each.remove()
+  for (const each of hosts) await each.remove()
 }
 
 /** What only looks. */
@@ -179,29 +186,100 @@ async function large(): Promise<Row[]> {
   ]
 }
 
-/** What it costs that a database is copied while it is used. */
+/** What it costs beside the database's own program and restic that a database is saved while it is used. */
 async function databases(): Promise<Row[]> {
   const file = 'database.db'
   const copied = host(1, (name, at) => ({ sqlite: [join(at.data(name), file)] }))
-  const plain = host(1)
-  for (const at of [copied, plain]) {
-    at.writeData()
-    const fill = `CREATE TABLE t (b BLOB); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${quick ? 10 : 100}) INSERT INTO t SELECT randomblob(1000000) FROM n;`
-    await at.command(['sqlite3', join(at.data('service0'), file), fill])
+  await fill(copied, file)
+  const server = makeServer()
+  hosts.push(server)
+  const dumped = host(1, () => ({ paths: [], postgres: ['shop'] }), { postgresql: server.declared })
+  server.sql('postgres', 'CREATE DATABASE shop')
+  // Random bytes, which restic can't make smaller.
+  const row = `SELECT string_agg(sha512((n * 16384 + i)::text::bytea), ''::bytea) FROM generate_series(1, 16384) i`
+  server.sql('shop', `CREATE TABLE t AS SELECT n, (${row}) b FROM generate_series(1, ${megabytes}) n`)
+  for (const at of [copied, dumped]) {
     await at.restic('init')
     await at.ours('backup', 'service0')
   }
+  /** Made beside, saved, and taken away. */
+  const bare = async (at: Host, make: (to: string) => Promise<Spent>) => {
+    const to = at.at('copy')
+    const made = await make(to)
+    const saved = await at.restic('backup', '--json', '--host', 'bare', '--tag', 'bare', '--', to)
+    rmSync(to)
+    return made.seconds + saved.seconds
+  }
+  const login = [`--host=${server.declared.socketDir}`, '--username=postgres', '--no-password']
+  const asPostgres = ['setpriv', '--reuid=postgres', '--regid=postgres', '--init-groups', '--']
+  const dump = ['pg_dump', '--format=custom', '--compress=0', ...login, '--dbname=shop']
   return [
     {
-      ...{ what: '`backup` of a database of 100 MB (`sqlite`)', beside: 'the same file under `paths`' },
+      ...{ what: `\`backup\` of a database of ${megabytes} MB (\`sqlite\`)`, beside: '`.backup` and `restic backup`', limit: { secondsMore: 0.3 } },
       ours: () => copied.ours('backup', 'service0'),
-      // Read anew, as the copy is.
-      theirs: async () => {
-        await plain.command(['touch', join(plain.data('service0'), file)])
-        return plain.ours('backup', 'service0')
-      },
+      theirs: () => bare(copied, (to) => copied.command(['sqlite3', join(copied.data('service0'), file), `.backup ${to}`])),
+    },
+    {
+      ...{ what: `\`backup\` of a database of ${megabytes} MB (\`postgres\`)`, beside: '`pg_dump` and `restic backup`', limit: { secondsMore: 0.3 } },
+      ours: () => dumped.ours('backup', 'service0'),
+      theirs: () => bare(dumped, (to) => dumped.command(['bash', '-c', 'to=$1; shift; "$@" >"$to"', 'bash', to, ...asPostgres, ...dump])),
     },
   ]
+}
+
+/** Makes a SQLite database of random bytes. */
+async function fill(at: Host, file: string): Promise<void> {
+  at.writeData()
+  const rows = `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${megabytes}) INSERT INTO t SELECT randomblob(1000000) FROM n;`
+  await at.command(['sqlite3', join(at.data('service0'), file), `CREATE TABLE t (b BLOB); ${rows}`])
+}
+
+/** For how long a service is down that must be stopped for its backup. */
+async function stopping(): Promise<Row[]> {
+  const { held, remove } = await holdingStill(megabytes)
+  hosts.push({ remove })
+  return held.map(({ way, ours, stopped }) => {
+    let last = Number.NaN
+    return {
+      ...{
+        what: `downtime by \`stopForBackup\`, ${megabytes} MB of new data: ${way}`,
+        beside: "the shell version's way: stopped while restic saves",
+      },
+      ours: async () => {
+        const { down, whole } = await ours()
+        last = whole
+        return down
+      },
+      theirs: stopped,
+      also: { beside: 'that whole backup', theirs: async () => last },
+    }
+  })
+}
+
+/** What a writer notices of a backup: told, not promised. */
+async function writing(): Promise<string> {
+  const file = 'database.db'
+  const at = host(1, (name, at) => ({ sqlite: [join(at.data(name), file)] }))
+  await fill(at, file)
+  await at.restic('init')
+  await at.ours('backup', 'service0')
+  const busy = await writer(join(at.data('service0'), file))
+  const worst = async (work: () => Promise<unknown>) => {
+    const begun = Date.now()
+    await work()
+    return busy.between(begun, Date.now())
+  }
+  const during: number[] = []
+  const alone: number[] = []
+  let commits = 0
+  for (let i = 0; i < rounds; i++) {
+    const seen = await worst(() => at.ours('backup', 'service0'))
+    commits += seen.commits
+    during.push(seen.worst)
+    alone.push((await worst(() => sleep(1500))).worst)
+  }
+  await busy.end()
+  return `Downtime of a SQLite database (\`sqlite\`, WAL): none. Of ${megabytes} MB saved ${rounds} times its writer committed ${commits} times meanwhile; between two commits lay ${Math.max(...during)} ms at most, with no backup ${Math.max(...alone)} ms.`
 }
 
 /** What a rebuild of the host costs more for its services. */
@@ -280,10 +358,10 @@ async function measured(row: Row, of = rounds): Promise<Measured> {
     const measureOthers = async (some: typeof others) => {
       for (const { beside, seconds } of some) seconds.push(secondsOf(await beside.theirs()))
     }
-    await measureOthers(others)
+    await measureOthers(others.filter(({ beside }) => beside.times !== undefined))
     await row.before?.()
     const ours = secondsOf(await row.ours())
-    await measureOthers(others.filter(({ beside }) => beside.times !== undefined))
+    await measureOthers(others)
     if (i === 0) continue
     found.ours.push(ours)
     for (const [n, { beside, seconds }] of others.entries())

@@ -108,7 +108,14 @@ function made({ flags, description, repeatable }: CommandSpec['options'][number]
   return repeatable ? option.argParser((value: string, before: string[] = []) => [...before, value]) : option
 }
 
+/** @throws Failure `usage` */
 async function inputOf(args: string[], flags: Input['flags']): Promise<Unsignalled> {
+  // A variable in a script that isn't set: it would mean the folder that one is in.
+  for (const [name, flag] of [
+    ['manifest', '--manifest'],
+    ['stateDir', '--state-dir'],
+  ] as const)
+    if (flags[name] === '') throw new Failure('usage', `${flag} is empty: name a path, or leave it out`)
   if (flags.color === false) process.env.NO_COLOR = '1'
   const json = flags.json === true
   if (json) (await import('./ui/terminal.ts')).askNothing()

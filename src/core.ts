@@ -1,5 +1,6 @@
 // The few types that all rooms share: look (read-only facts) → plan (pure data: printed, compared in tests, journalled) → execute (one loop).
 import type { Code, Failure } from './errors.ts'
+import type { Engine } from './manifest/engines.ts'
 
 export type Path = string
 export type Unit = string
@@ -13,8 +14,8 @@ export type Outcome = (typeof outcomes)[number]
 export type BackupStep =
   | { do: 'hook'; when: 'pre' | 'post' }
   | { do: 'stop' | 'start'; units: Unit[] }
-  /** Each database, and the server's roles, as files in `folder`. */
-  | { do: 'dumpPostgres'; databases: string[]; folder: Path }
+  /** Each database, and what of its server no database holds, as files in `folder`. */
+  | { do: 'dump'; engine: Engine; databases: string[]; folder: Path }
   /** Hold `of` still at `at`, or take that away again. */
   | { do: 'view' | 'unview'; how: 'btrfs' | 'reflink'; of: Path; at: Path }
   /** `database` as declared; `from` where it is read: there, or in a view. */

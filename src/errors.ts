@@ -16,6 +16,7 @@ export const exits = {
   'server-files': 1,
   'server-too-old': 1,
   'no-dump': 1,
+  'foreign-dump': 1,
   'dump-damaged': 1,
   failed: 1,
   'flush-failed': 1,

@@ -234,6 +234,14 @@ describe('[cli.5] places:', () => {
     expect(() => readFileSync(other.path('not-here'))).toThrow('ENOENT')
   })
 
+  test.each(['--manifest', '--state-dir'])('an empty %s is refused: it would mean the folder that somebody is in', async (flag) => {
+    for (const args of [
+      [`${flag}=`, 'status'],
+      ['backup', '--all', flag, ''],
+    ])
+      expect(await untouched(args)).toMatchObject({ exit: 2, stdout: '', stderr: line(`${flag} is empty`) })
+  })
+
   test('relative ones are meant from here, also by what we start', async (t) => {
     const other = await world(t)
     other.write('wiki/page', '')

@@ -153,7 +153,7 @@ describe('[plan.2] the plan of a backup', () => {
   test('writes nothing but copies, dumps and views of its own, and always takes all of them away', () => {
     fc.assert(
       fc.property(backups, ({ plan: { steps, always }, facts }) => {
-        const written = steps.flatMap((step) => (step.do === 'copySqlite' ? [step.to] : step.do === 'dumpPostgres' ? [step.folder] : []))
+        const written = steps.flatMap((step) => (step.do === 'copySqlite' ? [step.to] : step.do === 'dump' ? [step.folder] : []))
         expect(written.every((path) => isWithin(path, staging))).toBe(true)
         expect(new Set(written).size).toBe(written.length)
         if (written.length > 0) expect(stepsOf(always, 'unstage')).toEqual([{ do: 'unstage', folder: staging }])
@@ -173,12 +173,12 @@ describe('[plan.2] the plan of a backup', () => {
         const saved = order.indexOf('snapshot')
         expect([saved, order.lastIndexOf('snapshot')]).toEqual([order.length - 1, order.length - 1])
         const stop = order.indexOf('stop')
-        const reads = (step: BackupStep, i: number) => (['dumpPostgres', 'copySqlite', 'view', 'snapshot'].includes(step.do) ? [i] : [])
+        const reads = (step: BackupStep, i: number) => (['dump', 'copySqlite', 'view', 'snapshot'].includes(step.do) ? [i] : [])
         if (stop >= 0) expect(Math.min(...steps.flatMap(reads))).toBeGreaterThan(stop)
         const start = order.indexOf('start')
         if (start >= 0) {
           expect(start).toBeGreaterThan(order.lastIndexOf('view'))
-          expect(start).toBeGreaterThan(order.lastIndexOf('dumpPostgres'))
+          expect(start).toBeGreaterThan(order.lastIndexOf('dump'))
           // What is copied after the start is read from a view.
           for (const copy of stepsOf(steps.slice(start), 'copySqlite')) expect(copy.from).toMatch(/^\/srv\/\.atelier-backup-notes-RUN-\d+\/view/)
         }

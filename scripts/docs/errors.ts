@@ -144,6 +144,10 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
     'Restore the databases alone, with --path and the folder of dumps.',
   ],
   'server-too-old': ['The databases were saved from a newer PostgreSQL; nothing was touched.', 'Upgrade the server first.'],
+  'foreign-dump': [
+    'The snapshot holds dumps of an engine whose databases are not restored in place, or that a newer version of this program knows: the files alone would be brought back.',
+    "Choose the files with --path, or restore it to look at, and load the dumps with the engine's own program.",
+  ],
   'no-dump': ['The snapshot holds no dump of the databases.', 'Choose another: atelier-backup list SERVICE'],
   'dump-damaged': ["A dump can't be loaded.", 'Restore an older snapshot: atelier-backup list SERVICE'],
   'postgres-failed': ['A dump failed; there is no snapshot without it.', "PostgreSQL's own words stand in the message."],

@@ -5,7 +5,7 @@ import type { Path, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { isWithin, lstatIfThere, outermost, resolveLinks } from '../host/files.ts'
 import { unitsAtWork } from '../host/systemd.ts'
-import { lookView, type View } from '../host/views.ts'
+import { lookView, removeProbe, type View } from '../host/views.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import { isPattern } from '../restic/patterns.ts'
@@ -38,7 +38,7 @@ export function unlooked(about: About): BackupFacts {
 
 /** @throws Failure `bad-pattern`, `no-space`, `no-systemd`, `unknown-unit` */
 export async function lookBackup(service: Service, about: About & { unadopted: boolean }): Promise<BackupFacts> {
-  const { name, run, staging } = about
+  const { name, staging } = about
   const malformed = service.exclude.findIndex((pattern) => !isPattern(pattern))
   if (malformed >= 0)
     throw new Failure(
@@ -49,10 +49,21 @@ export async function lookBackup(service: Service, about: About & { unadopted: b
   const databases = Object.fromEntries(found.flatMap(([declared, real]) => (real === null ? [] : [[declared, real]])))
   await requireRoom(name, staging, Object.values(databases))
   if (!service.stopForBackup) return { ...about, units: [], running: [], databases, views: null }
-  const roots = (await Promise.all(service.paths.map(resolveLinks))).flatMap(({ real }) => real ?? [])
-  const views = await Promise.all(outermost(roots).map((root, i) => lookView(root, `.atelier-backup-${name}-${run}-${i}`)))
+  const views = await Promise.all((await viewable(service, about)).map(([root, folderName]) => lookView(root, folderName)))
   const whole = views.filter((view) => view !== null)
   return { ...about, ...(await unitsAtWork(name, unitsOf(name, service))), databases, views: whole.length === views.length ? whole : null }
+}
+
+/** Takes away what a look leaves that was killed: no plan knows of it yet. */
+export async function clearLook(service: Service, about: Pick<BackupFacts, 'run' | 'name'>): Promise<void> {
+  if (!service.stopForBackup) return
+  for (const [root, folderName] of await viewable(service, about)) await removeProbe(root, folderName)
+}
+
+/** The real paths that views would show, each with the name of the folder that its view would stand in. */
+async function viewable({ paths }: Service, { name, run }: Pick<BackupFacts, 'run' | 'name'>): Promise<[Path, string][]> {
+  const roots = (await Promise.all(paths.map(resolveLinks))).flatMap(({ real }) => real ?? [])
+  return outermost(roots).map((root, i) => [root, `.atelier-backup-${name}-${run}-${i}`])
 }
 
 /** The copies need room before the first of them is made. */

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { readIfThere, writeDurably } from '../host/files.ts'
+import { clearUnfinished, readIfThere, writeDurably } from '../host/files.ts'
 import { numbersByName } from '../host/owners.ts'
 import type { CallOptions } from '../restic/types.ts'
 import type { Site } from '../site.ts'
@@ -37,6 +37,7 @@ export async function storeManifest(
     if (await isStored()) return
     const folder = `${base}.manifest`
     await mkdir(folder, { recursive: true, mode: 0o700 })
+    for (const file of [`${base}.manifest.json`, ...Object.keys(texts).map((name) => join(folder, name))]) await clearUnfinished(file)
     for (const [name, text] of Object.entries(texts)) await writeDurably(join(folder, name), text)
     await site.restic(repository).backup({
       ...call,

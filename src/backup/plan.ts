@@ -2,8 +2,9 @@
 import { join } from 'node:path'
 import type { BackupStep, Plan } from '../core.ts'
 import { isWithin } from '../host/files.ts'
+import { declaredDatabases } from '../manifest/engines.ts'
 import type { Service } from '../manifest/types.gen.ts'
-import { dumpsFolder, reservedPattern, tags } from '../snapshots/select.ts'
+import { dumpsFolder, dumpsOf, reservedPattern, tags } from '../snapshots/select.ts'
 import type { Run } from '../state/record.gen.ts'
 import { type BackupFacts, inView } from './look.ts'
 
@@ -23,7 +24,8 @@ export function heldStill({ steps }: Plan<BackupStep>): Run['view'] {
 export function planBackup(service: Service, facts: BackupFacts): Plan<BackupStep> {
   const { run, name, install, staging, units, running, databases } = facts
   const views = facts.views ?? []
-  const dumps = service.postgres.length > 0 ? join(staging, dumpsFolder) : null
+  const dumped = declaredDatabases(service)
+  const dumps = dumped.length > 0 ? join(staging, dumpsFolder) : null
   const copies = service.sqlite.map((database, i): BackupStep & { do: 'copySqlite' } => {
     const real = databases[database] ?? database
     return { do: 'copySqlite', database, from: inView(views, real) ?? real, to: join(staging, `${i}.db`) }
@@ -33,7 +35,7 @@ export function planBackup(service: Service, facts: BackupFacts): Plan<BackupSte
   const steps: BackupStep[] = [
     ...(service.preBackup === null ? [] : [{ do: 'hook', when: 'pre' } as const]),
     ...(units.length > 0 ? [{ do: 'stop', units } as const] : []),
-    ...(dumps === null ? [] : [{ do: 'dumpPostgres', databases: service.postgres, folder: dumps } as const]),
+    ...dumped.map(({ engine, databases }) => ({ do: 'dump', engine, databases, folder: dumpsOf(engine, staging) }) as const),
     ...copies.filter((copy) => !isViewed(copy)),
     ...views.map((view) => ({ do: 'view', ...view }) as const),
     ...(facts.views === null ? [] : start),

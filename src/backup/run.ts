@@ -11,8 +11,8 @@ import { readJournal, requireNoJournal } from '../state/journal.ts'
 import { lockService } from '../state/lock.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
 import { emptyRecord, isRecorded, killedRun, lastRun, pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
-import { announce, announceEnd, newRunId, type Running, readLeftBehind, recordPlan, setRunningAside } from '../state/running.ts'
-import { lookBackup, unlooked } from './look.ts'
+import { announce, announceEnd, clearState, newRunId, type Running, readLeftBehind, recordPlan, setRunningAside } from '../state/running.ts'
+import { clearLook, lookBackup, unlooked } from './look.ts'
 import { storeManifest } from './manifest.ts'
 import { heldStill, planBackup } from './plan.ts'
 import { removeOwnLocks, type Standing, settle } from './repository.ts'
@@ -92,10 +92,9 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
         Object.assign(job, {
           name,
           service,
-          host: site.manifest.host,
+          manifest: site.manifest,
           state: site.state,
           restic,
-          postgresql: site.manifest.postgresql,
           standing,
           before: lastWhole(record),
           hold: [fd],
@@ -178,6 +177,7 @@ function lastWhole({ origin, ...record }: RunRecord): Run | null {
  */
 export async function cleanUp(site: Site, name: string, output: (line: string) => void): Promise<boolean> {
   const left = await readLeftBehind(site.state, name).catch((error: unknown) => setAside(site, name, asFailure(error), output))
+  await clearState(site.state, name)
   await rm(await stagingOf(site, name), { recursive: true, force: true })
   if (left?.kind !== 'backup') return false
   const record = await readRecord(site.state, name).catch(() => emptyRecord(name))
@@ -187,13 +187,14 @@ export async function cleanUp(site: Site, name: string, output: (line: string) =
   }
   await endHook(name)
   const service = serviceOf(site, name)
+  if (!left.plan) await clearLook(service, { name, run: left.run }).catch((error: unknown) => output(asFailure(error).message))
   // Nothing is stopped before the plan is noted; where that is damaged, all that it may have stopped is started.
   const stopped = left.pid === 0 && service.stopForBackup ? unitsOf(name, service) : []
   const nothingKnown = { ...unlooked({ run: left.run, name, install: '', staging: await stagingOf(site, name) }), running: stopped }
   const { always } = (left.plan ?? planBackup(service, nothingKnown)) as Plan<BackupStep>
   const plan: Plan<BackupStep> = { run: left.run, service: name, notes: [], steps: [], always }
   const job: Job = {
-    ...{ name, service, host: site.manifest.host, state: site.state, restic: site.restic(service.repository), postgresql: site.manifest.postgresql },
+    ...{ name, service, manifest: site.manifest, state: site.state, restic: site.restic(service.repository) },
     // Stopped or not, it can't be known: they are started.
     ...{ standing: null, before: null, hold: [], summary: null, missed: [], stopped: { at: performance.now(), seconds: null }, output },
     outcome: () => 'failed',

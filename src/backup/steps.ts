@@ -3,14 +3,14 @@ import { mkdir, rm, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { BackupStep, Handlers, Path } from '../core.ts'
 import { asFailure, type Code, Failure } from '../errors.ts'
+import { dumpers } from '../host/engines.ts'
 import { isWithin, lstatIfThere, outermost, resolveLinks } from '../host/files.ts'
 import { runHook } from '../host/hooks.ts'
 import { canMountPrivately, privately } from '../host/mounts.ts'
-import { dumpPostgres, type PostgresServer } from '../host/postgres.ts'
 import { copyDatabase, otherName, sidecarSuffixes } from '../host/sqlite.ts'
 import { startUnits, stopUnits } from '../host/systemd.ts'
 import { makeView, removeView } from '../host/views.ts'
-import type { Service } from '../manifest/types.gen.ts'
+import type { Manifest, Service } from '../manifest/types.gen.ts'
 import { escapePattern, excluded } from '../restic/patterns.ts'
 import type { BackupSummary, Restic } from '../restic/types.ts'
 import { tags } from '../snapshots/select.ts'
@@ -21,10 +21,9 @@ import { type Standing, save } from './repository.ts'
 export interface Job {
   name: string
   service: Service
-  host: string
   state: Path
   restic: Restic
-  postgresql: PostgresServer
+  manifest: Manifest
   /** Null: the repository couldn't be asked, and the plan saves nothing. */
   standing: Standing | null
   /** Descriptors that children keep open. */
@@ -83,11 +82,11 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
         stopped.seconds = since(stopped.at)
       },
     },
-    dumpPostgres: {
-      apply: async ({ databases, folder }, { signal }) => {
+    dump: {
+      apply: async ({ engine, databases, folder }, { signal }) => {
         await mkdir(folder, { recursive: true, mode: 0o700 })
         // A snapshot without the dumps would look whole: there is none then.
-        await dumpPostgres(job.postgresql, databases, folder, { signal, hold: job.hold }).catch(named(`${job.name}: no snapshot was made`))
+        await dumpers[engine](job.manifest, databases, folder, { signal, hold: job.hold }).catch(named(`${job.name}: no snapshot was made`))
       },
     },
     view: { apply: async (view, { signal }) => makeView(view, signal).catch(named(job.name)) },
@@ -148,7 +147,7 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
           paths,
           exclude: [...step.exclude, ...sidecars, ...uncopied.map(escapePattern), ...ownFolders(job.state, paths, step.dumps)],
           tags: job.missed.length > 0 ? [...step.tags, tags.partial] : step.tags,
-          host: job.host,
+          host: job.manifest.host,
           // Views first: the copies of databases stand inside them.
           prefix: privately({ ...step.views, ...Object.fromEntries(copies.map(({ live, copy }) => [live, copy])) }),
           onProgress: (progress: object) => context.emit({ type: 'progress', ...progress } as Parameters<typeof context.emit>[0]),

@@ -49,7 +49,7 @@ export async function chooseEntry(site: Site, message: string, entries: Entry[])
     newest ? `${older.length + 1} ${older.length === 0 ? 'snapshot' : 'snapshots'}` : 'no snapshots',
     ...(newest ? [...dayAndClock(newest.time, site.now()), formatBytes(newest.bytes)] : []),
   ])
-  const lines = tableLines([{ title: '', shrink: true }, right, { title: '' }, { title: '' }, right], rows, columns() - 3)
+  const lines = tableLines([{ title: '', shrink: 'cut' }, right, { title: '' }, { title: '' }, right], rows, columns() - 3)
   return choose(
     message,
     choicesOf(entries, lines, ({ subject }) => subject.name),
@@ -83,7 +83,7 @@ export function entryLines(entries: Entry[], now: Date): string[] {
     formatBytes(newest?.bytes ?? null),
   ])
   const head: Column[] = [
-    { title: 'SERVICE', shrink: true },
+    { title: 'SERVICE', shrink: 'cut' },
     { title: 'SNAPSHOTS', align: 'right' },
     { title: 'NEWEST' },
     { title: '' },
@@ -103,7 +103,7 @@ export function snapshotLines(snapshots: Snapshot[], now: Date): string[] {
     shortId,
     tags.filter((tag) => !/^(service|install):/.test(tag)).join(' '),
   ])
-  return tableLines([{ title: '' }, { title: '' }, right, right, right, { title: '' }, { title: '', shrink: true }], rows, columns() - 3)
+  return tableLines([{ title: '' }, { title: '' }, right, right, right, { title: '' }, { title: '', shrink: 'cut' }], rows, columns() - 3)
 }
 
 /** "  5.9 MB  today 11:42       notes.db" */

@@ -2,6 +2,7 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
+import { declaredDatabases } from '../manifest/engines.ts'
 import { readManifest } from '../manifest/load.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import type { Manifest } from '../manifest/types.gen.ts'
@@ -166,14 +167,18 @@ function manifestView(manifest: Manifest, { time }: Snapshot, location: string, 
   const rows = Object.entries(manifest.services).map(([name, service]) => [
     name,
     unitsOf(name, service).join(' ') || '–',
-    [...service.paths, ...service.sqlite, ...service.postgres.map((database) => `postgres ${database}`)].join(' '),
+    [
+      ...service.paths,
+      ...service.sqlite,
+      ...declaredDatabases(service).flatMap(({ engine, databases }) => databases.map((database) => `${engine} ${database}`)),
+    ].join(' '),
   ])
   const commands = commandsOf(manifest).map(({ service, field, command }) => `  ${service} ${field}   ${command.trim().replaceAll('\n', ' ; ')}`)
   return [
     styled('bold', `The manifest of ${manifest.host}, stored ${formatTime(time, now)} in ${location}`),
     '',
     ...tableLines(
-      [{ title: 'SERVICE' }, { title: 'UNITS' }, { title: 'DATA', shrink: true }],
+      [{ title: 'SERVICE' }, { title: 'UNITS' }, { title: 'DATA', shrink: 'cut' }],
       rows.map((row) => row.map(printable)),
       columns(),
     ),

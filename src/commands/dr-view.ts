@@ -25,7 +25,11 @@ export function planView(site: Site, recovery: Recovery): string[] {
       : [...notes.map((note) => timesInWords(note, now)), ...(after.length > 0 ? [`after ${after.join(', ')}`] : [])].join('; '),
   ])
   const titles = ['SERVICE', 'SNAPSHOT OF', 'SIZE', 'ID', '']
-  const head = titles.map((title, i) => ({ title, ...(title === 'SIZE' ? { align: 'right' as const } : {}), shrink: i === 4 }))
+  const head = titles.map((title, i) => ({
+    title,
+    ...(title === 'SIZE' ? { align: 'right' as const } : {}),
+    ...(i === 4 ? { shrink: 'cut' as const } : {}),
+  }))
   const whose = wish.host === site.manifest.host ? '' : ` of ${printable(wish.host)}`
   const bytes = formatBytes(wanted.reduce((sum, { snapshot }) => sum + (snapshot.bytes ?? 0), 0))
   return [
@@ -111,7 +115,7 @@ export function reportView({ site }: PlannedRecovery, results: Recovered[], seco
     health ?? '',
   ])
   const head: Column[] = [
-    { title: '  SERVICE', shrink: true },
+    { title: '  SERVICE', shrink: 'cut' },
     { title: 'SNAPSHOT' },
     { title: 'SIZE', align: 'right' },
     { title: 'TIME', align: 'right' },

@@ -72,7 +72,7 @@ function view(repository: string, dryRun: boolean, { retained, manifests }: Prun
       name,
       snapshot.shortId,
       formatTime(snapshot.time, now),
-      `kept: ${reasons.join(', ')}`,
+      `kept: ${reasons.map((reason) => reason.replace(/ snapshot$/, '')).join(', ')}`,
     ])
     const remove = (forgotten?.remove ?? []).map(({ shortId, time }) => [
       name,
@@ -95,5 +95,5 @@ function view(repository: string, dryRun: boolean, { retained, manifests }: Prun
   const end = dryRun
     ? `${repository}: ${counted(removed, 'snapshot')} would be forgotten; nothing was changed`
     : `${sign('good')} ${repository}: ${counted(removed, 'snapshot')} forgotten, space freed`
-  return [...tableLines([{ title: 'SERVICE' }, { title: 'SNAPSHOT' }, { title: 'OF' }, { title: 'WHY', shrink: true }], rows, columns()), '', end]
+  return [...tableLines([{ title: 'SERVICE' }, { title: 'SNAPSHOT' }, { title: 'OF' }, { title: 'WHY', shrink: 'wrap' }], rows, columns()), '', end]
 }

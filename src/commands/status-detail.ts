@@ -52,7 +52,7 @@ function runLines(runs: Run[], now: Date): string[] {
     { column: { title: '' }, cell: ({ started }) => dayAndClock(started, now)[1] },
     { column: { title: '' }, cell: ({ kind }) => kind },
     {
-      column: { title: 'OUTCOME', shrink: true },
+      column: { title: 'OUTCOME', shrink: 'cut' },
       cell: ({ outcome, code }) => (code === null || outcome === 'ok' ? outcome : `${outcome} (${code})`),
     },
     { column: { title: 'TOOK', align: 'right' }, cell: ({ seconds }) => formatSeconds(seconds) },

@@ -58,7 +58,7 @@ function heading(host: string, repositories: Status['repositories'], width: numb
 function tableOf(services: ServiceStatus[], now: Date): string[] {
   const hasNext = columns() >= 70 && services.some(({ nextRun }) => nextRun !== null)
   const head: Column[] = [
-    { title: '  SERVICE', shrink: true },
+    { title: '  SERVICE', shrink: 'cut' },
     { title: 'STATE' },
     { title: 'LAST', align: 'right' },
     { title: 'SIZE', align: 'right' },

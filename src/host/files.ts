@@ -1,13 +1,13 @@
 // Files: durable writes, links resolved, durable renames.
 import { randomUUID } from 'node:crypto'
 import { constants, type Stats } from 'node:fs'
-import { type FileHandle, lstat, open, readFile, readlink, rename, rm } from 'node:fs/promises'
+import { type FileHandle, lstat, open, readdir, readFile, readlink, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { Failure } from '../errors.ts'
 
 /** Replace a file's content so that a crash at any instant leaves either the old or the new one. Mode 0600. */
 export async function writeDurably(file: string, text: string): Promise<void> {
-  const fresh = join(dirname(file), `.${randomUUID()}.new`)
+  const fresh = join(dirname(file), `.${basename(file)}.${randomUUID()}.new`)
   try {
     const handle = await open(fresh, 'wx', 0o600)
     try {
@@ -22,6 +22,13 @@ export async function writeDurably(file: string, text: string): Promise<void> {
     throw error
   }
   await syncFolder(dirname(file))
+}
+
+/** Takes away what `writeDurably` leaves where it is killed. Only under the lock under which this file is written: somebody may be at it now. */
+export async function clearUnfinished(file: string): Promise<void> {
+  const begins = `.${basename(file)}.`
+  const isOf = (name: string) => name.startsWith(begins) && /^[0-9a-f-]{36}\.new$/.test(name.slice(begins.length))
+  for (const name of await readdir(dirname(file)).catch(() => [])) if (isOf(name)) await rm(join(dirname(file), name), { force: true })
 }
 
 /**

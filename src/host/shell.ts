@@ -1,4 +1,5 @@
 // The only way to start a process (zx, set up once): environment from nothing, children that die with us, output as lines.
+import { type SpawnOptions, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { Readable } from 'node:stream'
 import { StringDecoder } from 'node:string_decoder'
@@ -97,7 +98,12 @@ async function start(argv: string[], options: ProcessOptions): Promise<{ promise
   options.signal?.throwIfAborted()
   // --pdeathsig: killed outright, we take our children along (restic and hooks must not go on without us).
   const full = options.terminal ? argv : ['setpriv', '--pdeathsig', 'TERM', '--', ...argv]
+  // A lost terminal is ours to judge: its SIGHUP reaches us, and those that we end get SIGTERM.
+  const script = options.terminal || options.group ? 'exec "$@"' : `trap '' HUP; exec "$@"`
+  // Not on one line, as zx would write it for the shell: an argument of its own holds 128 KiB at most, all of them together 2 MiB.
+  const spawned = (_: string, __: string[], more: SpawnOptions) => spawn('/bin/sh', ['-c', script, 'sh', ...full], { ...more, shell: false })
   const promise = $({
+    spawn: spawned as typeof spawn,
     cwd: options.cwd ?? '/',
     // SHLVL: without it bash takes a socket for a remote shell's and reads ~/.bashrc.
     env: { SHLVL: '1', ...(options.env ?? plainEnvironment()) },
@@ -106,11 +112,9 @@ async function start(argv: string[], options: ProcessOptions): Promise<{ promise
     detached: options.group ?? false,
     nothrow: true,
     quiet: true,
-    // A lost terminal is ours to judge: its SIGHUP reaches us, and those that we end get SIGTERM.
-    prefix: options.terminal || options.group ? '' : "trap '' HUP; ",
+    prefix: '',
     store: nothingKept(),
-  })`exec ${full}`
-  // One argument of the shell's holds the whole command line: at most 128 KiB (E2BIG).
+  })`${argv[0] ?? ''}`
   if (!promise.child) throw new Failure('too-many-arguments', `${argv[0]} can't be started: its arguments are more than one command line takes`)
   if (promise.child.pid !== undefined) options.onStart?.(promise.child.pid)
   return { promise, finished: finish(promise, argv[0] ?? '', options) }

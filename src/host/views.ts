@@ -52,6 +52,13 @@ export async function removeView({ how, at }: View): Promise<void> {
   if (exit !== 0) throw new Failure('view-failed', `the view ${at} can't be removed: ${stderr.trim().split('\n')[0]}`)
 }
 
+/** Takes away what `lookView` leaves where it is killed: it knows the place by these two alone. */
+export async function removeProbe(of: string, folderName: string): Promise<void> {
+  const places = [join(dirname(of), folderName), join(of, folderName)]
+  const { exit, stderr } = await run(['rm', '--recursive', '--force', '--one-file-system', '--', ...places])
+  if (exit !== 0) throw new Failure('view-failed', `what was tried in ${folderName} can't be removed: ${stderr.trim().split('\n')[0]}`)
+}
+
 /** A btrfs subvolume (its root is inode 256) without others inside, whose place in a snapshot would be empty. */
 async function isLoneSubvolume(path: string): Promise<boolean> {
   const { ino } = await stat(path)

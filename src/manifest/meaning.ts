@@ -1,5 +1,6 @@
 // What a schema can't say: names that must exist, data that two services would both own, secrets that everyone could read.
 import { posix } from 'node:path'
+import { declaredDatabases, engineNames } from './engines.ts'
 import { ancestors, cleanPath } from './paths.ts'
 import { meant, type Place, placeName, shown } from './problems.ts'
 import type { Manifest, Service } from './types.gen.ts'
@@ -62,9 +63,9 @@ function* cycles({ services }: Manifest) {
 }
 
 function* emptiness({ services }: Manifest) {
-  for (const [name, { enable, paths, sqlite, postgres }] of Object.entries(services)) {
-    if (enable && [paths, sqlite, postgres].every((list) => list.length === 0))
-      yield say(['services', name], 'nothing to back up: name paths, sqlite or postgres, or set enable to false')
+  for (const [name, service] of Object.entries(services)) {
+    if (service.enable && service.paths.length + service.sqlite.length + declaredDatabases(service).length === 0)
+      yield say(['services', name], `nothing to back up: name paths, sqlite or ${engineNames.join(' or ')}, or set enable to false`)
   }
 }
 
@@ -101,15 +102,17 @@ function* owners({ services }: Manifest) {
 
 function* databases({ services }: Manifest) {
   const owners = new Map<string, string>()
-  for (const [name, { postgres }] of Object.entries(services)) {
-    for (const [i, database] of postgres.entries()) {
-      const owner = owners.get(database)
-      if (owner)
-        yield say(
-          ['services', name, 'postgres', i],
-          `database ${shown(database)} belongs to service ${owner} too: a restore of one would replace the other's data`,
-        )
-      else owners.set(database, name)
+  for (const [name, service] of Object.entries(services)) {
+    for (const { engine, databases } of declaredDatabases(service)) {
+      for (const [i, database] of databases.entries()) {
+        const owner = owners.get(`${engine} ${database}`)
+        if (owner)
+          yield say(
+            ['services', name, engine, i],
+            `database ${shown(database)} belongs to service ${owner} too: a restore of one would replace the other's data`,
+          )
+        else owners.set(`${engine} ${database}`, name)
+      }
     }
   }
 }

@@ -1,4 +1,5 @@
 // What holds for one service: its own value, or the host's.
+import { declaredDatabases, engines } from './engines.ts'
 import type { Manifest, Retention, Schedule, Service } from './types.gen.ts'
 
 export function retentionOf(manifest: Manifest, service: Service): Retention {
@@ -9,10 +10,11 @@ export function scheduleOf(manifest: Manifest, service: Service): Schedule {
   return filled(service.schedule, manifest.schedule)
 }
 
-/** The units that use a service's data: not the server whose databases it declares, which must run for them to be dumped and exchanged. */
+/** The units that use a service's data: not the servers whose databases it declares, which must run for them to be dumped and exchanged. */
 export function unitsOf(name: string, service: Service): string[] {
   const units = service.units ?? [`${name}.service`]
-  return service.postgres.length === 0 ? units : units.filter((unit) => !/^postgresql(-setup|@.*)?[.](service|target)$/.test(unit))
+  const servers = declaredDatabases(service).map(({ engine }) => engines[engine].server)
+  return units.filter((unit) => !servers.some((server) => server.test(unit)))
 }
 
 function filled<T extends object>(own: { [K in keyof T]: T[K] | null }, host: T): T {

@@ -260,6 +260,7 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
       const argv = [
         ...[...prefix, program, 'backup', '--json', '--host', host, ...retryLock],
         ...tags.flatMap((tag) => ['--tag', tag]),
+        // Not by --exclude-file: the snapshot wouldn't tell what it leaves out, and a restore in place must carry that over.
         ...exclude.map((pattern) => `--exclude=${pattern}`),
         ...(parent === undefined ? [] : ['--parent', parent]),
         ...(time === undefined ? [] : ['--time', time.toISOString().slice(0, 19).replace('T', ' ')]),
@@ -481,11 +482,11 @@ function inBatches(patterns: string[]): string[][] {
   const batches: string[][] = [[]]
   let size = 0
   for (const pattern of patterns) {
-    // Quoted for the shell a character takes up to four bytes.
-    size += pattern.length * 4 + 16
+    const bytes = Buffer.byteLength(pattern) + 16
+    size += bytes
     if (size > 100_000 && batches.at(-1)?.length) {
       batches.push([])
-      size = pattern.length * 4 + 16
+      size = bytes
     }
     batches.at(-1)?.push(pattern)
   }

@@ -42,16 +42,33 @@ export function isTimeout(reason: unknown): boolean {
 
 /** Credentials in URLs (rest:https://user:password@host/) and in the environment file are nobody's business. */
 export function redacted(text: string, secrets: string[]): string {
-  const plain = text.replaceAll(/(:\/\/[^:/@\s]*):[^/\s]*@/g, '$1:***@')
-  return secrets.reduce((shown, secret) => shown.replaceAll(secret, '***'), plain)
+  const plain = text.replaceAll(/(:\/\/[^:/@\s]*):[^/\s]*@/g, '$1:***@').replaceAll(/(invalid URL escape) "[^"]*"/g, '$1')
+  // Longest first: of one that holds another nothing may be left.
+  return secrets.toSorted((a, b) => b.length - a.length).reduce((shown, secret) => shown.replaceAll(secret, '***'), plain)
 }
 
-/** What must never be shown: the values of variables whose names say so, and the password within the location. */
+/** What must never be shown: the values of variables whose names say so, and the password within the location; percent-encoded or not. */
 export function secretsOf(location: string, variables: Record<string, string>): string[] {
-  const password = /:\/\/[^:/@\s]*:([^/\s]*)@/.exec(location)?.[1]
   const values = Object.entries(variables).flatMap(([name, value]) => (/PASS|SECRET|KEY|TOKEN|AUTH|CREDENTIAL|SAS/.test(name) ? [value] : []))
+  const password = passwordIn(location)
+  // Of one with a slash or the like that should have been encoded restic shows a part alone, as what it takes for a port.
+  const found = [...values, password, ...password.split(/[/?#]/)].flatMap((secret) => [secret, decoded(secret), encodeURIComponent(decoded(secret))])
   // Shorter ones stand in ordinary words, and would garble them.
-  return [...values, ...(password ? [password] : [])].filter((secret) => secret.length >= 4)
+  return [...new Set(found)].filter((secret) => secret.length >= 4)
+}
+
+/** Up to the last @ before what ends a URL's authority; or, if there is none, to the last one at all. A port isn't one. */
+function passwordIn(location: string): string {
+  const [, well, badly = ''] = /:\/\/[^:/@\s[]*:(?:([^/?#\s]*)@|(?!\d+\/)(\S*)@)/.exec(location) ?? []
+  return well ?? badly
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
 }
 
 /** Source: "Exit codes" in restic's doc/075_scripting.rst; since 0.17. */
@@ -98,6 +115,8 @@ function explain(code: string | undefined, { words, exit, stderr, asked, parent 
     case 'disk-full':
       return `no space left: ${words}`
     default:
+      if (words.startsWith('parsing repository location failed'))
+        return `its location can't be read (${words}): in a user and password within it, what is no letter or digit is percent-encoded, as / by %2F`
       return `restic failed (exit code ${exit}): ${words || 'it said nothing'}`
   }
 }

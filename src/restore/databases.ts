@@ -34,16 +34,22 @@ export interface PostgresPlace {
   staging(): Promise<Path>
 }
 
-/** Dumps of a snapshot: its folder, and the bytes of each file in it. */
+/** Dumps of a snapshot: its folder, and the bytes of each file in it, by its path there. */
 export interface Dumps {
   folder: Path
   files: Map<string, number>
 }
 
-/** The declared databases that are to be brought back, and those that the snapshot holds no dump of. @throws Failure `not-declared`, `no-dump` */
+/** The declared databases that are to be brought back, and those that the snapshot holds no dump of. @throws Failure `foreign-dump`, `not-declared`, `no-dump` */
 export function chosenDatabases({ name, service, snapshot, wanted }: RestoreWish, dumps: Dumps | null): { chosen: string[]; absent: string[] } {
   const files = [...(dumps?.files.keys() ?? [])]
   const isWanted = (file: string) => wanted.length === 0 || wanted.some((path) => isWithin(join(dumps?.folder ?? '', file), path))
+  const foreign = files.find((file) => file.includes('/') && isWanted(file))
+  if (foreign !== undefined)
+    throw new Failure(
+      'foreign-dump',
+      `${name}: snapshot ${snapshot.shortId} holds ${foreign} among its dumps, of databases that are brought back by hand alone: nothing is restored in place. Choose the rest with --path; inspect the snapshot without --in-place, and load its dumps yourself`,
+    )
   const undeclared = files.find((file) => file.endsWith('.dump') && isWanted(file) && !service.postgres.map(dumpFiles.of).includes(file))
   if (undeclared !== undefined)
     throw new Failure(

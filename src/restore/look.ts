@@ -1,7 +1,7 @@
 // What a restore in place may know before it is planned: the snapshot's tree, the live data, the units. Nothing is touched.
 import { constants, type Stats } from 'node:fs'
 import { access, lstat, readdir, readlink, realpath, stat, statfs } from 'node:fs/promises'
-import { basename, dirname, join, resolve } from 'node:path'
+import { basename, dirname, join, relative, resolve } from 'node:path'
 import type { Move, Owners, Path, StagedFolder, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { hold, isWithin, lstatIfThere, outermost, realAsFarAsThere } from '../host/files.ts'
@@ -150,7 +150,7 @@ async function readTree(restic: Restic, { name, service, snapshot, wanted }: Res
     // One that the service's own user may have made leads nowhere: to /etc, it would have that replaced.
     if (node.type === 'symlink' && snapshot.paths.includes(node.path) && (node.uid === 0 || node.uid === process.getuid?.()))
       tree.links.set(node.path, (await restic.readlink(snapshot.id, node.path, call)) ?? '')
-    if (node.type === 'file' && isDump(node.path)) tree.dumps?.files.set(basename(node.path), node.bytes)
+    if (node.type === 'file' && isDump(node.path)) tree.dumps?.files.set(relative(tree.dumps.folder, node.path), node.bytes)
     while (around.length > 0 && !isWithin(node.path, around.at(-1)?.node.path ?? '')) around.pop()
     if (missing.delete(node.path)) {
       const root = { node, bytes: 0, files: 0, entries: [] }
@@ -166,7 +166,8 @@ async function readTree(restic: Restic, { name, service, snapshot, wanted }: Res
     if (node.type === 'file' && databases.has(basename(node.path))) tree.regular.add(node.path)
     if (node.type === 'dev' || node.type === 'chardev' || (node.type === 'file' && (node.mode & 0o6000) !== 0)) tree.special.push(node)
   }
-  const isThere = (path: Path) => path === folder || tree.dumps?.files.has(basename(path))
+  const dumped = [...(tree.dumps?.files.keys() ?? [])].map((file) => join(folder ?? '', file))
+  const isThere = (path: Path) => path === folder || dumped.some((dump) => isWithin(dump, path))
   for (const path of missing) {
     // Of what is mounted there the snapshot knows nothing: it stays, and nothing comes into it.
     if (paths.includes(path) || !(await lstat(path)).isDirectory()) continue

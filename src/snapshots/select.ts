@@ -1,6 +1,8 @@
 // Which snapshot is meant: of a service, newest, at a time, by id. Pure.
+import { join } from 'node:path'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
+import type { Engine } from '../manifest/engines.ts'
 import { nearest } from '../manifest/nearest.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Snapshot } from '../restic/types.ts'
@@ -17,6 +19,11 @@ export const tags = {
 
 /** Name of the folder of a snapshot that holds dumps of databases: it is no path of the service. */
 export const dumpsFolder = 'atelier-dumps'
+
+/** Where in there an engine's dumps stand: in a folder of its own. PostgreSQL's, which were the first, stand in the folder itself. */
+export function dumpsOf(engine: Engine, staging: Path): Path {
+  return join(staging, dumpsFolder, engine === 'postgres' ? '' : engine)
+}
 
 /** Folders that restores make beside what they replace; never part of a backup. */
 export const reservedPattern = '.atelier-backup-*'

@@ -4,7 +4,7 @@ import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
 import type { Event, Iso, Plan } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { asideName, readIfThere, writeDurably } from '../host/files.ts'
+import { asideName, clearUnfinished, readIfThere, writeDurably } from '../host/files.ts'
 import { placeOf } from './install.ts'
 import { sealed, unsealed } from './sealed.ts'
 
@@ -25,8 +25,14 @@ export function newRunId(now: Date): string {
   return `${now.toISOString().replaceAll(/[-:]|\.\d+/g, '')}-${randomBytes(3).toString('hex')}`
 }
 
+/** Takes away what writes of a service's state left that were killed. Call it with the service's lock held. */
+export async function clearState(state: string, service: string): Promise<void> {
+  for (const place of ['running', 'records', 'journals'] as const) await clearUnfinished(`${placeOf(state, place, service)}.json`)
+}
+
 /** Announces a run: what is left of this tells the next one that we didn't come to our end. Returns the writer of its events. */
 export async function announce(state: string, service: string, about: Pick<Running, 'run' | 'kind' | 'started'>): Promise<(event: Event) => void> {
+  await clearState(state, service)
   const base = placeOf(state, 'running', service)
   const running: Running = { ...about, pid: process.pid, ...identity(process.pid) }
   writeFileSync(`${base}.ndjson`, '', { mode: 0o600 })

@@ -166,7 +166,7 @@ function spinner(frame: number): string {
 
 const stepWords: Record<(Event & { type: 'step' })['do'], string> = {
   hook: 'running its commands',
-  dumpPostgres: 'dumping databases',
+  dump: 'dumping databases',
   view: 'holding the data still',
   unview: 'tidying up',
   copySqlite: 'copying a database',

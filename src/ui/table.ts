@@ -5,23 +5,30 @@ import { styled } from './terminal.ts'
 export interface Column {
   title: string
   align?: 'right'
-  /** Gives way first when the table is too wide. */
-  shrink?: boolean
+  /** Gives way first when the table is too wide: cut, or, of words that must be read to their end, on further lines. */
+  shrink?: 'cut' | 'wrap'
 }
 
-/** Lines of a table, two blanks between columns. The one column that may shrink is cut to fit `width`. */
+/** Lines of a table, two blanks between columns. The one column that may shrink does so to fit `width`. */
 export function tableLines(columns: Column[], rows: string[][], width: number): string[] {
   const widths = columns.map(({ title }, i) => rows.reduce((most, row) => Math.max(most, displayWidth(row[i] ?? '')), displayWidth(title)))
   const total = widths.reduce((sum, each) => sum + each + 2, -2)
   const shrinking = columns.findIndex(({ shrink }) => shrink)
   if (total > width && shrinking >= 0) widths[shrinking] = Math.max(8, (widths[shrinking] ?? 0) - (total - width))
+  const linesOf = (row: string[]): string[][] => {
+    if (columns[shrinking]?.shrink !== 'wrap') return [row]
+    const parts = wrapped(row[shrinking] ?? '', widths[shrinking] ?? 0)
+    return [row.with(shrinking, parts[0] ?? ''), ...parts.slice(1).map((part) => columns.map((_, i) => (i === shrinking ? part : '')))]
+  }
   const line = (cells: string[]) =>
     columns
-      .map(({ align }, i) => pad(cut(cells[i] ?? '', widths[i] ?? 0), widths[i] ?? 0, align === 'right'))
+      .map(({ align, shrink }, i) =>
+        pad(shrink === 'wrap' ? (cells[i] ?? '') : cut(cells[i] ?? '', widths[i] ?? 0), widths[i] ?? 0, align === 'right'),
+      )
       .join('  ')
       .trimEnd()
   const titles = columns.map(({ title }) => title)
-  return [...(titles.some(Boolean) ? [styled('dim', line(titles))] : []), ...rows.map(line)]
+  return [...(titles.some(Boolean) ? [styled('dim', line(titles))] : []), ...rows.flatMap(linesOf).map(line)]
 }
 
 export function pad(text: string, width: number, right = false): string {

@@ -55,6 +55,7 @@ describe.skipIf(!isRoot || !has('strace') || !canPostgres)('killed', { timeout: 
   async function nothingIsLeft(): Promise<void> {
     await until(() => living(w).length === 0, `nobody lives: ${JSON.stringify(living(w).map(({ argv }) => argv))}`)
     expect(mountedAnywhere(w.root)).toEqual([])
+    expect(readdirSync(w.path('state'), { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.new'))).toEqual([])
     expect([staged(), existsSync(w.path('prepared')), existsSync(w.path('state/running/notes.json'))]).toEqual([[], false, false])
   }
 
@@ -71,7 +72,7 @@ describe.skipIf(!isRoot || !has('strace') || !canPostgres)('killed', { timeout: 
   }
 
   const instants = soak ? 100 : 10
-  test.for(Array.from({ length: instants }, (_, i) => i))('[snapshot.9] right before one of its changes (%i)', async (i) => {
+  test.for(Array.from({ length: instants }, (_, i) => i))('[snapshot.9] [state.5] right before one of its changes (%i)', async (i) => {
     // One out of each tenth.
     const change = soak ? changes[i] : changes[Math.floor(((i + (random(seed * 100 + i) % 1000) / 1000) / instants) * changes.length)]
     if (!change) return

@@ -122,7 +122,7 @@ describe.skipIf(!canPostgres)('PostgreSQL', () => {
         const before = writing.committed()
         const ended = await w.cli(['run', 'shop', '--json'], { env: { PATH: i === 0 ? slow : server.path } })
         expect(ended.exit).toBe(0)
-        const { begun, done } = timesOf(ended.events(), 'dumpPostgres')
+        const { begun, done } = timesOf(ended.events(), 'dump')
         const { commits, worst } = writing.between(begun, done)
         if (i === 0)
           expect([commits > 20, worst < (done - begun) / 2], `the worst of ${commits} commits took ${worst} of ${done - begun} ms`).toEqual([

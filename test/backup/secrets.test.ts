@@ -180,3 +180,27 @@ test.skipIf(!canServe || !isRoot)(
   },
   60_000,
 )
+
+// In each of these a part of the password is what restic complains of.
+test.each(['S3cr3t-one/S3cr3t-two', 'S3cr3t-one%2FS3cr3t-two%zz', 'S3cr3t-one#S3cr3t-two'])(
+  '[secret.2] nor where the password within the location isn’t percent-encoded as it must be: %s',
+  async (password) => {
+    const other = await world()
+    try {
+      other.write('data/file', 'x')
+      other.write('secrets/location', `rest:http://user:${password}@127.0.0.1:1/x\n`)
+      other.manifest({
+        services: { notes: { paths: [other.path('data')] } },
+        repositories: { main: { ...other.repository, repository: null, repositoryFile: other.path('secrets/location') } },
+      })
+      const run = await other.cli(['run', 'notes', '--json'])
+      expect(run.exit).toBe(1)
+      expect(run.stdout).toContain("its location can't be read")
+      expect(run.stdout).toContain('percent-encoded')
+      const files = filesBelow(other.path('state')).map((file) => readFileSync(file, 'utf8'))
+      expect([run.stdout, run.stderr, ...files].join('\n')).not.toMatch(/S3cr3t|-one|-two|%zz/)
+    } finally {
+      other.cleanup()
+    }
+  },
+)

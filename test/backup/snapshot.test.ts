@@ -129,6 +129,19 @@ test('[snapshot.6] nothing is left out that exclude doesn’t name', async () =>
   expect(missing).toEqual(['cache/x', '[x]'])
 })
 
+test('[snapshot.10] a megabyte of patterns is carried out, and stands in the snapshot', async () => {
+  const odd = ['$HOME', '#no comment', ' blank at both ends ', "it's", '[$]{X}', '!none*']
+  for (const name of ['kept', 'out-999', ...odd.slice(0, 4)]) w.write(`patterns/${name}`, 'x')
+  const exclude = [...Array.from({ length: 900 }, (_, i) => `${w.path('patterns')}/out-${i + 100}${i === 899 ? '' : 'x'.repeat(1100)}`), ...odd]
+  w.manifest({ services: { patterns: { paths: [w.path('patterns')], sqlite: isRoot ? [w.path('database.db')] : [], exclude } } })
+  if (isRoot) sql(w.write('database.db', ''), 'CREATE TABLE t(x)')
+  expect(await w.cli(['run', 'patterns'])).toMatchObject({ exit: 0, stderr: '' })
+  expect((await listed('patterns')).filter((path) => path.startsWith(`${w.path('patterns')}/`))).toEqual([w.path('patterns/kept')])
+  // By these a restore in place knows what it must carry over.
+  const { stdout } = await w.restic(['snapshots', '--json', '--tag', 'service:patterns'])
+  expect(JSON.parse(stdout).at(-1).excludes).toEqual(expect.arrayContaining(exclude))
+})
+
 test('[snapshot.6] an exclude that leaves out a declared path fails the run and says so', async () => {
   w.manifest({ services: { hidden: { paths: [w.write('hidden/data', ''), w.write('hidden/cache', '')], exclude: ['cache'] } } })
   const run = await w.cli(['run', 'hidden'])

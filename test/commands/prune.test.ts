@@ -127,16 +127,20 @@ describe('a repository of several services', () => {
     expect(dry.text).toContainEqual(expect.stringMatching(new RegExp(`^${name} +everything kept: ${why.replace('?', '\\?')}$`)))
   })
 
-  test('[retention.5] a dry run shows what would go and why, and changes nothing', () => {
+  test('[retention.5] a dry run shows what would go and why, to its end, and changes nothing', async () => {
     expect(afterDry).toEqual(before)
     expect(calls.dry.filter((call) => !/--no-lock|^forget .*--dry-run$/.test(call))).toEqual([])
     const notes = dry.text.filter((line) => line.startsWith('notes ')).map((line) => line.replace(/^notes +[0-9a-f]{8} +/, ''))
     expect(notes).toEqual([
-      expect.stringMatching(/^today \d\d:\d\d +kept: last snapshot$/),
-      'Sat 4 Jan 2020 02:00  kept: last snapshot',
+      expect.stringMatching(/^today \d\d:\d\d +kept: last$/),
+      'Sat 4 Jan 2020 02:00  kept: last',
       'Thu 2 Jan 2020 02:00  would go: no rule keeps it',
       'Wed 1 Jan 2020 02:00  would go: no rule keeps it',
     ])
+    const { stdout } = await w.cli(['prune', '--dry-run'], { env: { COLUMNS: '60' } })
+    for (const line of stdout.split('\n').filter((one) => !one.startsWith('main: '))) expect(line.length).toBeLessThanOrEqual(60)
+    // To its last word, on however many lines.
+    for (const why of Object.values(spared)) expect(stdout.replaceAll(/\s+/g, ' ')).toContain(`everything kept: ${why}`)
     expect(dry.text.at(-1)).toBe('main: 4 snapshots would be forgotten; nothing was changed')
   })
 

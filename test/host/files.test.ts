@@ -1,7 +1,8 @@
 // Paths through links, and files that are replaced whole or not at all.
-import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync } from 'node:fs'
+import { randomUUID } from 'node:crypto'
+import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { isWithin, outermost, realAsFarAsThere, resolveLinks, writeDurably } from '../../src/host/files.ts'
+import { clearUnfinished, isWithin, outermost, realAsFarAsThere, resolveLinks, writeDurably } from '../../src/host/files.ts'
 import { type World, world } from '../lib/world.ts'
 
 let w: World
@@ -58,4 +59,10 @@ test('a file is replaced with mode 0600, and a failure leaves the old one and no
   mkdirSync(w.path('records/folder/full'), { recursive: true })
   await expect(writeDurably(w.path('records/folder'), 'x')).rejects.toThrow()
   expect(readdirSync(w.path('records')).sort()).toEqual(['a.json', 'folder'])
+  // What a killed one leaves, by whose it is.
+  const left = (name: string) => `.${name}.${randomUUID()}.new`
+  const others = [left('b.json'), left('a.json.b'), '.a.json.mine.new']
+  for (const name of [left('a.json'), left('a.json'), ...others]) writeFileSync(w.path('records', name), '')
+  await clearUnfinished(file)
+  expect(readdirSync(w.path('records')).sort()).toEqual(['a.json', 'folder', ...others].sort())
 })

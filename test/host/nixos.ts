@@ -1,7 +1,9 @@
 // What NixOS makes of a configuration, on a test host: unit files, the manifest, secrets in place, and the switch from one generation to the next.
 import { existsSync, mkdirSync, symlinkSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { type FileSystem, makeImage } from '../lib/disk.ts'
 import { type HostOptions, makeHost, type TestHost } from '../lib/host.ts'
+import { output } from '../lib/live.ts'
 import { makeRepository } from '../lib/repository.ts'
 import { host as evaluated, libs } from '../nix/nix.ts'
 
@@ -22,15 +24,23 @@ interface Declared {
 }
 
 /** A host on which `modules` (a Nix list) are declared, not yet booted. An empty repository, and the secrets where agenix would place them. */
-export async function makeNixosHost(modules: string, options: HostOptions = {}): Promise<TestHost> {
+export async function makeNixosHost(modules: string, { password, ...options }: HostOptions & { password?: string } = {}): Promise<TestHost> {
   const host = await makeHost(options)
-  await makeRepository(host.path('/srv'))
+  await makeRepository(host.path('/srv'), password === undefined ? {} : { password })
   host.write('/srv/secrets/repo', '/srv/repository\n', 0o600)
   host.write('/srv/secrets/password', host.read('/srv/password'), 0o600)
   host.write('/srv/secrets/env', '', 0o600)
   host.write('/etc/tmpfiles.d/agenix.conf', 'C /run/agenix/restic 0700 root root - /srv/secrets\n')
   await declare(host, modules)
   return host
+}
+
+/** A disk of so many MiB below /mnt of a host that isn't booted yet. */
+export function mountDiskOn(host: TestHost, type: FileSystem, size?: number): void {
+  const [, pid = ''] = /\/proc\/(\d+)\//.exec(host.path('/')) ?? []
+  makeImage(host.path(`/srv/${type}.image`), type, size)
+  mkdirSync(host.path(`/mnt/${type}`))
+  output(['nsenter', '--target', pid, '--mount', 'mount', '-o', 'loop', `/run/host/srv/${type}.image`, `/run/host/mnt/${type}`])
 }
 
 /** What a rebuild does to a running host: changed units that run are restarted, unless they forbid it, and active targets started again. */

@@ -14,6 +14,11 @@ it('arguments arrive as they are', async () => {
   expect(readFileSync(file, 'utf8').slice(0, -1).split('\0')).toEqual(args)
 })
 
+it('a megabyte of arguments arrives', async () => {
+  const args = Array.from({ length: 10_000 }, (_, i) => `${"it's ".repeat(20)}${i}`)
+  expect((await run(['printf', '%s\n', ...args])).stdout).toBe(`${args.join('\n')}\n`)
+})
+
 it('exit code, output and last words come back', async () => {
   expect(await run(['sh', '-c', 'echo out; echo err >&2; exit 7'])).toEqual({
     exit: 7,
@@ -40,8 +45,9 @@ it('output is as it was printed, and its lines end with a line feed alone: anyth
 it('what can’t be started is said', async () => {
   await expect(run(['no-such-program'])).rejects.toMatchObject({ code: 'missing-tool', message: 'no-such-program is not installed, or not on PATH' })
   await expect(run(['echo', 'a\0b'])).rejects.toMatchObject({ code: 'bad-argument' })
+  // One that is too long; too many.
   await expect(run(['echo', 'x'.repeat(200_000)])).rejects.toMatchObject({ code: 'too-many-arguments' })
-  await expect(lines(['echo', 'x'.repeat(200_000)]).next()).rejects.toMatchObject({ code: 'too-many-arguments' })
+  await expect(lines(['echo', ...Array(100_000).fill('x'.repeat(100))]).next()).rejects.toMatchObject({ code: 'too-many-arguments' })
 })
 
 it('the environment is built from nothing, and standard input is empty', async () => {

@@ -1,22 +1,26 @@
 // Units that stop for their backup: which, for how long, and that they run again whatever happens.
-import { mkdirSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { canMountDisks, makeImage } from '../lib/disk.ts'
+import { canMountDisks } from '../lib/disk.ts'
 import { canHost, type TestHost } from '../lib/host.ts'
-import { output } from '../lib/live.ts'
-import { makeNixosHost, rebuild } from './nixos.ts'
+import { random } from '../lib/killed.ts'
+import { makeNixosHost, mountDiskOn, rebuild } from './nixos.ts'
 import { restic, snapshots } from './notes.ts'
 
 const unit = 'restic-backups-app.service'
 const events = '/var/lib/atelier-backup/running/app.ndjson'
 const running = ['app.service', 'app.socket', 'helper.service', 'stack.target', 'web.service', 'worker.service']
 
+/** With ATELIER_SOAK every instant; otherwise some, others with another ATELIER_SEED. */
+const soak = Boolean(process.env.ATELIER_SOAK)
+const seed = Number(process.env.ATELIER_SEED ?? 1)
+
 describe.skipIf(!canHost || !canMountDisks)('units that stop for their backup', () => {
   let host: TestHost
   beforeAll(async () => {
     host = await makeNixosHost(declared())
-    for (const type of ['btrfs', 'xfs'] as const) mount(host, type)
+    for (const type of ['btrfs', 'xfs'] as const) mountDiskOn(host, type)
     host.write('/opt/app.mjs', app)
     rmSync(host.path('/nix/store/restic/bin/restic'))
     host.write('/nix/store/restic/bin/restic', heldRestic, 0o755)
@@ -204,6 +208,67 @@ describe.skipIf(!canHost || !canMountDisks)('units that stop for their backup', 
     await host.sh(`rm -r /run/systemd/system/${unit}.d; systemctl daemon-reload`)
   })
 
+  const folders = ['/mnt/btrfs/app', '/mnt/xfs/app', '/srv/app']
+  const kills = soak ? 120 : 2
+  const tries = folders.flatMap((folder) => Array.from({ length: kills }, (_, i): [string, number] => [folder, i]))
+  /** The programs that a backup of a folder calls, in their order. */
+  const called = new Map<string, string[]>()
+  const callsOf = async (folder: string) => {
+    const known = called.get(folder)
+    if (known) return known
+    for (const program of ['systemctl', 'btrfs', 'cp', 'rm', 'restic', 'sqlite3', 'mount']) host.write(`/opt/shims/${program}`, shim, 0o755)
+    await host.sh(`sed -i 's#export PATH=/nix#export PATH=/opt/shims:/nix#' /nix/store/*-atelier-backup/bin/atelier-backup`)
+    // Its manifest is stored, and what restic caches is there.
+    await host.sh(`systemctl start ${unit}`)
+    await host.sh(`rm -rf /run/kill; mkdir /run/kill; touch /run/kill/calls; systemctl start ${unit}; mv /run/kill /run/killed`)
+    const calls = (await host.sh('cat /run/killed/calls; rm -r /run/killed')).split('\n')
+    called.set(folder, calls)
+    return calls
+  }
+  test.for(tries)('[stop.5] killed right before or after any of the programs that it calls (%s, %i)', { timeout: 120_000 }, async ([folder, i]) => {
+    await rebuild(host, declared(folder))
+    const calls = await callsOf(folder)
+    const instants = calls.flatMap((call, n) => ['before', 'after'].map((when) => ({ call, at: `${n + 1} ${when}` })))
+    const chance = (random(seed * 100 + tries.findIndex(([other, j]) => other === folder && j === i)) % 1000) / 1000
+    const instant = soak ? instants[i] : instants[Math.floor(((i + chance) / kills) * instants.length)]
+    if (instant) await killedAtCall(folder, instant)
+  })
+
+  test('[view.2] killed while it tries what its filesystem can: nothing of that is left', async () => {
+    const folder = '/mnt/xfs/app'
+    await rebuild(host, declared(folder))
+    const n = (await callsOf(folder)).findIndex((call) => call.startsWith('cp --reflink=always'))
+    await killedAtCall(folder, { call: 'cp', at: `${n + 1} after` })
+  })
+
+  /** `at`: the number of the call, and `before` or `after`. */
+  async function killedAtCall(folder: string, { call, at }: { call: string; at: string }): Promise<void> {
+    const before = await snapshots(host)
+    await host.sh(`mkdir /run/kill; echo ${at} >/run/kill/at; touch /run/kill/calls`)
+    const started = await host.run(['systemctl', 'start', unit])
+    await done()
+    const struck = await host.sh('test -e /run/kill/at || echo struck; rm -r /run/kill')
+    // Of calls that are repeated until units have ended there may be fewer this time: it came to its end before.
+    expect([started.exit, struck], `${at} ${call}`).toEqual(struck ? [1, 'struck'] : [0, ''])
+    await allIsWell(call)
+    await host.sh(`systemctl start ${unit}`)
+    await allIsWell(call)
+    expect((await lastRun()).outcome).toBe('ok')
+    const after = await snapshots(host)
+    // The killed one's, if it had come so far.
+    expect([1, 2]).toContain(after.length - before.length)
+    await agree(after.at(-1)?.id ?? '', folder)
+  }
+
+  /** The same units run, and nothing is stopped, masked, mounted, staged or announced any more. */
+  async function allIsWell(what: string): Promise<void> {
+    const staged = await host.sh('ls -A /var/lib/atelier-backup/staging; ls /var/lib/atelier-backup/running | grep "[.]json$" || true')
+    const mounted = await host.sh("grep -lE 'atelier-backup-app|/staging/' /proc/[0-9]*/mountinfo || true")
+    const masked = await host.sh('find /run/systemd -lname /dev/null')
+    const locked = await host.sh('ls /srv/repository/locks')
+    expect([await active(), await left(), staged, mounted, masked, locked], what).toEqual([running, '', '', '', '', ''])
+  }
+
   /** Both databases and the file hold the same number: that of one instant between two rounds of the application. */
   async function agree(id: string, folder: string): Promise<void> {
     await restic(host, `restore ${id} --target /tmp/look`)
@@ -217,6 +282,32 @@ describe.skipIf(!canHost || !canMountDisks)('units that stop for their backup', 
   }
 })
 
+/** Before a program: tells of the call, and kills the CLI right before or after the one that /run/kill/at names, once. */
+const shim = `#!/usr/bin/bash
+name=\${0##*/}
+real=(/nix/store/*/bin/"$name")
+# What goes on after the kill keeps its pid, as without this.
+[[ -e /run/kill && ! -e /run/kill/struck ]] || exec "$real" "$@"
+exec 9>>/run/kill/calls
+/usr/bin/flock 9
+echo "$name $*" >&9
+n=$(/usr/bin/wc -l </run/kill/calls)
+exec 9>&-
+strike() {
+  local cli=$PPID
+  [[ -e /run/kill/at && $(</run/kill/at) == "$n $1" ]] || return 0
+  /usr/bin/mv /run/kill/at /run/kill/struck
+  until [[ $(/usr/bin/tr '\\0' ' ' </proc/$cli/cmdline) == *"atelier-backup.mjs run"* ]]; do cli=$(/usr/bin/sed 's/.*) . \\([0-9]*\\) .*/\\1/' /proc/$cli/stat); done
+  kill -KILL "$cli"
+  exit 137
+}
+strike before
+"$real" "$@"
+status=$?
+strike after
+exit "$status"
+`
+
 /** A restic that saves nothing as long as /run/hold is there. */
 const heldRestic = `#!/usr/bin/bash
 if [[ $1 == backup && -e /run/hold ]]; then
@@ -225,14 +316,6 @@ if [[ $1 == backup && -e /run/hold ]]; then
 fi
 exec /usr/bin/restic "$@"
 `
-
-/** A disk below /mnt of a host that isn't booted yet. */
-function mount(host: TestHost, type: 'btrfs' | 'xfs'): void {
-  const [, pid = ''] = /\/proc\/(\d+)\//.exec(host.path('/')) ?? []
-  makeImage(host.path(`/srv/${type}.image`), type)
-  mkdirSync(host.path(`/mnt/${type}`))
-  output(['nsenter', '--target', pid, '--mount', 'mount', '-o', 'loop', `/run/host/srv/${type}.image`, `/run/host/mnt/${type}`])
-}
 
 /** Shell: kills as soon as the run tells of an instant. */
 function killAt(instant: string, kill: string): string {

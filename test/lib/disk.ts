@@ -7,10 +7,10 @@ export const canMountDisks = isRoot && has('mkfs.btrfs') && has('mkfs.xfs')
 
 export type FileSystem = 'btrfs' | 'xfs' | 'ext4'
 
-/** Makes the image `file`. Takes little room until it is written to. */
-export function makeImage(file: string, type: FileSystem): void {
+/** Makes the image `file` of so many MiB. Takes little room until it is written to. */
+export function makeImage(file: string, type: FileSystem, size = 320): void {
   writeFileSync(file, '')
-  truncateSync(file, 320 << 20)
+  truncateSync(file, size * (1 << 20))
   execFileSync(`mkfs.${type}`, ['-q', file], { stdio: 'ignore' })
 }
 

@@ -6,8 +6,8 @@ import { start } from './cli.ts'
 import { until } from './live.ts'
 import type { World } from './world.ts'
 
-const program = '.cache/tools/restic-rest-server-trixie/restic-rest-server'
-export const canServe = existsSync(program)
+export const serverProgram = '.cache/tools/restic-rest-server-trixie/restic-rest-server'
+export const canServe = existsSync(serverProgram)
 
 export interface Serving {
   /** The repository as it is reached, to be declared. */
@@ -24,7 +24,7 @@ export async function serve(
   const folder = w.repository.repository
   const entry = user && `${user.name}:{SHA}${createHash('sha1').update(user.password).digest('base64')}\n`
   const access = entry ? ['--htpasswd-file', w.write('htpasswd', entry)] : ['--no-auth']
-  const { child, ended } = start([program, '--path', folder, '--listen', `127.0.0.1:${at}`, ...access, ...args])
+  const { child, ended } = start([serverProgram, '--path', folder, '--listen', `127.0.0.1:${at}`, ...access, ...args])
   let said = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (said += text))
   await until(() => said.includes('start server'), 'it serves')

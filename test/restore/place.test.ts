@@ -411,6 +411,21 @@ describe.skipIf(!isRoot)('a service in two versions', () => {
     },
   )
 
+  test('[dump.3] of a snapshot with dumps that it can’t bring back nothing is restored in place, but what is chosen', async () => {
+    w.reset()
+    const dump = w.write('staged/atelier-dumps/mariadb/shop.sql', 'CREATE TABLE t (n int);')
+    const saved = [w.paths.config, dirname(dirname(dump))]
+    expect(await w.restic(['backup', '--host', 'testhost', '--tag', 'service:notes', ...saved])).toMatchObject({ exit: 0 })
+    for (const chosen of [[], ['--path', dump], ['--path', dirname(dump)]]) {
+      const { exit, stderr } = await w.restore(...inPlace, ...chosen)
+      expect([exit, stderr]).toEqual([1, expect.stringContaining('holds mariadb/shop.sql among its dumps')])
+    }
+    expect(looks()).toEqual(old)
+    expect(await w.restore(...inPlace, '--path', w.paths.config)).toMatchObject({ exit: 0 })
+    expect(await w.restore('--target', w.path('look'), '--path', dump)).toMatchObject({ exit: 0 })
+    expect(readFileSync(join(w.path('look'), dump), 'utf8')).toContain('CREATE TABLE')
+  })
+
   test('nobody reading any more does not end it half-way', async () => {
     w.reset()
     const { env } = resticBefore(w, 'if [ "$command" = restore ]; then sleep 0.3; fi')

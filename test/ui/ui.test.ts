@@ -101,7 +101,7 @@ test('a path is cut at its beginning', () => {
 
 test('a table aligns numbers right, and its one soft column gives way', () => {
   const head = [
-    { title: 'NAME', shrink: true },
+    { title: 'NAME', shrink: 'cut' as const },
     { title: 'SIZE', align: 'right' as const },
   ]
   const rows = [
@@ -111,6 +111,13 @@ test('a table aligns numbers right, and its one soft column gives way', () => {
   expect(tableLines(head, rows, 80)).toEqual(['NAME                  SIZE', 'notes                58 kB', 'a-much-longer-name  4.0 MB'])
   expect(tableLines(head, rows, 20)).toEqual(['NAME            SIZE', 'notes          58 kB', 'a-much-long…  4.0 MB'])
   expect(tableLines([{ title: '' }, { title: '' }], [['a', '']], 80)).toEqual(['a'])
+  const why = [{ title: 'NAME' }, { title: 'WHY', shrink: 'wrap' as const }]
+  const told = [
+    ['notes', 'kept as last, daily, weekly'],
+    ['wiki', ''],
+  ]
+  expect(tableLines(why, told, 80)).toEqual(['NAME   WHY', 'notes  kept as last, daily, weekly', 'wiki'])
+  expect(tableLines(why, told, 22)).toEqual(['NAME   WHY', 'notes  kept as last,', '       daily, weekly', 'wiki'])
   expect(pad('日', 4)).toBe('日  ')
 })
 
