@@ -98,6 +98,7 @@ export const exits = {
   'no-terminal': 2,
   'target-exists': 2,
   'unknown-path': 2,
+  'unknown-host': 2,
   'unknown-service': 2,
   'unknown-snapshot': 2,
   usage: 2,

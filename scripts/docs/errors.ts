@@ -7,6 +7,7 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
   'no-terminal': ['An answer is needed, and nobody sits at a terminal.', 'Give the option that the message names.'],
   'unknown-service': ['The manifest declares no such service.', 'The message names the nearest; all of them: atelier-backup status'],
   'unknown-repository': ['The manifest declares no such repository.', 'The message names the nearest.'],
+  'unknown-host': ['The repository holds nothing of that host.', 'The message names the hosts that it knows: --host NAME'],
   'unknown-snapshot': ['No snapshot is called so, or none is that old.', 'See: atelier-backup list SERVICE. Of another host: --host NAME'],
   'not-found': ['No snapshot holds anything that is called so.', 'Try another pattern: * stands for anything.'],
   'unknown-path': ["The snapshot doesn't hold that path.", 'See what it holds: atelier-backup list SERVICE --snapshot ID'],

@@ -18,7 +18,7 @@ import { readRecord, updateRecord } from '../state/records.ts'
 import { announce, announceEnd, newRunId, readLeftBehind } from '../state/running.ts'
 import { removeCopy } from './copied.ts'
 import { deaf } from './databases.ts'
-import { oldFolder } from './plan.ts'
+import { oldFolder, planRest } from './plan.ts'
 import { bringForward, checkHealth, closeUnits, openUnits, type RestoreJob, removeFolder, requireUnused, restoreHandlers, takeBack } from './steps.ts'
 import { makeFolder, makeParents, ownAlone, removeEmpty } from './swap.ts'
 
@@ -53,7 +53,11 @@ export async function transact(
   const now = site.now()
   const started = now.toISOString()
   const run = newRunId(now)
-  const emit = (body: EventBody) => options.emit({ time: site.now().toISOString(), service: name, ...body } as Event)
+  let isPlanned = false
+  const emit = (body: EventBody) => {
+    isPlanned ||= body.type === 'plan'
+    options.emit({ time: site.now().toISOString(), service: name, ...body } as Event)
+  }
   const resultOf = ({ failure = null, outcome = null, snapshotId = null, bytes = null, downtimeSeconds = null }: Ended): Result => ({
     name,
     outcome: outcome ?? (failure === null ? 'ok' : failure.code === 'interrupted' ? 'interrupted' : 'failed'),
@@ -76,6 +80,7 @@ export async function transact(
     if ((await readLeftBehind(site.state, name))?.kind === 'backup') await cleanUp(site, name, options.output)
     await announce(site.state, name, { run, kind: 'restore', started })
     const result = resultOf(await work({ site, name, run, started, hold: [lock.fd], options, emit }).catch(failed))
+    if (!isPlanned) emit({ type: 'plan', plan: { run, service: name, steps: [], always: [], notes: [] } })
     const { exit: _, name: __, ...told } = result
     await updateRecord(site.state, name, ({ runs }) => {
       runs.push({ run, kind: 'restore', started, ...told, files: null, view: 'live', warnings: [] })
@@ -128,8 +133,9 @@ export async function carryOut({ site, name, hold, options, emit }: Transaction,
 }
 
 /** Finishes a swap that was interrupted; one that the service doesn't bear is taken back. */
-export async function goForward({ site, name, options }: Transaction, journal: RestoreJournal): Promise<Ended> {
+export async function goForward({ site, name, options, emit }: Transaction, journal: RestoreJournal): Promise<Ended> {
   const service = serviceOf(site, name)
+  emit({ type: 'plan', plan: planRest(service, journal, unitsOf(name, service)) })
   await closeUnits(site.state, journal, unitsOf(name, service))
   await requireUnused(name, journal.moves)
   await bringForward(site.state, site.manifest.postgresql, journal)
