@@ -95,7 +95,7 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
   'no-systemd': ['Units are declared, and no systemd runs here.', 'Declare units = [ ], or run it on the host.'],
   'masked-unit': ['A unit runs although it is masked; it could not be started again.', 'Unmask it, or stop it, first.'],
   'stops-itself': ['Stopping the units would stop this run, too.', 'Order the units with After= alone.'],
-  'stop-failed': ["A unit doesn't stop.", 'See: systemctl status UNIT'],
+  'stop-failed': ["A unit doesn't stop, or not in time.", 'See: systemctl status UNIT. One that needs so long: stopTimeoutSec'],
   'start-failed': ["A unit doesn't start again.", 'See: journalctl -u UNIT -n 50'],
   'not-started': ['Units stay stopped, for the data is partly old and partly new.', 'atelier-backup restore SERVICE --rollback'],
   'systemd-failed': ['systemd refused something.', 'See: systemctl status, and the journal.'],

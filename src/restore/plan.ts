@@ -149,12 +149,20 @@ function load({ run, snapshot, postgres }: RestoreFacts): {
   fresh: { database: string; fresh: string }[]
 } {
   if (postgres === null) return { stage: [], load: [], fresh: [] }
-  const { dumps, staging, tablespaces } = postgres
+  const { dumps, staging, tablespaces, data } = postgres
   const fresh = postgres.databases.map(({ name }, i) => ({ database: name, fresh: databaseName('new', run, i, name) }))
   const paths = [dumpFiles.globals, ...fresh.map(({ database }) => dumpFiles.of(database))].map((file) => join(dumps, file))
   return {
     stage: [{ do: 'stage', snapshot: snapshot.id, paths, folders: [], owners: { users: [], groups: [] }, in: staging.folder }],
-    load: [{ do: 'loadPostgres', from: join(staging.folder, 'new', dumps), databases: fresh, tablespaces: tablespaces.length === 0 }],
+    load: [
+      {
+        do: 'loadPostgres',
+        from: join(staging.folder, 'new', dumps),
+        databases: fresh,
+        tablespaces: tablespaces.length === 0,
+        data: data?.folder ?? null,
+      },
+    ],
     fresh,
   }
 }

@@ -136,7 +136,7 @@ export async function carryOut({ site, name, hold, options, emit }: Transaction,
 export async function goForward({ site, name, options, emit }: Transaction, journal: RestoreJournal): Promise<Ended> {
   const service = serviceOf(site, name)
   emit({ type: 'plan', plan: planRest(service, journal, unitsOf(name, service)) })
-  await closeUnits(site.state, journal, unitsOf(name, service))
+  await closeUnits(site.state, journal, unitsOf(name, service), { seconds: service.stopTimeoutSec })
   await requireUnused(name, journal.moves)
   await bringForward(site.state, site.manifest.postgresql, journal)
   try {
@@ -175,7 +175,8 @@ export async function endAtBoot({ site, name }: Transaction, journal: RestoreJou
 export async function goBack(site: Site, journal: RestoreJournal): Promise<void> {
   const { service, units, phase } = journal
   if (phase !== 'staging') {
-    await closeUnits(site.state, journal, unitsOf(service, serviceOf(site, service)))
+    const declared = serviceOf(site, service)
+    await closeUnits(site.state, journal, unitsOf(service, declared), { seconds: declared.stopTimeoutSec })
     await requireUnused(service, journal.moves)
     await takeBack(site.state, site.manifest.postgresql, journal)
   }
@@ -267,7 +268,8 @@ export function named(name: string, message: string): string {
 
 /** Says how the data is left. */
 function explain(failure: Failure, live: keyof typeof states): Failure {
-  return new Failure(failure.code, `${failure.message}; ${states[live]}`, { cause: failure, exit: failure.exit })
+  const open = failure.code === 'undo-failed' && live === 'old' ? ', and its journal still open: once that is mended, --rollback closes it' : ''
+  return new Failure(failure.code, `${failure.message}; ${states[live]}${open}`, { cause: failure, exit: failure.exit })
 }
 const states: Record<RestoreJob['live'] | 'closed', string> = {
   untouched: 'the live data was not touched',
