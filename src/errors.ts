@@ -37,6 +37,7 @@ export const exits = {
   'needs-root': 1,
   'no-manifest': 1,
   'not-found': 1,
+  'not-given': 1,
   'no-space': 1,
   'no-systemd': 1,
   'not-a-folder': 1,

@@ -28,6 +28,10 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
     'A warning: the backup is made, but the manifest could not be saved beside it.',
     'dr --from-repository would miss the latest changes; the next backup tries again.',
   ],
+  'not-given': [
+    'The service is saved in another repository than the one that dr --from-repository was given.',
+    'Type the command that the message names, with what opens that one; at a terminal dr asks for it.',
+  ],
   'no-manifest': ['The repository holds no stored manifest.', "Take the flake's, or write one by hand: dr --manifest FILE"],
   'secrets-unreadable': [
     "The repository's location, password or credentials can't be read.",
