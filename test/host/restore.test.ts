@@ -5,7 +5,7 @@ import { keys } from '../lib/terminal.ts'
 import { rebuild } from './nixos.ts'
 import { makeNotesHost, notes, statusOf } from './notes.ts'
 
-const rows = "sqlite3 -readonly /var/lib/notes/notes.db 'SELECT count(*) FROM note'"
+const rows = "sqlite3 -readonly -cmd '.timeout 10000' /var/lib/notes/notes.db 'SELECT count(*) FROM note'"
 
 describe.skipIf(!canHost)('a host that lost data', { timeout: 120_000 }, () => {
   let host: TestHost

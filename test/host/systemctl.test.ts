@@ -59,10 +59,10 @@ describe.skipIf(!canHost || !has('setfattr'))('a restore that is killed at its c
     )
     output(['setfattr', '--name=trusted.is', `--value=${version}`, host.path(`${still}/${version}`)])
   }
-  const rows = () => host.sh("sqlite3 -readonly /var/lib/notes/notes.db 'PRAGMA integrity_check'")
+  const rows = () => host.sh("sqlite3 -readonly -cmd '.timeout 10000' /var/lib/notes/notes.db 'PRAGMA integrity_check'")
   const running = async () => {
     await host.until(`test "$(systemctl is-active ${units} | xargs)" = "${before}"`)
-    const count = "sqlite3 -readonly /var/lib/notes/notes.db 'SELECT count(*) FROM note'"
+    const count = "sqlite3 -readonly -cmd '.timeout 10000' /var/lib/notes/notes.db 'SELECT count(*) FROM note'"
     const now = await host.sh(count)
     await host.until(`test "$(${count})" -gt ${now}`)
   }
