@@ -109,9 +109,10 @@ export function planPutBack(
 export function planRest(
   { healthCheck }: Pick<Service, 'healthCheck'>,
   { run, service, phase, moves, databases, units }: RestoreJournal,
-  stopped: Unit[],
+  declared: Unit[],
   back = false,
 ): Plan<RestoreStep> {
+  const stopped = [...new Set([...declared, ...units])]
   const swap: RestoreStep = {
     do: 'swap',
     moves: moves.map(({ live, staged, old, stays }) => ({ live, staged, old, ...(stays && { keeps: stays.keeps }) })),

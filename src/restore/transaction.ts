@@ -2,13 +2,14 @@
 import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { cleanUp } from '../backup/run.ts'
-import type { Event, EventBody, Outcome, Path, Plan, RestoreStep, Result } from '../core.ts'
+import type { Event, EventBody, Outcome, Path, Plan, RestoreStep, Result, Unit } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { execute } from '../execute.ts'
 import { isWithin, lstatIfThere } from '../host/files.ts'
 import { dropDatabases } from '../host/postgres-load.ts'
 import { masksFor, maskUnits, startUnits, unmaskUnits } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
+import type { Service } from '../manifest/types.gen.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { makeState } from '../state/install.ts'
 import { type JournalMove, type RestoreJournal, removeJournal, writeJournal } from '../state/journal.ts'
@@ -136,7 +137,7 @@ export async function carryOut({ site, name, hold, options, emit }: Transaction,
 export async function goForward({ site, name, options, emit }: Transaction, journal: RestoreJournal): Promise<Ended> {
   const service = serviceOf(site, name)
   emit({ type: 'plan', plan: planRest(service, journal, unitsOf(name, service)) })
-  await closeUnits(site.state, journal, unitsOf(name, service), { seconds: service.stopTimeoutSec })
+  await closeUnits(site.state, journal, unitsToClose(service, journal), { seconds: service.stopTimeoutSec })
   await requireUnused(name, journal.moves)
   await bringForward(site.state, site.manifest.postgresql, journal)
   try {
@@ -171,12 +172,17 @@ export async function endAtBoot({ site, name }: Transaction, journal: RestoreJou
   return { snapshotId: journal.snapshot, outcome: begun ? null : 'skipped' }
 }
 
+/** The crash may have come when they were started again already: also what starts them, and what hangs on them, as it ran before. */
+function unitsToClose(service: Service, { service: name, units }: RestoreJournal): Unit[] {
+  return [...new Set([...unitsOf(name, service), ...units])]
+}
+
 /** Takes an unfinished restore back, wherever it was interrupted. */
 export async function goBack(site: Site, journal: RestoreJournal): Promise<void> {
   const { service, units, phase } = journal
   if (phase !== 'staging') {
     const declared = serviceOf(site, service)
-    await closeUnits(site.state, journal, unitsOf(service, declared), { seconds: declared.stopTimeoutSec })
+    await closeUnits(site.state, journal, unitsToClose(declared, journal), { seconds: declared.stopTimeoutSec })
     await requireUnused(service, journal.moves)
     await takeBack(site.state, site.manifest.postgresql, journal)
   }

@@ -2,7 +2,7 @@
 import { chmodSync, existsSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Change, type Death, groupKilledAt, random } from '../lib/killed.ts'
-import { living } from '../lib/live.ts'
+import { living, until } from '../lib/live.ts'
 import { has, isRoot } from '../lib/needs.ts'
 import { type Notes, notes } from './notes.ts'
 
@@ -98,7 +98,7 @@ describe.skipIf(!isRoot || !has('strace') || !has('sqlite3')).each([
       const killed = await groupKilledAt(w, death, ['restore', 'notes', ...inPlace])
       // Not every program is called twice.
       if (death[2] === 1) expect(killed).toBe(true)
-      expect(living(w)).toEqual([])
+      await until(() => living(w).length === 0, 'all have ended')
       await settled(direction)
     }
   })

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type Change, changesOf, type Death, groupKilledAt, killedAt, type Moment, random } from '../lib/killed.ts'
-import { living, output, sql } from '../lib/live.ts'
+import { living, output, sql, until } from '../lib/live.ts'
 import { has, isRoot } from '../lib/needs.ts'
 import { fingerprint, makeHostileTree } from '../lib/tree.ts'
 import { type World, world } from '../lib/world.ts'
@@ -136,7 +136,7 @@ describe.skipIf(!isRoot || !has('strace') || !has('sqlite3'))('a recovery that i
     // Not every program is called three times.
     const killed = await groupKilledAt(w, death, ['dr', '--yes'])
     if (death[2] === 1) expect(killed).toBe(true)
-    expect(living(w)).toEqual([])
+    await until(() => living(w).length === 0, 'all have ended')
     await settled(done())
   })
 })
