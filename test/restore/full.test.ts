@@ -144,7 +144,7 @@ describe.skipIf(!isRoot)('a service on two disks', () => {
       'before it begins',
       (w: World) => output(['bash', '-c', `${fill(w.path('state'))} echo "$PATH"`]),
       null,
-      /^s: no space is left for .*make room.*\n$/,
+      /^s: no space is left for .*\/state\/.*make room.*$/m,
     ],
     // By the last program that is started before the exchange.
     [
