@@ -115,7 +115,13 @@ export function planRest(
   const stopped = [...new Set([...declared, ...units])]
   const swap: RestoreStep = {
     do: 'swap',
-    moves: moves.map(({ live, staged, old, stays }) => ({ live, staged, old, ...(stays && { keeps: stays.keeps }) })),
+    moves: moves.map(({ live, staged, old, stays, copied }) => ({
+      live,
+      staged,
+      old,
+      ...(stays && { keeps: stays.keeps }),
+      ...(copied && { copied: true }),
+    })),
     databases: databases.map(({ live, fresh, old }) => ({ live, fresh, old })),
   }
   return {
