@@ -28,8 +28,11 @@ export type RestoreStep =
   /** Restore `paths` of a snapshot below the new folder `in` (root-owned, 0700, on the filesystem of what it replaces). */
   | { do: 'stage'; snapshot: string; paths: Path[]; folders: StagedFolder[]; owners: Owners; in: Path }
   | { do: 'verify'; databases: Path[] }
-  /** Load each database's dump, and the roles that are missing, from the folder `from`; each into a new database. Nothing live is touched. */
-  | { do: 'loadPostgres'; from: Path; databases: { database: string; fresh: string }[]; tablespaces: boolean }
+  /**
+   * Load each database's dump, and the roles that are missing, from the folder `from`; each into a new database. Nothing live is touched.
+   * `data`: where the server's data stands, if on this host.
+   */
+  | { do: 'loadPostgres'; from: Path; databases: { database: string; fresh: string }[]; tablespaces: boolean; data: Path | null }
   /** Stopped, and masked until the start: nothing else starts them meanwhile. */
   | { do: 'stop' | 'start'; units: Unit[] }
   /** Copy live entries that backups exclude into the staged tree. */

@@ -129,7 +129,8 @@ export async function stagingOf(site: Site, name: string): Promise<string> {
   return join(ours, name)
 }
 
-function didYouMean(word: string, known: string[]): string {
+/** For the end of a message: the known word that was most likely meant, or nothing. */
+export function didYouMean(word: string, known: string[]): string {
   const near = nearest(word, known)
   return near === null ? '' : `; did you mean ${near}?`
 }

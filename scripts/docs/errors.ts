@@ -7,6 +7,7 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
   'no-terminal': ['An answer is needed, and nobody sits at a terminal.', 'Give the option that the message names.'],
   'unknown-service': ['The manifest declares no such service.', 'The message names the nearest; all of them: atelier-backup status'],
   'unknown-repository': ['The manifest declares no such repository.', 'The message names the nearest.'],
+  'unknown-host': ['The repository holds nothing of that host.', 'The message names the hosts that it knows: --host NAME'],
   'unknown-snapshot': ['No snapshot is called so, or none is that old.', 'See: atelier-backup list SERVICE. Of another host: --host NAME'],
   'not-found': ['No snapshot holds anything that is called so.', 'Try another pattern: * stands for anything.'],
   'unknown-path': ["The snapshot doesn't hold that path.", 'See what it holds: atelier-backup list SERVICE --snapshot ID'],
@@ -26,6 +27,10 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
   'manifest-not-stored': [
     'A warning: the backup is made, but the manifest could not be saved beside it.',
     'dr --from-repository would miss the latest changes; the next backup tries again.',
+  ],
+  'not-given': [
+    'The service is saved in another repository than the one that dr --from-repository was given.',
+    'Type the command that the message names, with what opens that one; at a terminal dr asks for it.',
   ],
   'no-manifest': ['The repository holds no stored manifest.', "Take the flake's, or write one by hand: dr --manifest FILE"],
   'secrets-unreadable': [
@@ -94,7 +99,7 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
   'no-systemd': ['Units are declared, and no systemd runs here.', 'Declare units = [ ], or run it on the host.'],
   'masked-unit': ['A unit runs although it is masked; it could not be started again.', 'Unmask it, or stop it, first.'],
   'stops-itself': ['Stopping the units would stop this run, too.', 'Order the units with After= alone.'],
-  'stop-failed': ["A unit doesn't stop.", 'See: systemctl status UNIT'],
+  'stop-failed': ["A unit doesn't stop, or not in time.", 'See: systemctl status UNIT. One that needs so long: stopTimeoutSec'],
   'start-failed': ["A unit doesn't start again.", 'See: journalctl -u UNIT -n 50'],
   'not-started': ['Units stay stopped, for the data is partly old and partly new.', 'atelier-backup restore SERVICE --rollback'],
   'systemd-failed': ['systemd refused something.', 'See: systemctl status, and the journal.'],

@@ -8,7 +8,7 @@ import { isWithin, lstatIfThere, outermost, resolveLinks } from '../host/files.t
 import { runHook } from '../host/hooks.ts'
 import { canMountPrivately, privately } from '../host/mounts.ts'
 import { copyDatabase, otherName, sidecarSuffixes } from '../host/sqlite.ts'
-import { startUnits, stopUnits } from '../host/systemd.ts'
+import { afterStop, startUnits, stopUnits } from '../host/systemd.ts'
 import { makeView, removeView } from '../host/views.ts'
 import type { Manifest, Service } from '../manifest/types.gen.ts'
 import { escapePattern, excluded } from '../restic/patterns.ts'
@@ -61,9 +61,9 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
       },
     },
     stop: {
-      apply: async ({ units }) => {
+      apply: async ({ units }, { signal }) => {
         job.stopped = { at: performance.now(), seconds: null }
-        await stopUnits(job.name, units)
+        await stopUnits(job.name, units, { seconds: job.service.stopTimeoutSec, signal })
       },
     },
     start: {
@@ -72,7 +72,7 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
         if (stopped === null || stopped.seconds !== null) return
         const isLast = failure !== undefined
         try {
-          await startUnits(job.name, units)
+          await startUnits(job.name, units, afterStop(failure))
         } catch (error) {
           // What is held still is worth saving; at the end they are started once more, and then it counts.
           if (!isLast) return job.warn(asFailure(error).code, asFailure(error).message)

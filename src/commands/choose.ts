@@ -2,8 +2,8 @@
 import { requireKnown } from '../backup/repository.ts'
 import { Failure } from '../errors.ts'
 import type { Node, Snapshot } from '../restic/types.ts'
-import { type Site, serviceOf } from '../site.ts'
-import { countable, newestFirst, pick, type Subject, snapshotsOf } from '../snapshots/select.ts'
+import { didYouMean, type Site, serviceOf } from '../site.ts'
+import { countable, elsewhereWords, newestFirst, pick, type Subject, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readRecord } from '../state/records.ts'
 import { printable } from '../text.ts'
@@ -16,9 +16,14 @@ import { columns } from '../ui/terminal.ts'
 export interface Entry {
   subject: Subject
   snapshots: Snapshot[]
+  /** Other hosts whose snapshots of it are there, in words for the end of a message, or nothing. */
+  elsewhere: string
 }
 
-/** Entries of some services; one call of restic for each repository. `host`: another one's. */
+/**
+ * Entries of some services; one call of restic for each repository. `host`: another one's.
+ * @throws Failure `unknown-host` (exit 2): none of the repositories knows it; names those that they know
+ */
 export async function lookUp(site: Site, names: string[], host: string | undefined, signal: AbortSignal): Promise<Entry[]> {
   const subjects = await Promise.all(names.map((name) => subjectOf(site, name, host)))
   const repositories = [...new Set(names.map((name) => serviceOf(site, name).repository))]
@@ -29,11 +34,25 @@ export async function lookUp(site: Site, names: string[], host: string | undefin
   }
   const asked = await Promise.all(repositories.map(ask))
   const all = new Map(asked)
-  return subjects.map((subject) => ({
-    subject,
-    snapshots: newestFirst(snapshotsOf(all.get(serviceOf(site, subject.name).repository) ?? [], subject)),
-  }))
+  if (host !== undefined) requireHost(host, asked)
+  return subjects.map((subject) => {
+    const its = all.get(serviceOf(site, subject.name).repository) ?? []
+    return { subject, snapshots: newestFirst(snapshotsOf(its, subject)), elsewhere: elsewhereWords(its, subject) }
+  })
 }
+
+/** A slip in its name would read as "no backups". @throws Failure `unknown-host` */
+function requireHost(host: string, asked: (readonly [string, Snapshot[]])[]): void {
+  const hosts = [...new Set(asked.flatMap(([, snapshots]) => snapshots.map((snapshot) => snapshot.host)))].sort()
+  if (hosts.includes(host)) return
+  const where = `the repository ${asked.map(([name]) => name).join(', ')}`
+  const known = `${hosts.slice(0, hostsNamed).join(', ')}${hosts.length > hostsNamed ? ` and ${hosts.length - hostsNamed} more` : ''}`
+  throw new Failure(
+    'unknown-host',
+    `${where} holds nothing of a host ${JSON.stringify(host.slice(0, 64))}${hosts.length === 0 ? ', nor of any other' : `${didYouMean(host, hosts)}; it knows ${known}`}`,
+  )
+}
+const hostsNamed = 10
 
 /** What is known of a service here, to tell its snapshots. */
 async function subjectOf(site: Site, name: string, host = site.manifest.host): Promise<Subject> {

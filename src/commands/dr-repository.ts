@@ -17,7 +17,7 @@ import { waitingFor } from '../ui/progress.ts'
 import { askSecret, askText, choose, typeToConfirm } from '../ui/prompt.ts'
 import { tableLines } from '../ui/table.ts'
 import { columns, isInteractive, print, styled } from '../ui/terminal.ts'
-import { type Input, isSet, textFlag } from './command.ts'
+import { type Input, isSet, listFlag, textFlag } from './command.ts'
 import { requireRights } from './rights.ts'
 
 /** @throws Failure `usage`: what opens a repository means nothing where the manifest says it */
@@ -48,7 +48,9 @@ export async function siteFromRepository(input: Input): Promise<{ site: Site; ag
   const { manifest, text, repository, file } = await waitingFor('reading the manifest', load(restic, stored, input))
   await save(text, input)
   if (!input.json) print(...manifestView(manifest, stored, await restic.location(), new Date()))
-  const site = siteOf(await withConsent(manifest, input), file, places, new Map([[repository, given]]))
+  const allowed = await withConsent(manifest, input)
+  const others = await askOthers(siteOf(allowed, file, places), repository, input)
+  const site = siteOf(allowed, file, places, new Map([[repository, given], ...others]))
   return { site, again: againOf(input, await restic.location(), manifest.host) }
 }
 
@@ -86,6 +88,36 @@ async function askVariables(input: Input, location: string): Promise<Record<stri
     else print(`${Object.keys(found).join(', ')} is known now`)
     Object.assign(variables, found)
   }
+}
+
+/**
+ * What opens the manifest's other repositories, where this machine's own secrets don't: asked for one after the other at a terminal. Elsewhere one call
+ * opens one repository, and the plan says what to type for the rest.
+ */
+async function askOthers(site: Site, first: string, input: Input): Promise<[string, Given][]> {
+  const [only, except] = [listFlag(input, 'only'), listFlag(input, 'except')]
+  const wanted = Object.entries(site.manifest.services).filter(([name]) => (only.length === 0 || only.includes(name)) && !except.includes(name))
+  const names = [...new Set(wanted.map(([, { repository }]) => repository))].filter((name) => name !== first)
+  const others: [string, Given][] = []
+  for (const name of isInteractive() && !isSet(input, 'yes') ? names : []) {
+    // Whoever has its secrets here, as agenix places them, needn't type them.
+    if (
+      await site
+        .restic(name)
+        .location()
+        .then(Boolean, () => false)
+    )
+      continue
+    const its = wanted.flatMap(([service, { repository }]) => (repository === name ? [service] : []))
+    const which = `the repository ${name}, in which ${its.join(', ')} ${its.length === 1 ? 'is' : 'are'} saved`
+    const location =
+      site.manifest.repositories[name]?.repository ??
+      (await askText(`Where is ${printable(which)} (Enter: leave them alone)?`, '--repository')).trim()
+    if (location === '') continue
+    const password = await askSecret(`The password of ${printable(which)} (Enter: leave them alone):`, '--password-file')
+    if (password !== '') others.push([name, { location, password, variables: await askVariables(input, location) }])
+  }
+  return others
 }
 
 async function readSecret(file: Path): Promise<string> {

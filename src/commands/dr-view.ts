@@ -32,8 +32,13 @@ export function planView(site: Site, recovery: Recovery): string[] {
   }))
   const whose = wish.host === site.manifest.host ? '' : ` of ${printable(wish.host)}`
   const bytes = formatBytes(wanted.reduce((sum, { snapshot }) => sum + (snapshot.bytes ?? 0), 0))
+  const open = wanted.filter(({ name }) => !isDone(name))
+  const heading =
+    open.length > 0
+      ? `Recover ${wanted.length} of ${choices.length} services${whose} on ${site.manifest.host} (${bytes})`
+      : `${nothingToDo(choices, done.length)}${whose} on ${site.manifest.host}: nothing would be touched`
   return [
-    styled('bold', `Recover ${wanted.length} of ${choices.length} services${whose} on ${site.manifest.host} (${bytes})`),
+    styled('bold', heading),
     '',
     ...(rows.length > 0
       ? [
@@ -45,10 +50,18 @@ export function planView(site: Site, recovery: Recovery): string[] {
           '',
         ]
       : []),
-    ...outlook(recovery, now),
+    ...(open.length > 0 ? outlook(recovery, now) : []),
     ...complaints(recovery, now),
-    ...(rows.length > 0 ? ['Data that is there now is moved aside and kept.'] : []),
+    ...(open.length > 0 ? ['Data that is there now is moved aside and kept.'] : []),
   ]
+}
+
+/** Why there is nothing to bring back, of all services in a few words; each one's reason stands below. */
+function nothingToDo(choices: Choice[], done: number): string {
+  const left = choices.length - done
+  if (choices.every(({ skip }) => skip === null || skip.code === 'protected'))
+    return choices.length === 1 ? 'The service lives here already' : `All ${choices.length} services live here already`
+  return left === 1 ? "The service can't be recovered" : `None of the ${left} services can be recovered`
 }
 
 /** Between which times, with which room, in which time; and what was checked. */

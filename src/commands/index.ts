@@ -65,7 +65,7 @@ export const commands: CommandSpec[] = [
     description:
       'Without --in-place the snapshot is restored below a new folder (/tmp/restore-SERVICE-SNAPSHOT), to look at; nothing live is touched.',
     options: [
-      { flags: '--snapshot <id>', description: 'which snapshot ("latest": the newest complete history; the default)' },
+      { flags: '--snapshot <id>', description: 'which snapshot ("latest": the newest, be it partial; the default)' },
       { flags: '--at <time>', description: 'the newest snapshot not later than this time (a date: its end)' },
       { flags: '--path <path>', description: 'only this path of the snapshot', repeatable: true },
       { flags: '--target <folder>', description: 'restore below this folder, which must not exist yet' },

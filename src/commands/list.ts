@@ -29,7 +29,7 @@ export async function run(input: Input): Promise<number> {
   if (isInteractive()) return browse(site, entries, given === undefined, input)
   if (input.json) printJson(given === undefined ? entries.map(overviewOf) : (only?.snapshots ?? []).map(jsonOf), true)
   else if (given === undefined) print(...entryLines(entries, site.now()))
-  else if (only) print(...(only.snapshots.length > 0 ? snapshotLines(only.snapshots, site.now()).map(printable) : [noSnapshots(only)]))
+  else if (only) print(...(only.snapshots.length > 0 ? snapshotLines(only.snapshots, site.now()).map(printable) : [noSnapshots(site, only)]))
   return 0
 }
 
@@ -48,8 +48,10 @@ function overviewOf({ subject, snapshots }: Entry) {
   }
 }
 
-function noSnapshots({ subject: { name, host } }: Entry): string {
-  return `${name}: no snapshots of host ${host}; make one with: atelier-backup backup ${name}`
+function noSnapshots(site: Site, { subject: { name, host }, elsewhere }: Entry): string {
+  // Nobody makes another host's here.
+  const advice = host === site.manifest.host ? `; make one with: atelier-backup backup ${name}` : ''
+  return printable(`${name}: no snapshots of host ${host}${elsewhere}${advice}`)
 }
 
 /** The entries of a snapshot below a path, as they come: a million of them need no memory. */
@@ -82,7 +84,7 @@ async function browse(site: Site, entries: Entry[], several: boolean, input: Inp
   for (;;) {
     const entry = several ? await unlessLeft(chooseEntry(site, 'Which service?', entries)) : entries[0]
     if (!entry) return 0
-    if (entry.snapshots.length === 0) print(noSnapshots(entry))
+    if (entry.snapshots.length === 0) print(noSnapshots(site, entry))
     else {
       const exit = await browseSnapshots(site, entry, input)
       if (exit !== null) return exit

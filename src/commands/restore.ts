@@ -6,13 +6,14 @@ import { isWithin } from '../host/files.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { emptiedBy, planInPlace, restoreInPlace } from '../restore/inplace.ts'
 import { inspectTarget, restoreInspect } from '../restore/inspect.ts'
+import { partialNotes } from '../restore/plan.ts'
 import { type Site, serviceOf } from '../site.ts'
-import { pick, type Wanted, wantedFrom } from '../snapshots/select.ts'
+import { completeBefore, pick, type Wanted, wantedFrom } from '../snapshots/select.ts'
 import { readRecord } from '../state/records.ts'
 import { printable } from '../text.ts'
 import { formatBytes, formatTime } from '../ui/format.ts'
 import { choose, chooseMany, inTurn, requireTerminal, typeToConfirm } from '../ui/prompt.ts'
-import { isInteractive, print, printJson } from '../ui/terminal.ts'
+import { isInteractive, print, printJson, sign } from '../ui/terminal.ts'
 import { chooseEntry, chooseSnapshot, type Entry, lookUp } from './choose.ts'
 import { type Input, isSet, pathFlags, textFlag } from './command.ts'
 import { chooseName, describeRestore, repairs } from './restore-repair.ts'
@@ -88,7 +89,7 @@ export async function restore(site: Site, draft: Draft, input: Input): Promise<n
       return true
     },
     async () => {
-      begin = await (inPlace ? prepareInPlace : prepareInspect)(site, entry.subject.name, snapshot, paths, input)
+      begin = await (inPlace ? prepareInPlace : prepareInspect)(site, entry, snapshot, paths, input)
       return false
     },
   ])
@@ -132,31 +133,35 @@ async function chooseInPlace(name: string, snapshot: Snapshot): Promise<boolean>
 /** What begins it. */
 type Begin = () => Promise<number>
 
-async function prepareInspect(site: Site, name: string, snapshot: Snapshot, paths: Path[], input: Input): Promise<Begin> {
+async function prepareInspect(site: Site, { subject, snapshots }: Entry, snapshot: Snapshot, paths: Path[], input: Input): Promise<Begin> {
+  const { name } = subject
   const target = resolve(textFlag(input, 'target') ?? inspectTarget(name, snapshot))
   for (const path of serviceOf(site, name).paths)
     if (isWithin(target, path))
       throw new Failure('usage', `${name}: ${target} stands among its live data: restore to another folder, or with --in-place`)
   const wanted = paths.length > 0 ? paths : snapshot.paths
+  const notes = partialNotes(snapshot, completeBefore(snapshots, subject, snapshot))
+  if (!input.json) print(...notes.map((note) => `${sign('warn')} ${printable(note)}`))
   if (isSet(input, 'dryRun')) {
     const { id, time, bytes, shortId } = snapshot
     const words = `Would restore ${name} of ${formatTime(time, site.now())} (${shortId}, ${formatBytes(bytes)}) below ${target}`
-    if (input.json) printJson({ service: name, snapshot: id, time, paths: wanted, bytes, target })
+    if (input.json) printJson({ service: name, snapshot: id, time, paths: wanted, bytes, target, notes })
     else print(words)
     return async () => 0
   }
   const restic = site.restic(serviceOf(site, name).repository)
   return async () => {
     const exit = await reportOne(name, { json: input.json, describe: describeRestore }, ({ emit }) =>
-      restoreInspect({ name, restic, snapshot, paths, target, signal: input.signal, now: site.now, emit }),
+      restoreInspect({ name, restic, snapshot, paths, target, notes, signal: input.signal, now: site.now, emit }),
     )
     if (exit === 0 && !input.json) print(...wanted.map((path) => printable(join(target, path))))
     return exit
   }
 }
 
-async function prepareInPlace(site: Site, name: string, snapshot: Snapshot, paths: Path[], input: Input): Promise<Begin> {
-  const planned = await planInPlace(site, name, snapshot, paths, input.signal)
+async function prepareInPlace(site: Site, { subject, snapshots }: Entry, snapshot: Snapshot, paths: Path[], input: Input): Promise<Begin> {
+  const { name } = subject
+  const planned = await planInPlace(site, name, snapshot, paths, input.signal, completeBefore(snapshots, subject, snapshot))
   const dryRun = isSet(input, 'dryRun')
   if (!input.json) print(...planView(site, planned))
   else if (dryRun) printJson(planned)

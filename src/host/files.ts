@@ -19,6 +19,8 @@ export async function writeDurably(file: string, text: string): Promise<void> {
     await rename(fresh, file)
   } catch (error) {
     await rm(fresh, { force: true })
+    // A write that fails doesn't say of what.
+    if (error instanceof Error && !('path' in error)) Object.assign(error, { path: file })
     throw error
   }
   await syncFolder(dirname(file))

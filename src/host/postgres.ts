@@ -96,6 +96,7 @@ const causes: [pattern: RegExp, code: Code, cause: string][] = [
   [/failed to execute/, 'postgres-missing', "its programs aren't on PATH"],
   [/no such user/, 'postgres-failed', 'postgresql.user names no user of this host'],
   [/could not (extend|write to) file .*(No space left|Disk quota exceeded)/, 'disk-full', "no space is left for the server's data"],
+  [/could not write init file/, 'disk-full', "the server can't write: is there space left for its data"],
   [/No space left|Disk quota exceeded/, 'disk-full', 'no space is left for the dump; stagingDir names another place'],
   [/database ".*" does not exist/, 'postgres-failed', 'there is no such database'],
   [/connection to server .* failed/, 'postgres-unreachable', 'it does not answer: does it run, and is its socket in SOCKET?'],

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, readlink, rm, symlink } from 'node:fs/promises'
 import { basename, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { run } from './shell.ts'
@@ -152,17 +153,35 @@ function isActive({ active }: UnitState): boolean {
   return active !== 'inactive' && active !== 'failed'
 }
 
+/** How long units may take to stop: seconds, or until `signal` is aborted. */
+export interface Patience {
+  seconds: number
+  signal?: AbortSignal
+}
+
 /**
- * Stops units and confirms it: inactive, and no process left in their control groups.
- * @throws Failure `stop-failed`
+ * Stops units and confirms it: inactive, and no process left in their control groups. One whose own time limit is longer, or none, is given up;
+ * it goes on stopping, for nobody can call that back: `startUnits` lets it start again then.
+ * @throws Failure `stop-failed`, `interrupted`
  */
-export async function stopUnits(service: string, units: Unit[]): Promise<void> {
+export async function stopUnits(service: string, units: Unit[], { seconds, signal }: Patience): Promise<void> {
   if (units.length === 0) return
   const triggers = units.filter((unit) => /\.(socket|timer|path)$/.test(unit))
+  const end = performance.now() + seconds * 1000
+  // Its end is asked for in any case: systemd has the job by then.
+  const stop = (names: Unit[]) =>
+    run(['systemctl', 'stop', '--', ...names], { timeoutSeconds: Math.max(0.5, (end - performance.now()) / 1000), ...(signal && { signal }) })
   // First what would start the others again: a client that knocks in between would cancel their stop.
-  if (triggers.length > 0) await run(['systemctl', 'stop', '--', ...triggers])
-  const { exit, stderr } = await run(['systemctl', 'stop', '--', ...units])
+  if (triggers.length > 0) await stop(triggers)
+  const { exit, stderr, interrupted, timedOut } = await stop(units)
+  if (interrupted) throw new Failure('interrupted', `${service}: interrupted while ${units.join(', ')} stopped`)
   const states = await unitStates(units)
+  const stopping = states.filter(({ active }) => active === 'deactivating').map(({ unit }) => unit)
+  if (timedOut && stopping.length > 0)
+    throw new Failure(
+      'stop-failed',
+      `${service}: ${stopping.join(', ')} didn't stop within ${seconds} s (stopTimeoutSec), and is still at it: it starts again as soon as it has stopped; look with: systemctl status ${stopping.join(' ')}`,
+    )
   const still = states.filter((state) => isActive(state)).map(({ unit }) => unit)
   for (const state of states) if (!still.includes(state.unit) && (await hasProcesses(state.controlGroup))) still.push(state.unit)
   if (exit !== 0 || still.length > 0)
@@ -186,11 +205,11 @@ export async function masksFor(units: Unit[]): Promise<Unit[]> {
 /**
  * Stops units, confirms it, and masks `names` until `unmaskUnits` or a reboot: no client, timer, dependency or rebuild starts them meanwhile.
  * Not masked first: without its unit file a service would be stopped in another way than it says.
- * @throws Failure `stop-failed`
+ * @throws Failure `stop-failed`, `interrupted`
  */
-export async function stopAndMask(service: string, units: Unit[], names: Unit[]): Promise<void> {
+export async function stopAndMask(service: string, units: Unit[], names: Unit[], patience: Patience): Promise<void> {
   for (let left = 3; ; left--) {
-    await stopUnits(service, units)
+    await stopUnits(service, units, patience)
     await maskUnits(names)
     const awake = (await unitStates(units)).filter(isActive).map(({ unit }) => unit)
     if (awake.length === 0) return
@@ -225,13 +244,17 @@ async function reload(): Promise<void> {
   if (exit !== 0) throw new Failure('systemd-failed', `systemctl daemon-reload failed: ${stderr.trim()}`)
 }
 
-/** `later`: once the boot has come so far. @throws Failure `start-failed` */
-export async function startUnits(service: string, units: Unit[], { later = false } = {}): Promise<void> {
+/**
+ * `later`: once the boot has come so far. One that is being stopped still is waited for, `patience` seconds; after that it starts by itself, as
+ * soon as it can, and so does what waits for it. @throws Failure `start-failed`; `stop-failed` for such a one, unless that is told already (`patience` 0)
+ */
+export async function startUnits(service: string, units: Unit[], { later = false, patience = 60 } = {}): Promise<void> {
+  const stopping = later ? [] : await stillStopping(units, patience)
   const kindOf = (unit: Unit) => unit.slice(unit.lastIndexOf('.') + 1)
   const named = (isOne: (kind: string) => boolean) => units.filter((unit) => isOne(kindOf(unit)))
   const sockets = named((kind) => kind === 'socket')
   // A socket is refused whose service is there already: one that was closed before a stop that failed, or was cut short.
-  if (!(await unitStates(sockets)).every(isActive)) await run(['systemctl', 'stop', '--', ...units])
+  if (stopping.length === 0 && !(await unitStates(sockets)).every(isActive)) await run(['systemctl', 'stop', '--', ...units])
   const waves = [
     { names: sockets, options: [] },
     { names: named((kind) => kind !== 'socket' && kind !== 'target'), options: [] },
@@ -240,12 +263,28 @@ export async function startUnits(service: string, units: Unit[], { later = false
   ]
   let failed: Failure | null = null
   for (const { names, options } of waves.filter((wave) => wave.names.length > 0)) {
-    const { exit, stderr } = await run(['systemctl', 'start', ...(later ? ['--no-block'] : []), ...options, '--', ...names])
-    if (exit === 0) continue
+    const limit = stopping.length > 0 ? { timeoutSeconds: 5 } : {}
+    const { exit, stderr, timedOut } = await run(['systemctl', 'start', ...(later ? ['--no-block'] : []), ...options, '--', ...names], limit)
+    if (exit === 0 || timedOut) continue
     const look = `journalctl -u ${names.join(' -u ')} -n 50`
     failed ??= new Failure('start-failed', `${service}: ${names.join(', ')} didn't start: ${stderr.trim().split('\n')[0]}; look with: ${look}`)
   }
   if (failed) throw failed
+  if (stopping.length > 0 && patience > 0)
+    throw new Failure('stop-failed', `${service}: ${stopping.join(', ')} is being stopped still, and starts again as soon as it has`)
+}
+
+/** How to start what a run had stopped that ends with `failure`: what didn't stop in its time has been waited for already. */
+export function afterStop(failure: Failure | null | undefined): { patience?: number } {
+  return failure?.code === 'stop-failed' ? { patience: 0 } : {}
+}
+
+/** Those that are on their way down, after so many seconds at most. */
+async function stillStopping(units: Unit[], seconds: number): Promise<Unit[]> {
+  for (const end = performance.now() + seconds * 1000; ; await sleep(200)) {
+    const stopping = (await unitStates(units)).filter(({ active }) => active === 'deactivating').map(({ unit }) => unit)
+    if (stopping.length === 0 || performance.now() >= end) return stopping
+  }
 }
 
 /** Of a unit or of those below it, which it may have made for its own children. */

@@ -128,6 +128,10 @@ export interface Service {
    */
   hookTimeoutSec: number
   /**
+   * Seconds that the units may take to stop, where a restore in place or `stopForBackup` stops them. One that takes longer is given up: nothing is touched, and what was stopped starts again.
+   */
+  stopTimeoutSec: number
+  /**
    * Percentage by which the number of files or bytes may fall from one backup to the next; one that falls by more is saved, and flagged. Null: any.
    */
   shrinkThreshold: number | null

@@ -1,5 +1,5 @@
 // A service's PostgreSQL databases in a restore in place: what is known before, and their exchange, which can be taken in either direction from every instant.
-import { realpath } from 'node:fs/promises'
+import { realpath, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DatabaseMove, Path } from '../core.ts'
 import { Failure } from '../errors.ts'
@@ -99,14 +99,39 @@ export async function lookDatabases(
   }
 }
 
+/**
+ * Does `work` that fills the filesystem of `folder` (null: it isn't known), as long as that has room: on one that is full PostgreSQL doesn't fail a
+ * statement but, with its next checkpoint, goes down, and comes up no more. @throws Failure `disk-full`
+ */
+export async function whileRoom(name: string, folder: Path | null, signal: AbortSignal, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  if (folder === null) return work(signal)
+  const full = new AbortController()
+  const look = async () => {
+    const { bavail, bsize } = await statfs(folder)
+    if (bavail * bsize < serverBytes) full.abort()
+  }
+  const timer = setInterval(() => void look().catch(() => {}), 100)
+  try {
+    await work(AbortSignal.any([signal, full.signal]))
+  } catch (error) {
+    if (!full.signal.aborted || signal.aborted) throw error
+    const words = `no space is left for the server's data: less than ${serverBytes >> 20} MiB at ${folder}, which it needs itself`
+    throw new Failure('disk-full', `${name}: ${words}. Make room, then run it again`, { cause: error })
+  } finally {
+    clearInterval(timer)
+  }
+}
+/** Two of its log's segments, and what it is quick enough to write between two looks. */
+const serverBytes = 48 * 1024 * 1024
+
 /** The moves with what the journal must know to take them in either direction. */
 export async function identifyDatabases(server: PostgresServer, moves: DatabaseMove[]): Promise<JournalDatabase[]> {
   const ids = await idsOf(server, moves)
   return moves.map((move) => ({ ...move, liveId: ids.get(move.live) ?? null, freshId: (move.fresh !== null && ids.get(move.fresh)) || null }))
 }
 
-/** Brings every database to its end: what is fresh is live, what was live is kept. */
-export async function exchangeForward(state: Path, server: PostgresServer, journal: RestoreJournal): Promise<void> {
+/** Brings every database to its end: what is fresh is live, what was live is kept. `begun`: that is written down. */
+export async function exchangeForward(state: Path, server: PostgresServer, journal: RestoreJournal, begun: () => void): Promise<void> {
   const { databases } = journal
   const ids = await idsOf(server, databases)
   const isDone = ({ live, fresh, old, liveId, freshId }: JournalDatabase) =>
@@ -115,6 +140,7 @@ export async function exchangeForward(state: Path, server: PostgresServer, journ
   // What came to stand there since (a fresh host's own empty database) is kept as well, and the way back must know it.
   for (const database of todo) database.liveId = ids.get(database.live) ?? null
   await writeJournal(state, journal)
+  begun()
   const renames = todo.flatMap(({ live, fresh, old, liveId, freshId }) => {
     if (fresh !== null && ids.get(fresh) !== freshId) throw missing(live, fresh)
     return [...(liveId === null ? [] : [{ from: live, to: old }]), ...(fresh === null ? [] : [{ from: fresh, to: live }])]

@@ -32,11 +32,11 @@ export interface RecoveryWish {
   emptyMounts: boolean
 }
 
-/** What will happen to one service. `skip` says why it is left alone; `of` whose fault that is. */
+/** What will happen to one service. `skip` says why it is left alone; `of` whose fault that is; `next` what brings it back. */
 export interface Choice {
   name: string
   snapshot: Snapshot | null
-  skip: { code: Code; message: string; of: 'repository' | 'service' } | null
+  skip: { code: Code; message: string; of: 'repository' | 'service'; next?: string } | null
   /** Services of this recovery that come first. */
   after: string[]
   notes: string[]
@@ -73,13 +73,16 @@ export async function lookRecovery(site: Site, wish: RecoveryWish, signal: Abort
   const repositories = [...new Set(names.map((name) => site.manifest.services[name]?.repository ?? 'main'))]
   const asked = repositories.map(async (repository) => [repository, await site.restic(repository).snapshots({ signal }).catch(asFailure)] as const)
   const snapshots = new Map(await Promise.all(asked))
+  const elsewhere = callsForOthers(site, wish.host, names, snapshots)
   const install = await installIdIfThere(site.state)
   const chosen = await Promise.all(
     names.map(async (name): Promise<Choice> => {
       const known = before.chosen.find((choice) => choice.name === name && choice.snapshot !== null)
       if (known) return { ...known, skip: null }
       const service = site.manifest.services[name] as Service
-      return { ...(await chooseFor(site, name, service, wish, snapshots.get(service.repository) ?? [], install)), after: afterOf(service, names) }
+      const next = elsewhere.get(service.repository)
+      const choice = await chooseFor(site, name, service, wish, snapshots.get(service.repository) ?? [], install)
+      return { ...choice, skip: choice.skip && next ? notGiven(name, service.repository, next) : choice.skip, after: afterOf(service, names) }
     }),
   )
   const wanted = chosen.flatMap(({ name, snapshot }) =>
@@ -114,6 +117,33 @@ export async function lookRecovery(site: Site, wish: RecoveryWish, signal: Abort
     planned,
     checks: await preflight(site, { snapshots, choices, room, planned }),
   }
+}
+
+/**
+ * By repository: the call that recovers what is saved there, where a person gave what opens another one, and this machine doesn't have its secrets.
+ * The manifest stands in each of them.
+ */
+function callsForOthers(site: Site, host: string, names: string[], snapshots: Map<string, Snapshot[] | Failure>): Map<string, string> {
+  const calls = [...snapshots].flatMap(([repository, answer]): [string, string][] => {
+    if (site.given.size === 0 || site.given.has(repository) || !(answer instanceof Failure) || answer.code !== 'secrets-unreadable') return []
+    const its = names.filter((name) => site.manifest.services[name]?.repository === repository)
+    const { repository: location = null, environmentFile = null } = site.manifest.repositories[repository] ?? {}
+    // One that holds a password isn't typed, nor shown.
+    const shown = location === null || /:\/\/[^/@]*:[^/@]*@/.test(location) ? 'LOCATION' : quoted(location)
+    const credentials = environmentFile === null || /^(local:|\/|sftp:)/.test(location ?? '') ? [] : ['--environment-file FILE']
+    const words = ['atelier-backup dr --from-repository --repository', shown, '--password-file FILE', ...credentials, '--host', quoted(host)]
+    return [[repository, [...words, ...its.map((name) => `--only ${name}`)].join(' ')]]
+  })
+  return new Map(calls)
+}
+
+function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word}'`
+}
+
+function notGiven(name: string, repository: string, next: string): NonNullable<Choice['skip']> {
+  const message = `${name}: it is saved in the repository ${repository}, and what opens that one wasn't given: type next: ${next}`
+  return { code: 'not-given', message, of: 'repository', next }
 }
 
 /** restic's scrypt takes a core and 64 MB each time. */

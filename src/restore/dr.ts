@@ -130,7 +130,7 @@ export async function recover({ site, recovery, planned }: PlannedRecovery, opti
   const begin = (choice: Choice): void => {
     waiting.delete(choice)
     const work = recoverOne(site, recovery, choice, planned.get(choice.name), results, options)
-      .then((result) => standing(site, result, options.again))
+      .then((result) => standing(site, result, options.again, choice.skip?.next))
       .then((result) => {
         results.set(choice.name, result)
         options.result(result)
@@ -220,7 +220,7 @@ function resultFor(name: string, outcome: Result['outcome'], exit: number, why: 
 }
 
 /** With how the service stands now, and what is left to do. */
-async function standing(site: Site, result: Result, again: string): Promise<Recovered> {
+async function standing(site: Site, result: Result, again: string, next?: string): Promise<Recovered> {
   const service = serviceOf(site, result.name)
   const units = await standingOf(unitsOf(result.name, service)).catch(() => [])
   const idle = units.filter(({ state, rests }) => state !== 'active' && state !== 'activating' && !rests).map(({ unit }) => unit)
@@ -229,7 +229,7 @@ async function standing(site: Site, result: Result, again: string): Promise<Reco
     ...result,
     units: units.map(({ unit, state }) => ({ unit, state })),
     health: failed ? 'failed' : result.exit !== 0 ? null : service.healthCheck === null ? 'unchecked' : 'passed',
-    next: nextFor(result, idle, again),
+    next: next !== undefined && result.exit !== 0 ? next : nextFor(result, idle, again),
   }
 }
 

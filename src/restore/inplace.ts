@@ -18,14 +18,21 @@ export interface PlannedRestore {
   facts: RestoreFacts
 }
 
-/** Looks and plans, touches nothing. @throws Failure */
-export async function planInPlace(site: Site, name: string, snapshot: Snapshot, wanted: Path[], signal: AbortSignal): Promise<PlannedRestore> {
+/** Looks and plans, touches nothing. `complete`: what the snapshot could give way to where it is partial. @throws Failure */
+export async function planInPlace(
+  site: Site,
+  name: string,
+  snapshot: Snapshot,
+  wanted: Path[],
+  signal: AbortSignal,
+  complete: Snapshot | null = null,
+): Promise<PlannedRestore> {
   const service = serviceOf(site, name)
   await requireRepositoryApart(site, name)
   const left = await interrupted(site, name)
   const postgres = { server: site.manifest.postgresql, staging: async () => dirname(await stagingOf(site, name)) }
   const wish = { run: newRunId(site.now()), name, service, snapshot, wanted, ran: left?.units ?? [], postgres, kept: join(site.state, 'kept') }
-  const facts = await lookRestore(site.restic(service.repository), wish, { signal })
+  const facts = { ...(await lookRestore(site.restic(service.repository), wish, { signal })), complete }
   const state = await realAsFarAsThere(site.state)
   for (const { path } of facts.roots) {
     if (!isWithin(state, await realAsFarAsThere(path))) continue

@@ -1,10 +1,11 @@
 // Restore for a look: into a new private folder, nothing live is touched.
 import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import type { Event, EventBody, Path, Result } from '../core.ts'
+import type { Event, EventBody, Path, RestoreStep, Result } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { lstatIfThere } from '../host/files.ts'
 import type { Restic, Snapshot } from '../restic/types.ts'
+import { newRunId } from '../state/running.ts'
 import { removeFolder } from './steps.ts'
 
 export interface InspectRequest {
@@ -14,6 +15,8 @@ export interface InspectRequest {
   /** Empty: everything. */
   paths: Path[]
   target: Path
+  /** What the plan says beside its one step. */
+  notes: string[]
   signal: AbortSignal
   now(): Date
   emit(event: Event): void
@@ -29,7 +32,7 @@ export function inspectTarget(name: string, snapshot: Snapshot): Path {
  * Never throws; codes `target-exists`, `unknown-path` and restic's own.
  */
 export async function restoreInspect(request: InspectRequest): Promise<Result> {
-  const { name, restic, snapshot, target, signal, now } = request
+  const { name, restic, snapshot, target, notes, signal, now } = request
   const begun = performance.now()
   const emit = (body: EventBody) => request.emit({ time: now().toISOString(), service: name, ...body } as Event)
   const end = (failure: Failure | null, bytes: number | null): Result => ({
@@ -44,6 +47,9 @@ export async function restoreInspect(request: InspectRequest): Promise<Result> {
     addedBytes: null,
     bytes,
   })
+  const paths = request.paths.length > 0 ? request.paths : snapshot.paths
+  const stage: RestoreStep = { do: 'stage', snapshot: snapshot.id, paths, folders: [], owners: { users: [], groups: [] }, in: target }
+  emit({ type: 'plan', plan: { run: newRunId(now()), service: name, steps: [stage], always: [], notes } })
   try {
     await makeTarget(name, target)
   } catch (error) {

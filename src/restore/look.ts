@@ -40,6 +40,8 @@ export interface RestoreFacts {
   run: string
   name: string
   snapshot: Snapshot
+  /** Where that is partial: the newest complete one before it. */
+  complete?: Snapshot | null
   /** What was asked for, empty for all. */
   wanted: Path[]
   roots: Root[]

@@ -4,6 +4,7 @@ import type { Iso, Result } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { isWithin, lstatIfThere } from '../host/files.ts'
 import { dropDatabases } from '../host/postgres-load.ts'
+import { unitsOf } from '../manifest/resolve.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { makeState } from '../state/install.ts'
 import { readJournal, requireNoJournal, unfinished } from '../state/journal.ts'
@@ -12,7 +13,7 @@ import type { OldData, OldDatabase, RunRecord } from '../state/record.gen.ts'
 import { readRecord, updateRecord } from '../state/records.ts'
 import { deaf, requireKept } from './databases.ts'
 import { lookUnits } from './look.ts'
-import { planPutBack } from './plan.ts'
+import { planPutBack, planRest } from './plan.ts'
 import { removeFolder } from './steps.ts'
 import { removeEmpty } from './swap.ts'
 import { carryOut, goBack, goForward, type InPlaceOptions, transact } from './transaction.ts'
@@ -26,6 +27,8 @@ export async function rollBackRestore(site: Site, name: string, options: InPlace
     const open = await readJournal(site.state, name)
     if (open && which !== null && open.putsBack !== which) throw unfinished(name)
     if (open?.putsBack === null) {
+      const service = serviceOf(site, name)
+      transaction.emit({ type: 'plan', plan: planRest(service, open, unitsOf(name, service), true) })
       await goBack(site, open)
       return {}
     }

@@ -5,7 +5,9 @@ import { Failure } from '../errors.ts'
 import { isWithin } from '../host/files.ts'
 import { dumpFiles } from '../host/postgres.ts'
 import type { Service } from '../manifest/types.gen.ts'
+import type { Snapshot } from '../restic/types.ts'
 import { tags } from '../snapshots/select.ts'
+import type { RestoreJournal } from '../state/journal.ts'
 import type { OldData, OldDatabase } from '../state/record.gen.ts'
 import type { RestoreFacts, Root } from './look.ts'
 
@@ -103,6 +105,38 @@ export function planPutBack(
   }
 }
 
+/** What is left of a restore that was interrupted, to be finished, or taken `back`: there is no health to be checked then. */
+export function planRest(
+  { healthCheck }: Pick<Service, 'healthCheck'>,
+  { run, service, phase, moves, databases, units }: RestoreJournal,
+  declared: Unit[],
+  back = false,
+): Plan<RestoreStep> {
+  const stopped = [...new Set([...declared, ...units])]
+  const swap: RestoreStep = {
+    do: 'swap',
+    moves: moves.map(({ live, staged, old, stays, copied }) => ({
+      live,
+      staged,
+      old,
+      ...(stays && { keeps: stays.keeps }),
+      ...(copied && { copied: true }),
+    })),
+    databases: databases.map(({ live, fresh, old }) => ({ live, fresh, old })),
+  }
+  return {
+    run,
+    service,
+    steps: [
+      ...(phase === 'staging' ? [] : [...stop(stopped), swap]),
+      ...start(stopped, units),
+      ...(back || healthCheck === null ? [] : [{ do: 'health' } as const]),
+    ],
+    always: start(stopped, units),
+    notes: [`${back ? 'takes back' : 'finishes'} a restore that was interrupted`],
+  }
+}
+
 /** Where the old data of a restore ends up. */
 export function oldFolder(folder: Path, run: string): Path {
   return join(folder, `old-${run}`)
@@ -122,12 +156,20 @@ function load({ run, snapshot, postgres }: RestoreFacts): {
   fresh: { database: string; fresh: string }[]
 } {
   if (postgres === null) return { stage: [], load: [], fresh: [] }
-  const { dumps, staging, tablespaces } = postgres
+  const { dumps, staging, tablespaces, data } = postgres
   const fresh = postgres.databases.map(({ name }, i) => ({ database: name, fresh: databaseName('new', run, i, name) }))
   const paths = [dumpFiles.globals, ...fresh.map(({ database }) => dumpFiles.of(database))].map((file) => join(dumps, file))
   return {
     stage: [{ do: 'stage', snapshot: snapshot.id, paths, folders: [], owners: { users: [], groups: [] }, in: staging.folder }],
-    load: [{ do: 'loadPostgres', from: join(staging.folder, 'new', dumps), databases: fresh, tablespaces: tablespaces.length === 0 }],
+    load: [
+      {
+        do: 'loadPostgres',
+        from: join(staging.folder, 'new', dumps),
+        databases: fresh,
+        tablespaces: tablespaces.length === 0,
+        data: data?.folder ?? null,
+      },
+    ],
     fresh,
   }
 }
@@ -216,9 +258,18 @@ export function mountNotes({ roots }: Pick<RestoreFacts, 'roots'>): string[] {
   ])
 }
 
-function notesOf({ absent, absentDatabases, postgres, roots, snapshot, strangers }: RestoreFacts, carried: number): string[] {
+/** That a snapshot is partial, and which one isn't. */
+export function partialNotes(snapshot: Snapshot, complete: Snapshot | null = null): string[] {
+  if (!snapshot.tags.includes(tags.partial)) return []
+  const other = complete
+    ? `the newest complete one is ${complete.shortId} of ${complete.time.slice(0, 10)}: --snapshot ${complete.shortId}`
+    : 'there is no complete one before it'
+  return [`this snapshot is partial: something could not be read when it was made; ${other}`]
+}
+
+function notesOf({ absent, absentDatabases, complete, postgres, roots, snapshot, strangers }: RestoreFacts, carried: number): string[] {
   return [
-    ...(snapshot.tags.includes(tags.partial) ? ['this snapshot is partial: something could not be read when it was made'] : []),
+    ...partialNotes(snapshot, complete),
     ...(snapshot.tags.includes(tags.unadopted)
       ? ['this snapshot is unadopted: a fresh install made it, before anybody said that its data is the truth']
       : []),

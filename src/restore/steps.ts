@@ -12,11 +12,11 @@ import { createRoles, loadDatabase } from '../host/postgres-load.ts'
 import { usersOf } from '../host/processes.ts'
 import { run } from '../host/shell.ts'
 import { checkDatabase, sidecarsOf } from '../host/sqlite.ts'
-import { masksFor, startUnits, stopAndMask, unmaskUnits } from '../host/systemd.ts'
+import { afterStop, masksFor, type Patience, startUnits, stopAndMask, unmaskUnits } from '../host/systemd.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Restic } from '../restic/types.ts'
 import { type RestoreJournal, writeJournal } from '../state/journal.ts'
-import { exchangeBackward, exchangeForward, identifyDatabases } from './databases.ts'
+import { exchangeBackward, exchangeForward, identifyDatabases, whileRoom } from './databases.ts'
 import { requireMounts } from './look.ts'
 import {
   attributesOf,
@@ -34,7 +34,7 @@ import {
 /** What a restore knows, and finds out on its way. */
 export interface RestoreJob {
   name: string
-  service: Pick<Service, 'healthCheck' | 'hookTimeoutSec'>
+  service: Pick<Service, 'healthCheck' | 'hookTimeoutSec' | 'stopTimeoutSec'>
   restic: Restic
   state: Path
   postgresql: PostgresServer
@@ -98,13 +98,15 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
     },
     // What it makes is in the journal: it goes when that is settled.
     loadPostgres: {
-      apply: async ({ from, databases, tablespaces }, { signal, emit }) => {
-        const options = { signal, hold: job.hold }
-        await createRoles(job.postgresql, join(from, dumpFiles.globals), options)
-        for (const { database, fresh } of databases) {
-          const load = { database, fresh, dump: join(from, dumpFiles.of(database)), tablespaces }
-          emit({ type: 'loaded', database, ...(await loadDatabase(job.postgresql, load, options)) })
-        }
+      apply: async ({ from, databases, tablespaces, data }, { signal, emit }) => {
+        await whileRoom(name, data, signal, async (signal) => {
+          const options = { signal, hold: job.hold }
+          await createRoles(job.postgresql, join(from, dumpFiles.globals), options)
+          for (const { database, fresh } of databases) {
+            const load = { database, fresh, dump: join(from, dumpFiles.of(database)), tablespaces }
+            emit({ type: 'loaded', database, ...(await loadDatabase(job.postgresql, load, options)) })
+          }
+        })
       },
     },
     flush: {
@@ -115,9 +117,9 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
       },
     },
     stop: {
-      apply: async ({ units }) => {
+      apply: async ({ units }, { signal }) => {
         job.downtime = { since: performance.now(), seconds: null }
-        await closeUnits(job.state, job.journal, units)
+        await closeUnits(job.state, job.journal, units, { seconds: job.service.stopTimeoutSec, signal })
       },
     },
     carry: {
@@ -149,26 +151,28 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
         // The copies are told before they are made: should they not be needed, they go with the journal.
         if (moves.some(({ copied }) => copied)) await writeJournal(job.state, journal)
         await copyAside(journal.moves, 'old')
-        job.live = 'mixed'
-        await bringForward(job.state, job.postgresql, journal)
+        await bringForward(job.state, job.postgresql, journal, () => {
+          job.live = 'mixed'
+        })
         job.live = 'new'
       },
       undo: async () => {
         if (job.live === 'untouched') return
         job.live = 'mixed'
-        await takeBack(job.state, job.postgresql, job.journal)
-        job.live = 'old'
+        await takeBack(job.state, job.postgresql, job.journal, () => {
+          job.live = 'old'
+        })
       },
     },
     start: {
-      apply: async ({ units }) => {
+      apply: async ({ units }, { failure }) => {
         if (job.live === 'mixed') throw new Failure('not-started', `${name}: ${units.join(', ')} stay stopped: its data is partly old and partly new`)
-        await openUnits(job.journal, units)
+        await openUnits(job.journal, units, afterStop(failure))
         if (job.downtime) job.downtime.seconds ??= (performance.now() - job.downtime.since) / 1000
       },
       undo: async ({ units }) => {
         if (job.downtime) job.downtime.seconds = null
-        await closeUnits(job.state, job.journal, units)
+        await closeUnits(job.state, job.journal, units, { seconds: job.service.stopTimeoutSec })
       },
     },
     health: {
@@ -215,16 +219,18 @@ function inFirst(name: string): Path {
 }
 
 /** Stops and masks units; the journal knows the masks before they are there. */
-export async function closeUnits(state: Path, journal: RestoreJournal, units: Unit[]): Promise<void> {
-  journal.masked = [...new Set([...journal.masked, ...(await masksFor(units))])]
-  await writeJournal(state, journal)
-  await stopAndMask(journal.service, units, journal.masked)
+export async function closeUnits(state: Path, journal: RestoreJournal, units: Unit[], patience: Patience): Promise<void> {
+  const masked = [...new Set([...journal.masked, ...(await masksFor(units))])]
+  // What it knows already needn't find room on a disk that has become full.
+  if (masked.length > journal.masked.length) await writeJournal(state, { ...journal, masked })
+  journal.masked = masked
+  await stopAndMask(journal.service, units, journal.masked, patience)
 }
 
 /** Takes our masks away, and starts units. */
-export async function openUnits({ service, masked }: RestoreJournal, units: Unit[]): Promise<void> {
+export async function openUnits({ service, masked }: RestoreJournal, units: Unit[], how: { patience?: number } = {}): Promise<void> {
   await unmaskUnits(masked)
-  await startUnits(service, units)
+  await startUnits(service, units, how)
 }
 
 /** @throws Failure `in-use`: who has a file open would go on with the old data */
@@ -245,27 +251,32 @@ export async function requireUnused(name: string, moves: Move[]): Promise<void> 
 
 /**
  * Makes the new data live, from wherever that was interrupted. The databases come first: their exchange is the one that others can hinder,
- * and from then on the rest needs no server, as when a host boots.
+ * and from then on the rest needs no server, as when a host boots. `begun`: from now on something live may be exchanged; before, the journal
+ * couldn't be written.
  */
-export async function bringForward(state: Path, server: PostgresServer, journal: RestoreJournal): Promise<void> {
+export async function bringForward(state: Path, server: PostgresServer, journal: RestoreJournal, begun = () => {}): Promise<void> {
   if (journal.phase === 'swapped') return
   if (journal.phase !== 'swapping') {
     if (journal.databases.length > 0) {
       journal.phase = 'exchanging'
-      await exchangeForward(state, server, journal)
+      await exchangeForward(state, server, journal, begun)
     }
+    await writeJournal(state, { ...journal, phase: 'swapping' })
     journal.phase = 'swapping'
-    await writeJournal(state, journal)
   }
+  begun()
   await swapForward(journal.moves)
   // From here on what is live is the new data, whoever has written to it, and its staged copies may go.
   if (journal.moves.every(({ copied }) => !copied)) return
+  await writeJournal(state, { ...journal, phase: 'swapped' })
   journal.phase = 'swapped'
-  await writeJournal(state, journal)
 }
 
-/** Puts the old data back. What was staged is of no use any more then: to go on means to begin anew. */
-export async function takeBack(state: Path, server: PostgresServer, journal: RestoreJournal): Promise<void> {
+/**
+ * Puts the old data back. What was staged is of no use any more then: to go on means to begin anew. `done`: all of it is back, and only the journal
+ * doesn't say so yet.
+ */
+export async function takeBack(state: Path, server: PostgresServer, journal: RestoreJournal, done = () => {}): Promise<void> {
   if (journal.phase === 'swapped') {
     await copyAside(journal.moves, 'staged')
     journal.phase = 'swapping'
@@ -273,15 +284,19 @@ export async function takeBack(state: Path, server: PostgresServer, journal: Res
   }
   await swapBackward(journal.moves)
   if (journal.databases.length > 0) {
+    if (journal.phase !== 'exchanging') await writeJournal(state, { ...journal, phase: 'exchanging' })
     journal.phase = 'exchanging'
-    await writeJournal(state, journal)
     await exchangeBackward(server, journal.databases)
   }
+  done()
   journal.phase = 'staging'
   await writeJournal(state, journal)
 }
 
-export async function checkHealth({ name, service, output }: Pick<RestoreJob, 'name' | 'service' | 'output'>, signal: AbortSignal): Promise<void> {
+export async function checkHealth(
+  { name, service, output }: Pick<RestoreJob, 'name' | 'output'> & { service: Pick<Service, 'healthCheck' | 'hookTimeoutSec'> },
+  signal: AbortSignal,
+): Promise<void> {
   if (service.healthCheck !== null)
     await runHook(service.healthCheck, { service: name, name: 'healthCheck', timeoutSeconds: service.hookTimeoutSec, signal, output })
 }

@@ -2,13 +2,14 @@
 import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { cleanUp } from '../backup/run.ts'
-import type { Event, EventBody, Outcome, Path, Plan, RestoreStep, Result } from '../core.ts'
+import type { Event, EventBody, Outcome, Path, Plan, RestoreStep, Result, Unit } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { execute } from '../execute.ts'
 import { isWithin, lstatIfThere } from '../host/files.ts'
 import { dropDatabases } from '../host/postgres-load.ts'
 import { masksFor, maskUnits, startUnits, unmaskUnits } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
+import type { Service } from '../manifest/types.gen.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { makeState } from '../state/install.ts'
 import { type JournalMove, type RestoreJournal, removeJournal, writeJournal } from '../state/journal.ts'
@@ -18,7 +19,7 @@ import { readRecord, updateRecord } from '../state/records.ts'
 import { announce, announceEnd, newRunId, readLeftBehind } from '../state/running.ts'
 import { removeCopy } from './copied.ts'
 import { deaf } from './databases.ts'
-import { oldFolder } from './plan.ts'
+import { oldFolder, planRest } from './plan.ts'
 import { bringForward, checkHealth, closeUnits, openUnits, type RestoreJob, removeFolder, requireUnused, restoreHandlers, takeBack } from './steps.ts'
 import { makeFolder, makeParents, ownAlone, removeEmpty } from './swap.ts'
 
@@ -53,7 +54,11 @@ export async function transact(
   const now = site.now()
   const started = now.toISOString()
   const run = newRunId(now)
-  const emit = (body: EventBody) => options.emit({ time: site.now().toISOString(), service: name, ...body } as Event)
+  let isPlanned = false
+  const emit = (body: EventBody) => {
+    isPlanned ||= body.type === 'plan'
+    options.emit({ time: site.now().toISOString(), service: name, ...body } as Event)
+  }
   const resultOf = ({ failure = null, outcome = null, snapshotId = null, bytes = null, downtimeSeconds = null }: Ended): Result => ({
     name,
     outcome: outcome ?? (failure === null ? 'ok' : failure.code === 'interrupted' ? 'interrupted' : 'failed'),
@@ -76,6 +81,7 @@ export async function transact(
     if ((await readLeftBehind(site.state, name))?.kind === 'backup') await cleanUp(site, name, options.output)
     await announce(site.state, name, { run, kind: 'restore', started })
     const result = resultOf(await work({ site, name, run, started, hold: [lock.fd], options, emit }).catch(failed))
+    if (!isPlanned) emit({ type: 'plan', plan: { run, service: name, steps: [], always: [], notes: [] } })
     const { exit: _, name: __, ...told } = result
     await updateRecord(site.state, name, ({ runs }) => {
       runs.push({ run, kind: 'restore', started, ...told, files: null, view: 'live', warnings: [] })
@@ -128,9 +134,10 @@ export async function carryOut({ site, name, hold, options, emit }: Transaction,
 }
 
 /** Finishes a swap that was interrupted; one that the service doesn't bear is taken back. */
-export async function goForward({ site, name, options }: Transaction, journal: RestoreJournal): Promise<Ended> {
+export async function goForward({ site, name, options, emit }: Transaction, journal: RestoreJournal): Promise<Ended> {
   const service = serviceOf(site, name)
-  await closeUnits(site.state, journal, unitsOf(name, service))
+  emit({ type: 'plan', plan: planRest(service, journal, unitsOf(name, service)) })
+  await closeUnits(site.state, journal, unitsToClose(service, journal), { seconds: service.stopTimeoutSec })
   await requireUnused(name, journal.moves)
   await bringForward(site.state, site.manifest.postgresql, journal)
   try {
@@ -165,11 +172,17 @@ export async function endAtBoot({ site, name }: Transaction, journal: RestoreJou
   return { snapshotId: journal.snapshot, outcome: begun ? null : 'skipped' }
 }
 
+/** The crash may have come when they were started again already: also what starts them, and what hangs on them, as it ran before. */
+function unitsToClose(service: Service, { service: name, units }: RestoreJournal): Unit[] {
+  return [...new Set([...unitsOf(name, service), ...units])]
+}
+
 /** Takes an unfinished restore back, wherever it was interrupted. */
 export async function goBack(site: Site, journal: RestoreJournal): Promise<void> {
   const { service, units, phase } = journal
   if (phase !== 'staging') {
-    await closeUnits(site.state, journal, unitsOf(service, serviceOf(site, service)))
+    const declared = serviceOf(site, service)
+    await closeUnits(site.state, journal, unitsToClose(declared, journal), { seconds: declared.stopTimeoutSec })
     await requireUnused(service, journal.moves)
     await takeBack(site.state, site.manifest.postgresql, journal)
   }
@@ -261,7 +274,8 @@ export function named(name: string, message: string): string {
 
 /** Says how the data is left. */
 function explain(failure: Failure, live: keyof typeof states): Failure {
-  return new Failure(failure.code, `${failure.message}; ${states[live]}`, { cause: failure, exit: failure.exit })
+  const open = failure.code === 'undo-failed' && live === 'old' ? ', and its journal still open: once that is mended, --rollback closes it' : ''
+  return new Failure(failure.code, `${failure.message}; ${states[live]}${open}`, { cause: failure, exit: failure.exit })
 }
 const states: Record<RestoreJob['live'] | 'closed', string> = {
   untouched: 'the live data was not touched',

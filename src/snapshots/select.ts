@@ -90,6 +90,16 @@ export function isComplete(snapshot: Snapshot): boolean {
   return !snapshot.tags.includes(tags.partial) && !snapshot.tags.includes(tags.failed)
 }
 
+/**
+ * The complete snapshot that a partial one could give way to: the newest before it; null: there is none, or `snapshot` is complete itself.
+ * "Latest" stays the newest all the same: one unreadable file a night makes all of them partial, and nobody who restores one service after a
+ * mishap expects last month's data. So whoever reads the plan is told, and chooses. `dr`, which nobody reads service by service, takes complete ones.
+ */
+export function completeBefore(snapshots: Snapshot[], subject: Subject, snapshot: Snapshot): Snapshot | null {
+  if (isComplete(snapshot)) return null
+  return newestFirst(countable(snapshots, subject)).find((other) => isComplete(other) && Date.parse(other.time) <= Date.parse(snapshot.time)) ?? null
+}
+
 /** By more than a clock may be off: made when the clock was wrong, or it is wrong now. */
 export function isInFuture(snapshot: Snapshot, now: Date): boolean {
   return Date.parse(snapshot.time) > now.getTime() + clockSlackMs

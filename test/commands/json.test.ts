@@ -1,4 +1,6 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Event } from '../../src/core.ts'
@@ -15,7 +17,10 @@ beforeAll(async () => {
   for (const time of ['2020-01-02 02:00:00', '2020-01-01 02:00:00', '2020-01-03 02:00:00'])
     await w.restic(['backup', '--host', 'testhost', '--tag', 'service:notes', '--time', time, w.path('notes')])
 })
-afterAll(() => w.cleanup())
+afterAll(() => {
+  rmSync(join(tmpdir(), `atelier-look-${process.pid}`), { recursive: true, force: true })
+  w.cleanup()
+})
 
 /** Whatever is called so, wherever it stands, has the promised form; null where it is absent. */
 const forms: [names: RegExp, holds: (value: unknown) => boolean][] = [
@@ -51,6 +56,25 @@ test('[json.2] list gives snapshots newest first', async () => {
   expect((await w.cli(['list', 'partial', '--json'])).json()).toEqual([])
 })
 
+test.each([['list', 'notes'], ['list'], ['find', 'text'], ['restore', 'notes', '--dry-run']])(
+  '[cli.2] %s %s of a host that the repository does not know: which it knows',
+  async (...args) => {
+    const { exit, stdout, stderr } = await w.cli([...args.filter(Boolean), '--host', 'testhots'])
+    expect([exit, stdout, stderr]).toEqual([
+      2,
+      '',
+      expect.stringMatching(/^atelier-backup: the repository main holds nothing of a host "testhots"; did you mean testhost\?; it knows testhost\n$/),
+    ])
+  },
+)
+
+test('[cli.2] of a host that others know, its services without snapshots say whose are there; nobody is told to make them here', async () => {
+  await w.restic(['backup', '--host', 'otherhost', '--tag', 'service:strange', w.path('failing')])
+  const { exit, stdout } = await w.cli(['list', 'notes', '--host', 'otherhost'])
+  expect([exit, stdout]).toEqual([0, 'notes: no snapshots of host otherhost; there are some of testhost: --host testhost\n'])
+  expect((await w.cli(['list', 'failing'])).stdout).toContain('make one with: atelier-backup backup failing')
+})
+
 test('[json.2] list --snapshot gives its files, --path those below it', async () => {
   const files = (await w.cli(['list', 'notes', '--snapshot', 'latest', '--json'])).json()
   const entry = (type: string, bytes: number) => ({ type, bytes, mtime: expect.stringMatching(/T.*(Z|[+-]\d\d:\d\d)$/) })
@@ -73,6 +97,10 @@ describe('[json.4] long work prints a line for each event', () => {
     ['failed', ['run', 'failing'], 1, 'failed'],
     ['two services', ['backup', 'notes', 'failing'], 1, 'failed'],
     ['a restore', ['restore', 'notes', '--in-place', '--yes', '--snapshot', 'latest'], 0, 'ok'],
+    ['a restore for a look', ['restore', 'notes', '--target', join(tmpdir(), `atelier-look-${process.pid}`)], 0, 'ok'],
+    ['one that fails', ['restore', 'notes', '--target', tmpdir()], 2, 'failed'],
+    ['a restore that is taken back', ['restore', 'notes', '--rollback', '--yes'], 0, 'ok'],
+    ['a restore that is not there to be finished', ['restore', 'notes', '--resume'], 2, 'failed'],
     ['a recovery', ['dr', '--yes', '--only', 'notes', '--overwrite'], 0, 'ok'],
   ])('%s: the plan first, the report last, and only there', async (_, args, exit, outcome) => {
     const ended = await w.cli([...args, '--json'])

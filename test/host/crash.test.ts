@@ -12,7 +12,7 @@ const hooks = 'ExecStopPost = "-+/usr/bin/bash /opt/killer stop"; ExecStartPre =
 
 describe.skipIf(!canHost)('a restore that is killed', () => {
   let host: TestHost
-  const rows = "sqlite3 -readonly /var/lib/notes/notes.db 'SELECT count(*) FROM note'"
+  const rows = "sqlite3 -readonly -cmd '.timeout 10000' /var/lib/notes/notes.db 'SELECT count(*) FROM note'"
   const runs = async () => {
     const before = Number(await host.sh(rows))
     await host.until(`test "$(${rows})" -gt ${before}`)

@@ -5,7 +5,7 @@ import { keys } from '../lib/terminal.ts'
 import { rebuild } from './nixos.ts'
 import { makeNotesHost, notes, statusOf } from './notes.ts'
 
-const rows = "sqlite3 -readonly /var/lib/notes/notes.db 'SELECT count(*) FROM note'"
+const rows = "sqlite3 -readonly -cmd '.timeout 10000' /var/lib/notes/notes.db 'SELECT count(*) FROM note'"
 
 describe.skipIf(!canHost)('a host that lost data', { timeout: 120_000 }, () => {
   let host: TestHost
@@ -109,5 +109,23 @@ describe.skipIf(!canHost)('a host that lost data', { timeout: 120_000 }, () => {
     await host.until(`test "$(${rows})" -gt ${saved + 3}`)
     await host.sh('systemctl start restic-backups-notes')
     expect((await host.cli(['status', '--json'])).json().services[0]).toMatchObject({ state: 'ok' })
+  })
+
+  test('[unit.15] after a power cut in the middle of `dr` the boot ends what it was at before the service starts, and --resume goes on', async () => {
+    await rebuild(host, notes('atelier.backup.services.notes.healthCheck = "touch /run/checking; sleep 1000";'))
+    await changed()
+    const broken = host.cli(['dr', '--yes', '--overwrite'])
+    await host.until('test -e /run/checking')
+    await host.powerCut()
+    await broken
+    await host.boot()
+    expect(host.read('/var/lib/notes/file')).toBe('old\n')
+    const log = await host.sh('journalctl --boot --output cat -u notes -u atelier-backup-recover')
+    expect(log).toMatch(/an interrupted restore was ended[\s\S]*Started notes.service/)
+    await rebuild(host, notes())
+    const { exit, stdout } = await host.cli(['dr', '--resume', '--yes'])
+    expect([exit, stdout]).toEqual([0, expect.stringContaining('Recovered 1 of 1 services')])
+    expect([host.read('/var/lib/notes/file'), await host.sh('systemctl is-active notes')]).toEqual(['old\n', 'active'])
+    await host.until(`test "$(${rows})" -gt ${saved + 3}`)
   })
 })

@@ -1,6 +1,7 @@
 // Killed outright right before any of the changes that a command makes to filesystems: strace tells them, and kills there.
-import { readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { cliFile, type Ended, start } from './cli.ts'
+import { instead } from './live.ts'
 import type { World } from './world.ts'
 
 /** The nth call of a system call. */
@@ -31,6 +32,34 @@ export async function changesOf(w: World, args: string[], env?: Record<string, s
 /** The CLI, killed right before this change. False if it ended before that. */
 export async function killedAt(w: World, { call, n }: Change, args: string[], env?: Record<string, string>): Promise<boolean> {
   return (await traced(w, `--inject=${call}:signal=KILL:when=${n}`, '/dev/null', args, env)).exit === 137
+}
+
+/** When a program ends the process group that it was started in: before its work, amid or after it. */
+export type Moment = 'before' | 'amid' | 'after'
+
+/** The nth call of a program, or of one of its commands: "restic restore". */
+export type Death = readonly [program: string, moment: Moment, n: number]
+
+/**
+ * The CLI in a process group of its own, which is killed at once, with all that it has started, at the nth call of one of its programs. False if it
+ * ended before that.
+ */
+export async function groupKilledAt(w: World, [program, moment, n]: Death, args: string[], env: Record<string, string> = {}): Promise<boolean> {
+  const calls = w.path('calls')
+  rmSync(calls, { recursive: true, force: true })
+  mkdirSync(calls)
+  const deeds: Record<Moment, string> = {
+    before: 'kill -KILL 0',
+    amid: '"$real" "$@" & sleep 0.15; kill -KILL 0',
+    after: '"$real" "$@"; kill -KILL 0',
+  }
+  const [name = '', command] = program.split(' ')
+  const others = command === undefined ? '' : `[ "$1" = ${command} ] || exec "$real" "$@"\n`
+  // Several may be called at once.
+  const count = `i=1; until mkdir ${calls}/$i 2>/dev/null; do i=$((i + 1)); done; [ $i = ${n} ] || exec "$real" "$@"`
+  const path = instead(w, env.PATH ?? w.env.PATH ?? process.env.PATH ?? '', name, `${others}${count}\n${deeds[moment]}`)
+  const { exit } = await start(['setsid', process.execPath, cliFile, ...args], { env: { ...w.env, ...env, PATH: path } }).ended
+  return exit === 137
 }
 
 /** One thread, since strace counts for each; children leave the trace when they become another program. */

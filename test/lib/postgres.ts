@@ -1,6 +1,6 @@
 // A PostgreSQL server of a test's own: on a socket in a scratch folder, run by the user that the distribution's package makes.
 import { execFileSync } from 'node:child_process'
-import { chmodSync, chownSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { isRoot } from './needs.ts'
@@ -24,7 +24,8 @@ export interface Server {
   remove(): void
 }
 
-export function makeServer(): Server {
+/** `disk`: its data (not its log of changes, without which it can't go on) stands on a filesystem of its own of this size. */
+export function makeServer({ disk }: { disk?: string } = {}): Server {
   const root = mkdtempSync(join(tmpdir(), 'atelier-postgres-'))
   const { uid, gid } = owner()
   chownSync(root, uid, gid)
@@ -40,7 +41,18 @@ export function makeServer(): Server {
       ...(input ? { input } : {}),
     })
   const control = (...args: string[]) => as('pg_ctl', ['--pgdata=data', '--wait', '--silent', '--log=log', ...args])
-  as('initdb', ['--pgdata=data', '--auth=peer', '--no-sync', '--encoding=UTF8', '--locale=C.UTF-8'])
+  if (disk !== undefined) {
+    mkdirSync(join(root, 'data'))
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${disk},mode=0700,uid=${uid},gid=${gid}`, 'none', join(root, 'data')])
+  }
+  as('initdb', [
+    '--pgdata=data',
+    ...(disk === undefined ? [] : [`--waldir=${join(root, 'wal')}`]),
+    '--auth=peer',
+    '--no-sync',
+    '--encoding=UTF8',
+    '--locale=C.UTF-8',
+  ])
   const start = () => void control('--options', `-c listen_addresses= -c unix_socket_directories=${root} -c fsync=off`, 'start')
   const stop = () => void control('--mode=immediate', 'stop')
   start()
@@ -57,6 +69,7 @@ export function makeServer(): Server {
       } catch {
         // It is stopped already.
       }
+      if (disk !== undefined) execFileSync('umount', [join(root, 'data')])
       rmSync(root, { recursive: true, force: true })
     },
   }

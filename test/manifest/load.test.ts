@@ -40,6 +40,7 @@ describe('[manifest.1] a manifest loads with every default filled', () => {
           preBackup: null,
           postBackup: null,
           hookTimeoutSec: 3600,
+          stopTimeoutSec: 600,
           shrinkThreshold: 50,
           restoreAfter: [],
           healthCheck: null,

@@ -1,7 +1,8 @@
 // Killed right before any of its changes, a restore in place can be finished, and can be taken back; so can a finishing or taking back that is killed.
 import { chmodSync, existsSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Change, random } from '../lib/killed.ts'
+import { type Change, type Death, groupKilledAt, random } from '../lib/killed.ts'
+import { living, until } from '../lib/live.ts'
 import { has, isRoot } from '../lib/needs.ts'
 import { type Notes, notes } from './notes.ts'
 
@@ -10,6 +11,9 @@ const directions = ['--resume', '--rollback'] as const
 /** With ATELIER_SOAK every instant; otherwise some, others with another ATELIER_SEED. */
 const soak = Boolean(process.env.ATELIER_SOAK)
 const seed = Number(process.env.ATELIER_SEED ?? 1)
+
+/** Some of many, others with another seed. */
+const seeded = <T>(all: T[], count: number) => Array.from({ length: count }, (_, i) => all[random(seed * 31 + i) % all.length] as T)
 
 /** Figures for the log: how often a restore was killed, and how often its data was neither entirely old nor entirely new afterwards. */
 const figures = { tried: 0, lost: 0 }
@@ -79,6 +83,22 @@ describe.skipIf(!isRoot || !has('strace') || !has('sqlite3')).each([
       await w.killedAt(change, ...inPlace)
       const opposite = direction === '--resume' ? '--rollback' : '--resume'
       await w.killedAt({ call: 'rename', n: 1 + (random(number) % 12) }, opposite)
+      await settled(direction)
+    }
+  })
+
+  /** With its whole process group: restic and all other children die in the same moment, where they stand. */
+  const deaths: Death[] = ['restic restore', 'sync', 'cp', 'sqlite3', 'touch'].flatMap((program) =>
+    (['before', 'amid', 'after'] as const).flatMap((moment) => [1, 2].map((n): Death => [program, moment, n])),
+  )
+  const chosen = soak ? deaths : [['restic restore', 'amid', 1] as const, ...seeded(deaths, atOnce ? 1 : 3)]
+  test.for(chosen)('[restore.7] with all its children, at %s (%s its work, call %i)', { timeout: 60_000 }, async (death) => {
+    for (const direction of directions) {
+      w.reset()
+      const killed = await groupKilledAt(w, death, ['restore', 'notes', ...inPlace])
+      // Not every program is called twice.
+      if (death[2] === 1) expect(killed).toBe(true)
+      await until(() => living(w).length === 0, 'all have ended')
       await settled(direction)
     }
   })

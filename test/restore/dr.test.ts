@@ -3,9 +3,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:f
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Result } from '../../src/core.ts'
-import { killedAt } from '../lib/killed.ts'
 import { output, resticBefore, sql } from '../lib/live.ts'
-import { has, isRoot } from '../lib/needs.ts'
+import { isRoot } from '../lib/needs.ts'
 import { type Entry, fingerprint } from '../lib/tree.ts'
 import { type World, world } from '../lib/world.ts'
 
@@ -19,15 +18,6 @@ const declared = () => ({
   off: { paths: [path('off')], enable: false },
   data: { paths: [path('data')], sqlite: [w.path('srv/db/data.db')] },
 })
-/** Where it is killed: with ATELIER_SOAK at every change, otherwise at some, others with another ATELIER_SEED. */
-const everywhere = ['rename', 'unlink', 'fsync', 'mkdir', 'link'].flatMap((call) => Array.from({ length: 80 }, (_, i) => ({ call, n: i + 1 })))
-const seed = Number(process.env.ATELIER_SEED ?? 1)
-const instants = process.env.ATELIER_SOAK
-  ? everywhere
-  : [9, 20, 33].flatMap((n, i) => [
-      { call: ['rename', 'fsync', 'unlink', 'mkdir'][(i + seed) % 4] ?? 'rename', n: n + (seed % 7) },
-      { call: 'rename', n },
-    ])
 /** Two backups of each service, at two times. */
 let first: Date
 let saved: Entry[]
@@ -267,29 +257,4 @@ describe.skipIf(!isRoot)('dr', () => {
     expect((await dr('--resume')).exit).toBe(0)
     expect(look()).toEqual(saved)
   })
-
-  test.skipIf(!has('strace')).for(instants)(
-    '[dr.4] killed at its change %o, --resume goes on, and repeats nothing that is done',
-    { timeout: 60_000 },
-    async (change) => {
-      await killedAt(w, change, ['dr', '--yes', '--jobs', '1'])
-      const done = names.filter((name) => {
-        const record = w.path('state/records', `${name}.json`)
-        return (
-          existsSync(record) &&
-          JSON.parse(readFileSync(record, 'utf8')).runs.some(
-            (run: { kind: string; outcome: string }) => run.kind === 'restore' && run.outcome === 'ok',
-          )
-        )
-      })
-      const isOpen = existsSync(w.path('state/disaster-recovery.json'))
-      // After a reboot the boot unit was there first.
-      if (change.n % 2 === 1) expect(await w.cli(['boot'])).toMatchObject({ exit: 0 })
-      // Before its journal stood there it had begun nothing, and after that was gone it was at its end.
-      const { exit, steps } = isOpen ? await dr('--resume') : await dr()
-      expect(exit).toBe(isOpen || done.length === 0 ? 0 : 3)
-      expect(look()).toEqual(saved)
-      for (const name of done) expect(steps.filter((step) => step.startsWith(`${name} `))).toEqual([])
-    },
-  )
 })

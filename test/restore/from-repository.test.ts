@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { living, output, resticBefore, until } from '../lib/live.ts'
 import { isRoot } from '../lib/needs.ts'
-import { makeRepository } from '../lib/repository.ts'
+import { makeRepository, type TestRepository } from '../lib/repository.ts'
 import { keys } from '../lib/terminal.ts'
 import { fingerprint } from '../lib/tree.ts'
 import { type World, world } from '../lib/world.ts'
@@ -154,5 +154,68 @@ describe.skipIf(!isRoot)('dr --from-repository', () => {
     const empty = await makeRepository(other.path('r'))
     const ended = await other.cli(['dr', '--from-repository', '--repository', empty.repository, '--password-file', empty.passwordFile, '--yes'])
     expect(ended).toMatchObject({ exit: 1, stderr: expect.stringMatching(/holds no manifest.*--manifest FILE.*nobody/) })
+  })
+
+  describe('[dr.20] with services in another repository', () => {
+    const manifest = (other: object) => ({
+      services: {
+        notes: { paths: [path('notes')] },
+        photos: { paths: [path('photos')], repository: 'disk' },
+        wiki: { paths: [path('wiki')], repository: 'disk' },
+      },
+      repositories: { disk: other },
+    })
+    let two: World
+    let all: ReturnType<typeof fingerprint>
+    let other: TestRepository
+    const lookAt = () => fingerprint(two.path('srv')).filter(({ path, type }) => type !== 'folder' && !path.includes('.atelier-backup'))
+    const flags = () => ['--from-repository', '--repository', two.repository.repository, '--password-file', two.path('given/main')]
+    beforeAll(async () => {
+      two = await world()
+      other = await makeRepository(two.path('other'), { password: 'another one' })
+      const { services } = manifest(other)
+      for (const service of Object.values(services)) service.paths = service.paths.map((path) => path.replace(w.root, two.root))
+      for (const name of Object.keys(services)) two.write(`srv/${name}/file`, `of ${name}`)
+      two.manifest({ services, repositories: { disk: other } })
+      expect(await two.cli(['backup', '--all'])).toMatchObject({ exit: 0 })
+      all = lookAt()
+      for (const [name, secret] of Object.entries({ main: 'correct horse', disk: 'another one' })) two.write(`given/${name}`, `${secret}\n`)
+      for (const gone of ['manifest.json', 'secrets/password', 'other/password']) rmSync(two.path(gone))
+    })
+    afterAll(() => two?.cleanup())
+    beforeEach(() => {
+      for (const folder of ['srv', 'state']) rmSync(two.path(folder), { recursive: true, force: true })
+      for (const folder of ['srv', 'state']) mkdirSync(two.path(folder), { mode: 0o700 })
+    })
+
+    test('unattended: what can be is recovered, and what is typed then brings back the rest', async () => {
+      const first = await two.cli(['dr', ...flags(), '--yes'])
+      const next = `dr --from-repository --repository ${other.repository} --password-file FILE --host testhost --only photos --only wiki`
+      expect([first.exit, first.stdout]).toEqual([1, expect.stringContaining(`Go on:   atelier-backup ${next}\n`)])
+      expect(first.stdout).toMatch(/photos: it is saved in the repository disk, and what opens that one wasn't given/)
+      expect(lookAt()).toEqual(all.filter(({ path }) => path.startsWith('./notes')))
+      const second = await two.cli([...next.replace('FILE', two.path('given/disk')).split(' '), '--yes'])
+      expect(second.exit).toBe(0)
+      expect(lookAt()).toEqual(all)
+      expect(existsSync(two.path('state/disaster-recovery.json'))).toBe(false)
+    })
+
+    test('at a terminal one call asks for each, and brings back all', async () => {
+      const terminal = two.terminal(['dr', ...flags()], { rows: 60, cols: 160 })
+      await terminal.waitFor('The password of the repository disk, in which photos, wiki are saved')
+      terminal.type(`another one${keys.enter}`)
+      await terminal.waitFor('Type testhost')
+      terminal.type(`testhost${keys.enter}`)
+      expect(await terminal.exit).toBe(0)
+      expect(terminal.all()).not.toContain('another one')
+      expect(lookAt()).toEqual(all)
+    })
+
+    test('where this machine has its secrets nothing is asked', async () => {
+      two.write('other/password', 'another one\n')
+      expect(await two.cli(['dr', ...flags(), '--yes'])).toMatchObject({ exit: 0 })
+      rmSync(two.path('other/password'))
+      expect(lookAt()).toEqual(all)
+    })
   })
 })

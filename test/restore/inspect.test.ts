@@ -97,3 +97,26 @@ test('--dry-run says what would come where, and writes nothing', async () => {
   expect(existsSync(to)).toBe(false)
   expect(readFileSync(w.path('srv/odd/a'), 'utf8')).toBe('this is a')
 })
+
+test('[newest.8] where the newest is partial the plan says so, and names the complete one before it', async () => {
+  await w.restic(['backup', '--quiet', '--host', 'testhost', '--tag', 'service:tree,partial', w.path('srv/data'), w.path('srv/odd')])
+  const day = (await w.cli(['list', 'tree', '--json'])).json().at(-1).time.slice(0, 10)
+  const [told, short] = ['this snapshot is partial: something could not be read when it was made; the newest complete one is', id.slice(0, 8)]
+  const words = (text: string) => text.replaceAll(/\s+/g, ' ')
+  for (const how of [['--in-place'], ['--target', w.path('partial')]]) {
+    expect(words((await restore(...how, '--dry-run')).stdout)).toContain(`${told} ${short} of ${day}: --snapshot ${short}`)
+    const { plan = null, notes } = (await restore(...how, '--dry-run', '--json')).json()
+    expect(plan?.notes ?? notes).toContainEqual(expect.stringContaining(told))
+  }
+  expect((await restore('--target', w.path('partial'), '--json')).events()[0]).toMatchObject({
+    type: 'plan',
+    plan: { notes: [expect.stringContaining(told)] },
+  })
+  expect((await restore('--in-place', '--yes', '--json')).events()[0]).toMatchObject({
+    type: 'plan',
+    plan: { notes: expect.arrayContaining([expect.stringContaining(told)]) },
+  })
+  expect((await w.cli(['restore', 'tree', '--snapshot', id, '--in-place', '--dry-run'])).stdout).not.toContain('partial')
+  await w.restic(['forget', '--quiet', id])
+  expect(words((await restore('--in-place', '--dry-run')).stdout)).toContain('there is no complete one before it')
+})

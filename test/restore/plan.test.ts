@@ -104,7 +104,7 @@ describe('the plan of a restore', () => {
     const paths = ['/s/atelier-dumps/globals.sql', '/s/atelier-dumps/shop.dump']
     expect(steps[1]).toEqual({ do: 'stage', snapshot: snapshot.id, paths, folders: [], owners: { users: [], groups: [] }, in: '/var/lib/.dumps' })
     const from = '/var/lib/.dumps/new/s/atelier-dumps'
-    expect(steps[3]).toEqual({ do: 'loadPostgres', from, databases: [{ database: 'shop', fresh }], tablespaces: true })
+    expect(steps[3]).toEqual({ do: 'loadPostgres', from, databases: [{ database: 'shop', fresh }], tablespaces: true, data: '/mnt/pg' })
     expect(steps[6]).toMatchObject({ do: 'swap', databases: [{ live: 'shop', fresh, old: 'atelier-old-RUN-0-shop' }] })
   })
 

@@ -188,6 +188,19 @@ describe.skipIf(!isRoot)('before it asks, dr', () => {
     expect((await w.cli(['dr', '--dry-run', '--only', 'wiki'])).stdout).toMatch(/time +about \d.* of earlier restores here/)
   })
 
+  test('[dr.18] where all lives here the plan says so, and why, and neither sums nor times', async () => {
+    expect((await w.cli(['dr', '--yes'])).exit).toBe(0)
+    const all = await w.cli(['dr', '--dry-run'])
+    expect(all.exit).toBe(0)
+    expect(all.stdout.split('\n')[0]).toBe('All 3 services live here already on testhost: nothing would be touched')
+    expect(all.stdout).toMatch(/base, notes, wiki: it lives here \(recovered since .*--overwrite restores it all the same/)
+    expect(all.stdout).not.toMatch(/Recover 0|isn't known|0 B|moved aside/)
+    const none = await w.cli(['dr', '--dry-run', '--overwrite', '--at', '2001-01-01'])
+    expect(none.stdout.split('\n')[0]).toBe('None of the 3 services can be recovered on testhost: nothing would be touched')
+    expect(none.stdout).toMatch(/no snapshots on testhost at that time/)
+    expect(none.stdout).not.toMatch(/Recover 0|isn't known|0 B|moved aside/)
+  })
+
   test('[dr.12] the report names snapshot, bytes, seconds, units and health of each service, on screen, as JSON and as a file', async () => {
     const { exit, stdout } = await w.cli(['dr', '--yes', '--json'])
     expect(exit).toBe(0)

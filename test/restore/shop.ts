@@ -35,9 +35,10 @@ export interface Shop extends World {
   instead(program: string, script: string): { env: { PATH: string } }
 }
 
-export async function shop(): Promise<Shop> {
+/** `disk`: the size of the filesystem on which the server has its data; it can't be `reset` then. */
+export async function shop(disk?: string): Promise<Shop> {
   const w = await world()
-  const server = makeServer()
+  const server = makeServer(disk === undefined ? {} : { disk })
   const { sql } = server
   w.env.PATH = server.path
   w.write('data/file', 'of the snapshot\n')
