@@ -267,7 +267,7 @@ export function partialNotes(snapshot: Snapshot, complete: Snapshot | null = nul
   return [`this snapshot is partial: something could not be read when it was made; ${other}`]
 }
 
-function notesOf({ absent, absentDatabases, complete, postgres, roots, snapshot, strangers }: RestoreFacts, carried: number): string[] {
+function notesOf({ absent, absentDatabases, complete, postgres, renumbered, roots, snapshot, strangers }: RestoreFacts, carried: number): string[] {
   return [
     ...partialNotes(snapshot, complete),
     ...(snapshot.tags.includes(tags.unadopted)
@@ -281,6 +281,11 @@ function notesOf({ absent, absentDatabases, complete, postgres, roots, snapshot,
       inside ? [`${path} stays, being a mount point or leading to one: what is in it is exchanged; its own ACLs and extended attributes stay`] : [],
     ),
     ...mountNotes({ roots }),
+    ...(renumbered.users.length + renumbered.groups.length > 0
+      ? [
+          'users or groups have other numbers here: files get the new ones by name; entries of ACLs keep the old ones, and such a file loses its capabilities',
+        ]
+      : []),
     ...(strangers.length > 0 ? [`unknown here, so that their files keep the numbers they had: ${strangers.join(', ')}`] : []),
     ...(carried > 0 ? [`what backups exclude is carried over (${carried})`] : []),
   ]

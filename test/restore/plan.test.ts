@@ -87,6 +87,12 @@ describe('the plan of a restore', () => {
     ])
   })
 
+  test('what other numbers cost is said where there are any', () => {
+    const costs = (seen: RestoreFacts) => planRestore(silent, seen).notes.filter((note) => note.includes('entries of ACLs'))
+    expect(costs(facts({}))).toEqual([])
+    expect(costs(facts({ renumbered: { users: [], groups: [[990, 991]] } }))).toHaveLength(1)
+  })
+
   const postgres: NonNullable<RestoreFacts['postgres']> = {
     dumps: '/s/atelier-dumps',
     staging: { folder: '/var/lib/.dumps', mount: '/' },
