@@ -413,7 +413,7 @@ describe.skipIf(!isRoot)('a service in two versions', () => {
 
   test('[dump.3] of a snapshot with dumps that it can’t bring back nothing is restored in place, but what is chosen', async () => {
     w.reset()
-    const dump = w.write('staged/atelier-dumps/mariadb/shop.sql', 'CREATE TABLE t (n int);')
+    const dump = w.write('staging/notes/atelier-dumps/mariadb/shop.sql', 'CREATE TABLE t (n int);')
     const saved = [w.paths.config, dirname(dirname(dump))]
     expect(await w.restic(['backup', '--host', 'testhost', '--tag', 'service:notes', ...saved])).toMatchObject({ exit: 0 })
     for (const chosen of [[], ['--path', dump], ['--path', dirname(dump)]]) {
