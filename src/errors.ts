@@ -88,6 +88,7 @@ export const exits = {
   'too-many-arguments': 1,
   'too-much-output': 1,
   'undo-failed': 1,
+  unadopted: 4,
   'unfinished-restore': 1,
   'unit-failed': 1,
   'unknown-repository': 2,

@@ -169,6 +169,10 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
     'What should be exchanged has been taken away or unmounted; nothing was put in its place.',
     'Look at the folders that the message names; mount again what was mounted.',
   ],
+  unadopted: [
+    'The backup was made and does not count yet: the repository holds backups of the service from elsewhere, and nobody has said that the data here is the truth.',
+    'Bring those back (`atelier-backup dr --only SERVICE`), or keep what is here (`atelier-backup adopt SERVICE`).',
+  ],
   'undo-failed': ["Something failed, and couldn't be taken back.", 'Mend what the message says, then: atelier-backup restore SERVICE --rollback'],
   'flush-failed': ["What was restored can't be brought to disk.", 'Look at the disk (dmesg).'],
   'carry-failed': ["What backups exclude can't be carried over.", 'Make room, or remove it.'],

@@ -106,6 +106,11 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
       const context = { now: site.now, signal: options.signal, emit }
       const ending = await execute(plan, handlers, context)
       job.failure ??= ending.failure
+      if (job.summary !== null && facts.unadopted)
+        warn(
+          'unadopted',
+          `${name}: saved, but it doesn't count yet: backups from elsewhere exist. Bring them back (atelier-backup dr --only ${name}), or say that this host's data is the truth (atelier-backup adopt ${name})`,
+        )
       await storeChanged(standing, install, fd).catch((error: unknown) =>
         warn('manifest-not-stored', `the manifest isn't stored in the repository: ${asFailure(error).message}`),
       )

@@ -78,7 +78,7 @@ function outlook({ spread, room, estimate, checks }: Recovery, now: Date): strin
       'time',
       estimate
         ? `about ${formatSeconds(estimate.seconds)}, at the ${formatBytes(estimate.bytesPerSecond)}/s of earlier restores here`
-        : "isn't known: nothing was restored here yet",
+        : "isn't known: nothing large was restored here yet",
     ],
     ...(names.length > 0 ? [['in order', names.join(', ')] as [string, string]] : []),
   ]
@@ -105,7 +105,9 @@ function complaints({ choices, checks, spread }: Recovery, now: Date): string[] 
   const lines = [
     ...others.flatMap(({ message, remedy }) => [`${sign('bad')} ${printable(timesInWords(message, now))}`, ...(remedy ? [indented(remedy)] : [])]),
     ...apart,
-    ...choices.flatMap(({ name, skip, mounts = [] }) => (skip ? [] : mounts.map((note) => `${sign('warn')} ${printable(`${name}: ${note}`)}`))),
+    ...choices.flatMap(({ name, skip, passed = [], mounts = [] }) =>
+      skip ? [] : [...passed, ...mounts].map((note) => `${sign('warn')} ${printable(`${name}: ${note}`)}`),
+    ),
     ...alone,
   ]
   return lines.length > 0 ? [...lines, ''] : []

@@ -104,7 +104,10 @@ function keptView(site: Site, all: KeptRestore[], kept: KeptRestore): string[] {
 /** Paths and databases that come back, or go. */
 function replacedBy({ olds, databases }: KeptRestore): string[] {
   return [
-    ...olds.flatMap(({ paths, absent, folders, copied }) => [...paths, ...copied, ...[...absent, ...folders].map(({ path }) => path)]),
+    ...olds.flatMap(({ paths, absent, folders, copied }) => [
+      ...[...paths, ...copied, ...folders.map(({ path }) => path)],
+      ...absent.map(({ path }) => `${path} (nothing was there: it goes)`),
+    ]),
     ...databases.map(({ database }) => `the database ${database}`),
   ]
 }

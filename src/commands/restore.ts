@@ -5,10 +5,11 @@ import { Failure } from '../errors.ts'
 import { isWithin } from '../host/files.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { emptiedBy, planInPlace, restoreInPlace } from '../restore/inplace.ts'
-import { inspectTarget, restoreInspect } from '../restore/inspect.ts'
-import { partialNotes } from '../restore/plan.ts'
+import { freeTarget, inspectTarget, restoreInspect } from '../restore/inspect.ts'
+import type { RestoreFacts } from '../restore/look.ts'
+import { partialNotes, passedNotes } from '../restore/plan.ts'
 import { type Site, serviceOf } from '../site.ts'
-import { completeBefore, pick, type Wanted, wantedFrom } from '../snapshots/select.ts'
+import { completeBefore, passedOver, pick, type Wanted, wantedFrom } from '../snapshots/select.ts'
 import { readRecord } from '../state/records.ts'
 import { printable } from '../text.ts'
 import { formatBytes, formatTime } from '../ui/format.ts'
@@ -89,7 +90,10 @@ export async function restore(site: Site, draft: Draft, input: Input): Promise<n
       return true
     },
     async () => {
-      begin = await (inPlace ? prepareInPlace : prepareInspect)(site, entry, snapshot, paths, input)
+      const isNewest = draft.wanted !== null && 'latest' in draft.wanted
+      const { snapshots, subject } = entry
+      const beside = { complete: completeBefore(snapshots, subject, snapshot), passed: isNewest ? passedOver(snapshots, subject, snapshot) : [] }
+      begin = await (inPlace ? prepareInPlace : prepareInspect)(site, subject.name, snapshot, paths, beside, input)
       return false
     },
   ])
@@ -123,7 +127,7 @@ async function chooseInPlace(name: string, snapshot: Snapshot): Promise<boolean>
   return choose(
     'How',
     [
-      { name: `Inspect: into ${inspectTarget(name, snapshot)}`, value: false, short: 'inspect' },
+      { name: `Inspect: into ${await freeTarget(name, snapshot)}`, value: false, short: 'inspect' },
       { name: 'In place: replace the live data; you see the plan first', value: true, short: 'in place' },
     ],
     '--in-place or --target',
@@ -133,14 +137,18 @@ async function chooseInPlace(name: string, snapshot: Snapshot): Promise<boolean>
 /** What begins it. */
 type Begin = () => Promise<number>
 
-async function prepareInspect(site: Site, { subject, snapshots }: Entry, snapshot: Snapshot, paths: Path[], input: Input): Promise<Begin> {
-  const { name } = subject
-  const target = resolve(textFlag(input, 'target') ?? inspectTarget(name, snapshot))
+/** Other snapshots that whoever took this one should know of. */
+type Beside = Required<Pick<RestoreFacts, 'complete' | 'passed'>>
+
+async function prepareInspect(site: Site, name: string, snapshot: Snapshot, paths: Path[], beside: Beside, input: Input): Promise<Begin> {
+  // A script is told that its target is there; a person, who can't be asked for another one, gets the next name.
+  const own = isInteractive() ? await freeTarget(name, snapshot) : inspectTarget(name, snapshot)
+  const target = resolve(textFlag(input, 'target') ?? own)
   for (const path of serviceOf(site, name).paths)
     if (isWithin(target, path))
       throw new Failure('usage', `${name}: ${target} stands among its live data: restore to another folder, or with --in-place`)
   const wanted = paths.length > 0 ? paths : snapshot.paths
-  const notes = partialNotes(snapshot, completeBefore(snapshots, subject, snapshot))
+  const notes = [...partialNotes(snapshot, beside.complete), ...passedNotes(beside.passed)]
   if (!input.json) print(...notes.map((note) => `${sign('warn')} ${printable(note)}`))
   if (isSet(input, 'dryRun')) {
     const { id, time, bytes, shortId } = snapshot
@@ -159,9 +167,8 @@ async function prepareInspect(site: Site, { subject, snapshots }: Entry, snapsho
   }
 }
 
-async function prepareInPlace(site: Site, { subject, snapshots }: Entry, snapshot: Snapshot, paths: Path[], input: Input): Promise<Begin> {
-  const { name } = subject
-  const planned = await planInPlace(site, name, snapshot, paths, input.signal, completeBefore(snapshots, subject, snapshot))
+async function prepareInPlace(site: Site, name: string, snapshot: Snapshot, paths: Path[], beside: Beside, input: Input): Promise<Begin> {
+  const planned = await planInPlace(site, name, snapshot, paths, input.signal, beside)
   const dryRun = isSet(input, 'dryRun')
   if (!input.json) print(...planView(site, planned))
   else if (dryRun) printJson(planned)

@@ -10,13 +10,13 @@ import { unitsOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Snapshot } from '../restic/types.ts'
 import type { Site } from '../site.ts'
-import { countable, elsewhereWords, isComplete, newestFirst, snapshotsOf } from '../snapshots/select.ts'
+import { countable, elsewhereWords, isComplete, newestFirst, passedOver, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import { readRecord } from '../state/records.ts'
 import { deaf } from './databases.ts'
 import { emptiedBy, type PlannedRestore, planInPlace, requireEmptyable } from './inplace.ts'
-import { mountNotes, neededRoom, spareBytes } from './plan.ts'
+import { mountNotes, neededRoom, passedNotes, spareBytes } from './plan.ts'
 import { type PreflightCheck, preflight } from './preflight.ts'
 import { knowingTrees } from './trees.ts'
 
@@ -42,6 +42,8 @@ export interface Choice {
   notes: string[]
   /** What happens to mounts otherwise than by an exchange; missing before it is planned. */
   mounts?: string[]
+  /** That newer snapshots don't count; missing where none is chosen. */
+  passed?: string[]
 }
 
 export interface Looked {
@@ -199,7 +201,8 @@ async function chooseFor(
   if (all instanceof Failure) return skip(all.code, all.message, 'repository')
   const { origin } = await readRecord(site.state, name).catch(() => ({ origin: null }))
   const subject = { name, service, host: wish.host, origin: wish.host === site.manifest.host ? origin : null, install }
-  const upTo = countable(snapshotsOf(all, subject), subject).filter(({ time }) => wish.at === null || Date.parse(time) <= Date.parse(wish.at))
+  const until = snapshotsOf(all, subject).filter(({ time }) => wish.at === null || Date.parse(time) <= Date.parse(wish.at))
+  const upTo = countable(until, subject)
   const [newest] = newestFirst(upTo)
   const complete = newestFirst(upTo).find(isComplete)
   if (origin !== null && !wish.overwrite && (await holdsData(site, service)))
@@ -212,8 +215,9 @@ async function chooseFor(
       'unknown-snapshot',
       `${name}: no snapshots on ${wish.host}${wish.at ? ' at that time or before it' : ''}${elsewhereWords(all, subject)}`,
     )
-  if (complete) return { name, snapshot: complete, skip: null, notes: complete === newest ? [] : ['a newer one is partial'] }
-  if (wish.partial) return { name, snapshot: newest, skip: null, notes: ['only partial snapshots exist'] }
+  const passed = passedNotes(passedOver(until, subject, newest))
+  if (complete) return { name, snapshot: complete, skip: null, notes: complete === newest ? [] : ['a newer one is partial'], passed }
+  if (wish.partial) return { name, snapshot: newest, skip: null, notes: ['only partial snapshots exist'], passed }
   return skip('only-partial', `${name}: only partial snapshots exist, the newest of ${newest.time}: left alone; --partial takes it`)
 }
 

@@ -93,11 +93,14 @@ async function planned(
   return { site: able, planned, recovery: { run, started, wish, choices: all, ...looked, estimate: await estimate(site, sizes, jobs), done } }
 }
 
+/** Bytes: what a small restore takes says nothing of how fast a large one is. */
+const telling = 16 * 1024 * 1024
+
 /** From the restores that this install remembers: each by itself, `jobs` of them side by side. */
 async function estimate(site: Site, sizes: number[], jobs: number): Promise<Recovery['estimate']> {
   const records = await Promise.all(Object.keys(site.manifest.services).map((name) => readRecord(site.state, name).catch(() => null)))
   const restores = records.flatMap((record) =>
-    (record?.runs ?? []).filter(({ kind, outcome, bytes }) => kind === 'restore' && outcome === 'ok' && bytes),
+    (record?.runs ?? []).filter(({ kind, outcome, bytes }) => kind === 'restore' && outcome === 'ok' && (bytes ?? 0) >= telling),
   )
   const total = (of: 'bytes' | 'seconds') => restores.reduce((sum, run) => sum + (run[of] ?? 0), 0)
   if (sizes.length === 0 || total('bytes') === 0 || total('seconds') === 0) return null

@@ -7,6 +7,7 @@ import type { Snapshot } from '../restic/types.ts'
 import { requireRepositoryApart, type Site, serviceOf, stagingOf } from '../site.ts'
 import { isComplete, tags } from '../snapshots/select.ts'
 import { type RestoreJournal, readJournal, unfinished } from '../state/journal.ts'
+import { pinnedRepository, pinRepository } from '../state/records.ts'
 import { newRunId } from '../state/running.ts'
 import { lookRestore, lookUnits, type RestoreFacts } from './look.ts'
 import { rollBackRestore } from './old.ts'
@@ -18,21 +19,21 @@ export interface PlannedRestore {
   facts: RestoreFacts
 }
 
-/** Looks and plans, touches nothing. `complete`: what the snapshot could give way to where it is partial. @throws Failure */
+/** Looks and plans, touches nothing. `beside`: other snapshots that whoever chose this one should know of. @throws Failure */
 export async function planInPlace(
   site: Site,
   name: string,
   snapshot: Snapshot,
   wanted: Path[],
   signal: AbortSignal,
-  complete: Snapshot | null = null,
+  beside: Pick<RestoreFacts, 'complete' | 'passed'> = {},
 ): Promise<PlannedRestore> {
   const service = serviceOf(site, name)
   await requireRepositoryApart(site, name)
   const left = await interrupted(site, name)
   const postgres = { server: site.manifest.postgresql, staging: async () => dirname(await stagingOf(site, name)) }
   const wish = { run: newRunId(site.now()), name, service, snapshot, wanted, ran: left?.units ?? [], postgres, kept: join(site.state, 'kept') }
-  const facts = { ...(await lookRestore(site.restic(service.repository), wish, { signal })), complete }
+  const facts = { ...(await lookRestore(site.restic(service.repository), wish, { signal })), ...beside }
   const state = await realAsFarAsThere(site.state)
   for (const { path } of facts.roots) {
     if (!isWithin(state, await realAsFarAsThere(path))) continue
@@ -70,14 +71,17 @@ export async function renewed(site: Site, { plan, facts }: PlannedRestore): Prom
 
 /** Carries out a plan of `planInPlace`. Never throws. */
 export async function restoreInPlace(site: Site, planned: PlannedRestore, options: InPlaceOptions): Promise<Result> {
+  const { repository } = serviceOf(site, planned.plan.service)
   return transact(site, planned.plan.service, options, async (transaction) => {
+    const isKnown = (await pinnedRepository(site.state, repository).catch(() => '')) !== null
+    const id = isKnown ? null : askId(site, repository, options.signal)
     // What a backup had stopped that was killed runs again by now.
     const { plan, facts } = await renewed(site, planned)
     const { snapshot, wanted, running, postgres } = facts
     const swap = plan.steps.find((step) => step.do === 'swap')
     const left = await interrupted(site, plan.service)
     if (left) await tidy(site, left, false)
-    return carryOut(transaction, plan, {
+    const ended = await carryOut(transaction, plan, {
       version: 1,
       run: plan.run,
       service: plan.service,
@@ -97,8 +101,29 @@ export async function restoreInPlace(site: Site, planned: PlannedRestore, option
       units: running,
       masked: left?.masked ?? [],
     })
+    const pin = ended.failure ? null : await id
+    if (pin) await pinRepository(site.state, repository, pin, transaction.started)
+    return ended
   })
 }
+
+/**
+ * A repository that has given data back is ours, and another one in its place, later, a stranger. Asked while the data comes, once for all
+ * restores side by side; without an answer it stays unknown.
+ */
+function askId(site: Site, repository: string, signal: AbortSignal): Promise<string | null> {
+  const asked = askedIds.get(site) ?? new Map<string, Promise<string | null>>()
+  askedIds.set(site, asked)
+  const id =
+    asked.get(repository) ??
+    site
+      .restic(repository)
+      .repositoryId({ signal })
+      .catch(() => null)
+  asked.set(repository, id)
+  return id
+}
+const askedIds = new WeakMap<Site, Map<string, Promise<string | null>>>()
 
 /**
  * Finishes what an interrupted restore began. One that had only staged begins anew, by `again`: with the same snapshot and paths.

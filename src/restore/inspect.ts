@@ -27,6 +27,14 @@ export function inspectTarget(name: string, snapshot: Snapshot): Path {
   return join('/tmp', `restore-${name}-${snapshot.shortId}`)
 }
 
+/** The same, or, where another look has that, the next such name. */
+export async function freeTarget(name: string, snapshot: Snapshot): Promise<Path> {
+  const first = inspectTarget(name, snapshot)
+  let free = first
+  for (let n = 2; await lstatIfThere(free); n++) free = `${first}-${n}`
+  return free
+}
+
 /**
  * Restores below a new folder (0700), each path at its original place in it. What a failed one has written is removed.
  * Never throws; codes `target-exists`, `unknown-path` and restic's own.

@@ -42,6 +42,8 @@ export interface RestoreFacts {
   snapshot: Snapshot
   /** Where that is partial: the newest complete one before it. */
   complete?: Snapshot | null
+  /** Where it was taken as the newest: newer ones that don't count. */
+  passed?: Snapshot[]
   /** What was asked for, empty for all. */
   wanted: Path[]
   roots: Root[]

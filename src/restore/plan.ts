@@ -267,9 +267,24 @@ export function partialNotes(snapshot: Snapshot, complete: Snapshot | null = nul
   return [`this snapshot is partial: something could not be read when it was made; ${other}`]
 }
 
-function notesOf({ absent, absentDatabases, complete, postgres, renumbered, roots, snapshot, strangers }: RestoreFacts, carried: number): string[] {
+/** That newer snapshots don't count, and how one of them is taken all the same. */
+export function passedNotes([newest, ...others]: Snapshot[]): string[] {
+  if (!newest) return []
+  const which = `${newest.shortId} of ${newest.time.slice(0, 10)}`
+  return [
+    others.length > 0
+      ? `${others.length + 1} newer snapshots are unadopted and passed over; the newest of them is ${which}`
+      : `a newer snapshot is unadopted and passed over: ${which}`,
+  ]
+}
+
+function notesOf(
+  { absent, absentDatabases, complete, passed = [], postgres, renumbered, roots, snapshot, strangers }: RestoreFacts,
+  carried: number,
+): string[] {
   return [
     ...partialNotes(snapshot, complete),
+    ...passedNotes(passed),
     ...(snapshot.tags.includes(tags.unadopted)
       ? ['this snapshot is unadopted: a fresh install made it, before anybody said that its data is the truth']
       : []),

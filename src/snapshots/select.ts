@@ -100,6 +100,14 @@ export function completeBefore(snapshots: Snapshot[], subject: Subject, snapshot
   return newestFirst(countable(snapshots, subject)).find((other) => isComplete(other) && Date.parse(other.time) <= Date.parse(snapshot.time)) ?? null
 }
 
+/** Unadopted ones, newest first, that are newer than the one that counts as the newest: whoever takes that should know of them. */
+export function passedOver(snapshots: Snapshot[], subject: Subject, snapshot: Snapshot): Snapshot[] {
+  const counting = new Set(countable(snapshots, subject))
+  const isPassed = (other: Snapshot) =>
+    !counting.has(other) && other.tags.includes(tags.unadopted) && Date.parse(other.time) > Date.parse(snapshot.time)
+  return newestFirst(snapshots.filter(isPassed))
+}
+
 /** By more than a clock may be off: made when the clock was wrong, or it is wrong now. */
 export function isInFuture(snapshot: Snapshot, now: Date): boolean {
   return Date.parse(snapshot.time) > now.getTime() + clockSlackMs

@@ -195,7 +195,10 @@ function serviceStatus(
     message: judgement.state === 'never' && answer ? judgement.message + elsewhereWords(answer.snapshots, subject) : judgement.message,
     exit: judgement.state === 'unknown' ? (failure?.exit ?? 1) : exitOf[judgement.state],
     days,
-    old: (readable?.old ?? []).map(({ folder, since }) => ({ folder, since })),
+    // Where nothing stood before, nothing is kept.
+    old: (readable?.old ?? []).flatMap(({ folder, since, paths, folders, copied }) =>
+      paths.length + folders.length + copied.length > 0 ? [{ folder, since }] : [],
+    ),
     oldDatabases: (readable?.oldDatabases ?? []).flatMap(({ kept, since }) => (kept === null ? [] : [{ kept, since }])),
   }
 }

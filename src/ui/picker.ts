@@ -26,10 +26,12 @@ export interface Config {
   many: boolean
   /** Right is Enter. Left is Esc, which the caller sees to. */
   arrows: boolean
+  /** Whether something is typed: then the first Esc takes that away, and is nothing to the caller. */
+  searching: { now: boolean }
 }
 
 /** Answers with the number of a row; with `many` with -1: the marks are the answer. */
-export const picker = createPrompt<number, Config>(({ message, rows, first, marks, many, arrows }, done) => {
+export const picker = createPrompt<number, Config>(({ message, rows, first, marks, many, arrows, searching }, done) => {
   const [term, setTerm] = useState('')
   const [pointer, setPointer] = useState(first)
   const [answer, setAnswer] = useState<string | null>(null)
@@ -39,6 +41,7 @@ export const picker = createPrompt<number, Config>(({ message, rows, first, mark
   const shown = useMemo(() => matching(searched, rows.length, term), [term])
   const active = Math.min(pointer, shown.length - 1)
   const page = pageSize()
+  searching.now = term !== ''
 
   const header = headerOf(message, answer ?? term, answer !== null)
   const help = () => {
@@ -59,6 +62,11 @@ export const picker = createPrompt<number, Config>(({ message, rows, first, mark
   }
 
   useKeypress((key, rl) => {
+    if (key.name === 'escape') {
+      rl.clearLine(0)
+      setPointer(0)
+      return setTerm('')
+    }
     const row = rows[shown[active] ?? -1]
     const moved = { home: 0, end: shown.length - 1, pageup: active - page, pagedown: active + page }[key.name]
     const step = isUpKey(key) ? active - 1 : isDownKey(key) ? active + 1 : moved
@@ -69,7 +77,8 @@ export const picker = createPrompt<number, Config>(({ message, rows, first, mark
         return done(many ? -1 : (shown[active] as number))
       }
     } else if (step !== undefined) setPointer(Math.max(0, Math.min(step, shown.length - 1)))
-    else if (marks && isSpaceKey(key)) {
+    // A letter like others where a name goes on so ("IMG 112.jpg").
+    else if (marks && isSpaceKey(key) && !(term !== '' && searched.some((name) => name.includes(`${term.toLowerCase()} `)))) {
       if (row) toggle(marks, [row])
       setComplaint('')
       setDrawn(drawn + 1)

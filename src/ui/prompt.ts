@@ -52,13 +52,18 @@ async function pick(
   message: string,
   choices: Choice<unknown>[],
   flag: string,
-  config: Omit<Config, 'message' | 'rows'>,
+  config: Omit<Config, 'message' | 'rows' | 'searching'>,
   tidy: boolean,
 ): Promise<number> {
   requireTerminal(flag)
   const { picker } = await import('./questions.ts')
   const rows = choices.map(({ name, line, short = name.trim(), mark }) => ({ name, line, short, mark }))
-  return ask(tidy, (context) => picker({ message, rows, ...config }, context), config.arrows)
+  const searching = { now: false }
+  return ask(
+    tidy,
+    (context) => picker({ message, rows, ...config, searching }, context),
+    ({ name }) => (name === 'escape' ? !searching.now : config.arrows && name === 'left'),
+  )
 }
 
 /** A destructive answer is typed, not nodded. False: something else was typed, so nothing is done. */
@@ -119,12 +124,16 @@ interface Context {
   clearPromptOnDone: boolean
 }
 
-/** Esc and an interruption end a question; the prompts know of Ctrl-C alone. */
-async function ask<T>(tidy: boolean, question: (context: Context) => Promise<T>, leftToo = false): Promise<T> {
+/** Esc (or what else leaves it) and an interruption end a question; the prompts know of Ctrl-C alone. */
+async function ask<T>(
+  tidy: boolean,
+  question: (context: Context) => Promise<T>,
+  leaves: (key: { name?: string }) => boolean = ({ name }) => name === 'escape',
+): Promise<T> {
   const ended = new AbortController()
   const context = { signal: ended.signal, clearPromptOnDone: tidy }
   const onKey = (_: unknown, key: { name?: string } | undefined) => {
-    if (key?.name !== 'escape' && !(leftToo && key?.name === 'left')) return
+    if (key === undefined || !leaves(key)) return
     context.clearPromptOnDone = true
     ended.abort(left())
   }

@@ -32,6 +32,7 @@ export async function examine(site: Site, signal: AbortSignal): Promise<Check[]>
     ...repositories.map((name) => checkRepository(site, name, signal)),
     checkPaths(site),
     checkState(site, repositories),
+    checkAdopted(site),
     checkNamespaces(site),
     checkClock([]),
   ])
@@ -188,6 +189,21 @@ async function checkState(site: Site, repositories: string[]): Promise<Check[]> 
   )
   if (!writable) checks.push(bad('state', `${site.state} isn't writable`, 'run this as root'))
   return checks.length > 0 ? checks : [good('state', `${site.state} is in order`)]
+}
+
+/** By the records alone: what was saved here and settled nothing doesn't count yet. */
+async function checkAdopted(site: Site): Promise<Check[]> {
+  const names = Object.entries(site.manifest.services).flatMap(([name, { enable }]) => (enable ? [name] : []))
+  const records = await Promise.all(names.map((name) => readRecord(site.state, name).catch(() => null)))
+  const unadopted = names.filter((_, n) => records[n]?.origin === null && records[n]?.lastSnapshot !== null)
+  if (unadopted.length === 0) return []
+  return [
+    bad(
+      'adopted',
+      `backups of ${unadopted.join(', ')} are made and don't count: others from elsewhere exist`,
+      "bring those back (atelier-backup dr), or say that this host's data is the truth (atelier-backup adopt)",
+    ),
+  ]
 }
 
 async function checkNamespaces(site: Site): Promise<Check[]> {

@@ -45,6 +45,11 @@ describe('a fresh install, before and after somebody says which data is the trut
   test('[newest.3] its backups are taken, and tagged', async () => {
     expect(first.exit).toBe(0)
     expect(first.events()[0]).toMatchObject({ type: 'plan', plan: { notes: [expect.stringContaining('tagged unadopted')] } })
+    const told = "notes: saved, but it doesn't count yet: backups from elsewhere exist. Bring them back (atelier-backup dr --only notes), or"
+    expect(first.events()).toContainEqual(expect.objectContaining({ type: 'warning', code: 'unadopted', message: expect.stringContaining(told) }))
+    expect((await w.cli(['doctor', '--json'])).json().checks).toContainEqual(
+      expect.objectContaining({ name: 'adopted', ok: false, message: expect.stringContaining('backups of notes are made') }),
+    )
     expect((await w.list()).map(isUnadopted)).toEqual([true, true, false, false])
   })
 
@@ -54,7 +59,16 @@ describe('a fresh install, before and after somebody says which data is the trut
     expect(status.stdout).toContain('atelier-backup adopt notes')
     expect(await w.state()).toMatchObject({ state: 'unadopted', latest: { id: good } })
     expect(await latest()).toBe('second')
-    expect((await w.cli(['dr', '--dry-run'])).stdout).toContain(good.slice(0, 8))
+    const newer = (await w.list()).filter(isUnadopted)[0]?.id.slice(0, 8)
+    const passed = new RegExp(
+      `2\\s+newer\\s+snapshots\\s+are\\s+unadopted\\s+and\\s+passed\\s+over;\\s+the\\s+newest\\s+of\\s+them\\s+is\\s+${newer}`,
+    )
+    for (const how of [['dr'], ['restore', 'notes', '--snapshot', 'latest', '--in-place'], ['restore', 'notes', '--snapshot', 'latest']]) {
+      const plan = (await w.cli([...how, '--dry-run'])).stdout
+      expect(plan).toContain(good.slice(0, 8))
+      expect(plan).toMatch(passed)
+    }
+    expect((await w.cli(['restore', 'notes', '--snapshot', good.slice(0, 8), '--dry-run'])).stdout).not.toMatch(passed)
     const prune = await w.cli(['prune', '--json'])
     expect(prune.exit).toBe(0)
     expect(prune.json().services).toEqual([{ name: 'notes', message: expect.stringContaining('unadopted'), keep: [], remove: [] }])

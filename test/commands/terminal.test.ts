@@ -165,6 +165,19 @@ describe('list', () => {
   /** The folder of a restore for a look, from what it printed. */
   const inspected = (t: Terminal) => /(\/tmp\/restore-notes-[0-9a-f]{8})\//.exec(t.all().replaceAll('\n', ''))?.[1] ?? ''
 
+  test('[cli.14] a space that goes on with a name marks nothing, and the first Esc takes the search away', async (context) => {
+    const own = await world(context)
+    for (const n of [112, 128, 144]) own.write(`photos/IMG ${n}.jpg`, String(n))
+    own.manifest({ services: { photos: { paths: [own.path('photos')] } } })
+    expect(await own.cli(['backup', 'photos'])).toMatchObject({ exit: 0 })
+    const t = own.terminal(['list', 'photos'])
+    await walk(t, ['? Snapshots of photos', enter], [at('Walk'), enter], [/❯◯.*IMG 112/, 'img'], ['photos img', ' 14'])
+    await walk(t, [/❯◯.*IMG 144.*\n\n1 of 1/, space], [/❯◉.*IMG 144/, esc])
+    // In the same folder still.
+    await walk(t, [/\? .*photos\n[\s\S]*◯.*IMG 112[\s\S]*◯.*IMG 128[\s\S]*◉.*IMG 144/, esc], [at('Walk its files'), ctrlC])
+    expect(await t.exit).toBe(130)
+  })
+
   test('[cli.14] what is marked, in whatever folders, is restored from there, and nothing else', async () => {
     const t = w.terminal(['list', 'notes'])
     await walk(t, ['? Snapshots of notes', enter], [at('Walk'), enter], [at('a.txt'), space], [/❯◉.*a\.txt/, down])

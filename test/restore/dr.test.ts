@@ -1,5 +1,5 @@
 // Disaster recovery: a host with nothing left but its manifest, its secrets and its repository.
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Result } from '../../src/core.ts'
@@ -100,6 +100,17 @@ describe.skipIf(!isRoot)('dr', () => {
     const tagsOf = (name: string) => snapshots.filter(({ paths }) => paths.includes(path(name))).at(-1)?.tags
     expect(tagsOf('base')).not.toContain('unadopted')
     expect(tagsOf('off')).toContain('unadopted')
+  })
+
+  test('[repository.2] what gave data back is known: gone, it is never created anew', async () => {
+    expect((await dr('--only', 'base')).exit).toBe(0)
+    renameSync(w.repository.repository, w.path('away'))
+    mkdirSync(w.repository.repository)
+    for (const name of ['base', 'wiki'])
+      expect(await w.cli(['run', name])).toMatchObject({ exit: 10, stderr: expect.stringContaining('was there and has vanished') })
+    expect(readdirSync(w.repository.repository)).toEqual([])
+    rmdirSync(w.repository.repository)
+    renameSync(w.path('away'), w.repository.repository)
   })
 
   test('[dr.3] a service that lives here is left alone unless --overwrite, and those that come after it go on', async () => {

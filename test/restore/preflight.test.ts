@@ -135,10 +135,14 @@ describe.skipIf(!isRoot)('before it asks, dr', () => {
     expect(readFileSync(w.path('there'), 'utf8')).toBe('one\n')
   })
 
-  test('[dr.17] restic is called once for the snapshots, once for what small ones hold, and once to restore each', async () => {
+  test('[dr.17] restic is called once for the snapshots, once for what small ones hold, once for its id, and once to restore each', async () => {
     const { env, calls } = watchedRestic(w)
     expect(await w.cli(['dr', '--yes'], { env })).toMatchObject({ exit: 0 })
-    expect(calls().map((call) => call.split(' ')[0])).toEqual(['snapshots', 'find', 'restore', 'restore', 'restore'])
+    const called = calls().map((call) => call.split(' ')[0])
+    expect([...called.slice(0, 2), ...called.slice(2).sort()]).toEqual(['snapshots', 'find', 'cat', 'restore', 'restore', 'restore'])
+    // Known by now, it isn't asked for that any more.
+    expect(await w.cli(['dr', '--yes', '--overwrite', '--only', 'wiki'], { env })).toMatchObject({ exit: 0 })
+    expect(calls().map((call) => call.split(' ')[0])).toEqual(['snapshots', 'find', 'restore'])
   })
 
   test('[dr.10] a service that has only partial snapshots is left alone without consent, with exit 3, and so is what comes after it', async () => {
@@ -179,9 +183,18 @@ describe.skipIf(!isRoot)('before it asks, dr', () => {
   })
 
   test('[dr.11] estimates the time by the speed of earlier restores, and says so where there was none', async () => {
+    const unknown = /time +isn't known: nothing large was restored here yet/
     expect((await plan()).recovery.estimate).toBe(null)
-    expect((await w.cli(['dr', '--dry-run'])).stdout).toMatch(/time +isn't known: nothing was restored here yet/)
+    expect((await w.cli(['dr', '--dry-run'])).stdout).toMatch(unknown)
+    // What small ones take says nothing of large ones.
+    expect(await w.cli(['dr', '--yes', '--only', 'notes'])).toMatchObject({ exit: 0 })
+    expect((await w.cli(['dr', '--dry-run', '--only', 'wiki'])).stdout).toMatch(unknown)
+    w.write('srv/base/file', 'base'.repeat(1000))
+    w.write('srv/base/large', Buffer.alloc(17 * 1024 * 1024, 'x'))
+    await save('base', '')
+    rmSync(path('base'), { recursive: true })
     expect(await w.cli(['dr', '--yes', '--only', 'base'])).toMatchObject({ exit: 0 })
+    await w.restic(['forget', '--quiet', '--tag', 'service:base', '--group-by', 'host', '--keep-last', '1'])
     const { estimate } = (await plan(['--only', 'wiki'])).recovery
     const [run] = JSON.parse(readFileSync(w.path('state/records/base.json'), 'utf8')).runs
     expect(estimate.bytesPerSecond).toBeCloseTo(run.bytes / run.seconds)
