@@ -56,7 +56,7 @@ describe('[state.1] a host with a service in each state', () => {
     w.write('state/records/unknown.json', 'damaged')
     declare({ running: { preBackup: `touch ${w.path('begun')}; sleep 60` } })
     running = w.startCli(['run', 'running'])
-    while (!(await w.cli(['status', 'running', '--local'])).stdout.includes('running  ')) await sleep(100)
+    while (!/ running +running /.test((await w.cli(['status', 'running', '--local'])).stdout)) await sleep(100)
     const { exit, stdout, json } = await w.cli(['status', '--json'])
     all = { exit, stdout, value: json() }
   })
