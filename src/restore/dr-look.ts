@@ -215,7 +215,7 @@ async function chooseFor(
       'unknown-snapshot',
       `${name}: no snapshots on ${wish.host}${wish.at ? ' at that time or before it' : ''}${elsewhereWords(all, subject)}`,
     )
-  const passed = passedNotes(passedOver(until, subject, newest))
+  const passed = passedNotes(passedOver(until, subject, complete ?? newest))
   if (complete) return { name, snapshot: complete, skip: null, notes: complete === newest ? [] : ['a newer one is partial'], passed }
   if (wish.partial) return { name, snapshot: newest, skip: null, notes: ['only partial snapshots exist'], passed }
   return skip('only-partial', `${name}: only partial snapshots exist, the newest of ${newest.time}: left alone; --partial takes it`)
