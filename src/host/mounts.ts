@@ -1,6 +1,7 @@
 // Mounts: what is mounted where, and a private view in which copies stand in for live files.
-import { readFile } from 'node:fs/promises'
-import { isWithin, realAsFarAsThere } from './files.ts'
+import { lstat, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { isWithin, lstatIfThere, realAsFarAsThere } from './files.ts'
 import { run } from './shell.ts'
 
 export interface Mount {
@@ -27,6 +28,37 @@ async function mountPoints(): Promise<string[]> {
 /** Mount points at or below a path. */
 export async function mountsWithin(path: string): Promise<string[]> {
   return (await mountPoints()).filter((point) => isWithin(point, path))
+}
+
+/**
+ * The same, and what stands at or below a real path and is mounted elsewhere too: moved away, it would still be what that other mount shows,
+ * and what is written there would be written to what was moved.
+ */
+export async function shownWithin(path: string): Promise<string[]> {
+  const mounts = await mountsOf('self')
+  const points = mounts.flatMap(({ point }) => (isWithin(point, path) ? [point] : []))
+  const own = mounts.findLast(({ point }) => isWithin(path, point))
+  if (!own) return points
+  const place = join(own.root, path.slice(own.point === '/' ? 0 : own.point.length))
+  const shown = mounts.flatMap((mount) =>
+    mount !== own && mount.device === own.device && isWithin(mount.root, place) ? [join(path, mount.root.slice(place.length))] : [],
+  )
+  // What is gone is told as "//deleted".
+  const there = await Promise.all(shown.map(async (source) => ((await lstatIfThere(source)) ? [source] : [])))
+  return [...new Set([...points, ...there.flat()])]
+}
+
+/** The nearest folder at or above `parent` in its mount that nobody but root can put another in place of, or null. */
+export async function ownFolder(parent: string, mount: string): Promise<string | null> {
+  const folders = parent.split('/').map((_, i, names) => names.slice(0, i + 1).join('/') || '/')
+  let own: string | null = null
+  for (const folder of folders) {
+    const { uid, mode } = await lstat(folder)
+    const isOurs = uid === 0 || uid === process.getuid?.()
+    if (!isOurs || ((mode & 0o022) !== 0 && (mode & 0o1000) === 0)) break
+    own = folder
+  }
+  return own !== null && isWithin(own, mount) ? own : null
 }
 
 /** The mount point below which a real path stands. */

@@ -12,8 +12,9 @@ export const sidecarSuffixes = ['-wal', '-shm', '-journal', '-wal2'] as const
 /** A database's sidecars that exist now, super-journals (-mj…) too. */
 export async function sidecarsOf(database: string): Promise<string[]> {
   const folder = dirname(database)
-  const entries = await readdir(folder).catch(() => [])
-  return entries.map((entry) => join(folder, entry)).filter((path) => isSidecarOf(path, database))
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => [])
+  // A folder that is called so is somebody's data.
+  return entries.flatMap((entry) => (entry.isDirectory() ? [] : join(folder, entry.name))).filter((path) => isSidecarOf(path, database))
 }
 
 export function isSidecarOf(path: string, database: string): boolean {
@@ -44,6 +45,7 @@ export async function copyDatabase(from: string, to: string, options: CopyOption
   ]
   const there = await stat(from).catch(() => null)
   if (!there) throw new Failure('sqlite-failed', `the database ${from} has vanished`)
+  await requireFiles(from)
   const { uid, gid } = there
   const isRoot = process.getuid?.() === 0
   const copy = (mode: Mode, owner: { uid: number; gid: number } | null) => copyAs(owner, mode, from, to, script.join('\n'), running)
@@ -66,6 +68,15 @@ export async function copyDatabase(from: string, to: string, options: CopyOption
   const like = await run(['cp', '--attributes-only', '--preserve=mode,ownership,xattr', '--', from, to], running)
   if (like.exit !== 0) throw new Failure('sqlite-failed', `owner and mode of ${from} can't be kept: ${like.stderr.trim()}`)
   return check
+}
+
+/** Whoever opens a pipe to read from it waits for a writer, for ever. */
+async function requireFiles(database: string): Promise<void> {
+  for (const path of [database, `${database}-journal`, `${database}-wal`]) {
+    const there = await stat(path).catch(() => null)
+    if (there && !there.isFile())
+      throw new Failure('sqlite-not-a-database', `${path} is no file: no database is read from it; remove what stands there`)
+  }
 }
 
 export interface CopyOptions {

@@ -3,7 +3,7 @@ import { mkdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { Failure } from '../errors.ts'
 import { lstatIfThere } from './files.ts'
-import { mountsWithin } from './mounts.ts'
+import { mountOf, mountsWithin, ownFolder } from './mounts.ts'
 import { run } from './shell.ts'
 
 /** `btrfs`: a snapshot of the subvolume; `reflink`: copies that share their blocks with the original. */
@@ -26,7 +26,9 @@ export async function lookView(of: string, folderName: string): Promise<View | n
   // Another filesystem inside would be missing from the view.
   if (mounts.some((point) => point !== of)) return null
   const isMount = mounts.includes(of)
-  const folder = join(isMount ? of : dirname(of), folderName)
+  const place = await placeFor(of)
+  if (place === null) return null
+  const folder = join(place, folderName)
   const at = join(folder, 'view')
   if (await isLoneSubvolume(of)) return { how: 'btrfs', of, at }
   // A folder can't be copied into itself, and beside a mount point is another filesystem.
@@ -54,9 +56,19 @@ export async function removeView({ how, at }: View): Promise<void> {
 
 /** Takes away what `lookView` leaves where it is killed: it knows the place by these two alone. */
 export async function removeProbe(of: string, folderName: string): Promise<void> {
-  const places = [join(dirname(of), folderName), join(of, folderName)]
-  const { exit, stderr } = await run(['rm', '--recursive', '--force', '--one-file-system', '--', ...places])
+  const place = await placeFor(of)
+  if (place === null) return
+  const { exit, stderr } = await run(['rm', '--recursive', '--force', '--one-file-system', '--', join(place, folderName)])
   if (exit !== 0) throw new Failure('view-failed', `what was tried in ${folderName} can't be removed: ${stderr.trim().split('\n')[0]}`)
+}
+
+/**
+ * The folder in which a view is made: on the filesystem of what it shows, and where nobody but root can put another in its place. Its owner
+ * would lead root elsewhere, to write there, or to delete. Null: there is none, so nothing is viewed.
+ */
+async function placeFor(of: string): Promise<string | null> {
+  const parent = (await mountsWithin(of)).includes(of) ? of : dirname(of)
+  return ownFolder(parent, await mountOf(parent))
 }
 
 /** A btrfs subvolume (its root is inode 256) without others inside, whose place in a snapshot would be empty. */

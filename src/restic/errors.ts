@@ -51,8 +51,17 @@ export function redacted(text: string, secrets: string[]): string {
 export function secretsOf(location: string, variables: Record<string, string>): string[] {
   const values = Object.entries(variables).flatMap(([name, value]) => (/PASS|SECRET|KEY|TOKEN|AUTH|CREDENTIAL|SAS/.test(name) ? [value] : []))
   const password = passwordIn(location)
+  // rclone's connection strings: "remote,user=u,pass=p:path".
+  const named = [...location.matchAll(/[,:]\w*(?:pass|secret|key|token)\w*=("(?:[^"]|"")*"|[^,:]*)/gi)].flatMap(([, value = '']) => [
+    value,
+    value.replaceAll('"', ''),
+  ])
   // Of one with a slash or the like that should have been encoded restic shows a part alone, as what it takes for a port.
-  const found = [...values, password, ...password.split(/[/?#]/)].flatMap((secret) => [secret, decoded(secret), encodeURIComponent(decoded(secret))])
+  const found = [...values, ...named, password, ...password.split(/[/?#]/)].flatMap((secret) => [
+    secret,
+    decoded(secret),
+    encodeURIComponent(decoded(secret)),
+  ])
   // Shorter ones stand in ordinary words, and would garble them.
   return [...new Set(found)].filter((secret) => secret.length >= 4)
 }

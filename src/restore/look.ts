@@ -5,7 +5,7 @@ import { basename, dirname, join, relative, resolve } from 'node:path'
 import type { Move, Owners, Path, StagedFolder, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { hold, isWithin, lstatIfThere, outermost, realAsFarAsThere } from '../host/files.ts'
-import { mountOf, mountsWithin } from '../host/mounts.ts'
+import { mountOf, ownFolder, shownWithin } from '../host/mounts.ts'
 import { numbersByName } from '../host/owners.ts'
 import { run } from '../host/shell.ts'
 import { unitsAtWork } from '../host/systemd.ts'
@@ -15,7 +15,7 @@ import { excluded } from '../restic/patterns.ts'
 import type { CallOptions, Node, Restic, Snapshot } from '../restic/types.ts'
 import { dumpsFolder, reservedPattern } from '../snapshots/select.ts'
 import { chosenDatabases, type Dumps, lookDatabases, type PostgresFacts, type PostgresPlace } from './databases.ts'
-import { attributesOf, entriesOf, nearestFolder } from './swap.ts'
+import { attributesOf, entriesOf, isDatabase, nearestFolder } from './swap.ts'
 
 /** One path to be replaced: the snapshot's side and the live side (null: nothing is there). Bytes. */
 export interface Root {
@@ -275,7 +275,7 @@ async function lookRoot(
   const attributes = { path, uid, gid, mode, mtime, ...(bare && { bare }) }
   const inside = stays ? { entries: entries.filter((entry) => !keeps.includes(entry)), keeps, attributes } : null
   const emptied = bare === true && mounts.includes(path) && (await entriesOf({ live: path, staged: null }, keeps)).length > 0
-  return { ...seen, folder: await ownFolder(parent, mount), mount, inside, copied, emptied }
+  return { ...seen, folder: (await ownFolder(parent, mount)) ?? parent, mount, inside, copied, emptied }
 }
 
 function kindOf(entry: Stats | Pick<Node, 'type'> | null): string {
@@ -292,12 +292,12 @@ async function spineOf(paths: Path[], { excludes }: Snapshot): Promise<Set<Path>
   return spine
 }
 
-/** What is mounted at or below a path, as the path names it. */
+/** What is mounted at or below a path, there or elsewhere too, as the path names it. */
 async function mountsBelow(path: Path): Promise<Path[]> {
   const stat = await lstatIfThere(path)
   if (!stat || stat.isSymbolicLink()) return []
   const real = await realpath(path)
-  return (await mountsWithin(real)).map((point) => path + point.slice(real.length))
+  return (await shownWithin(real)).map((point) => path + point.slice(real.length))
 }
 
 /** @throws Failure `unsafe-path`, `read-only`: where root would be led elsewhere, or can't write */
@@ -321,19 +321,6 @@ export async function requireMounts(name: string, moves: Move[]): Promise<void> 
     if (stranger !== undefined || here !== there)
       throw new Failure('mount-point', `${name}: ${stranger ?? live} is a mount point since a moment ago, or is none any more: try again`)
   }
-}
-
-/** The nearest folder at or above `parent` in its mount that nobody but root can put another in place of; `parent` if there is none. */
-async function ownFolder(parent: Path, mount: Path): Promise<Path> {
-  const folders = parent.split('/').map((_, i, names) => names.slice(0, i + 1).join('/') || '/')
-  let own: Path | null = null
-  for (const folder of folders) {
-    const { uid, mode } = await lstat(folder)
-    const isOurs = uid === 0 || uid === process.getuid?.()
-    if (!isOurs || ((mode & 0o022) !== 0 && (mode & 0o1000) === 0)) break
-    own = folder
-  }
-  return own !== null && isWithin(own, mount) ? own : parent
 }
 
 /** Bytes at and below each path that is there, as restic counts them; in one call, however many there are. */
@@ -402,5 +389,6 @@ async function lookExcluded({ snapshot, service }: RestoreWish, roots: Root[]): 
 /** Sidecars never outlive their database: beside another one they are poison. */
 async function isSidecar(path: Path, { sqlite }: Service): Promise<boolean> {
   const [, database, suffix] = /^(.+)(-wal2?|-shm|-journal|-mj[^/]*)$/s.exec(path) ?? []
-  return database !== undefined && suffix !== undefined && (sqlite.includes(database) || (await lstatIfThere(database))?.isFile() === true)
+  if (database === undefined || suffix === undefined || (await lstatIfThere(path))?.isFile() !== true) return false
+  return sqlite.includes(database) || (await isDatabase(database))
 }

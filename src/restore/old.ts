@@ -16,7 +16,7 @@ import { lookUnits } from './look.ts'
 import { planPutBack, planRest } from './plan.ts'
 import { removeFolder } from './steps.ts'
 import { removeEmpty } from './swap.ts'
-import { carryOut, goBack, goForward, type InPlaceOptions, transact } from './transaction.ts'
+import { carryOut, goBack, goForward, type InPlaceOptions, tidy, transact } from './transaction.ts'
 
 /**
  * Takes back an unfinished restore, or, if none is open, a finished one whose old data is still there: that of the run `which`, else the
@@ -34,6 +34,8 @@ export async function rollBackRestore(site: Site, name: string, options: InPlace
     }
     // Putting old data back was interrupted, and is asked for again.
     if (open && open.phase !== 'staging') return goForward(transaction, open)
+    // Begun anew, it leaves nothing of the first time.
+    if (open) await tidy(site, open, false)
     const service = serviceOf(site, name)
     const wanted = which ?? open?.putsBack ?? null
     const all = keptRestores(await readRecord(site.state, name))

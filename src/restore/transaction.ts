@@ -207,7 +207,10 @@ export async function tidy(site: Site, journal: RestoreJournal, done: boolean): 
     const spent = done ? staged : old
     if (copied && spent !== null) await removeCopy(spent)
   }
-  const ours = moves.flatMap(({ staged, old, stays }) => [staged, old].flatMap((place) => (place === null ? [] : stays ? place : dirname(place))))
+  // What was put back and is taken away again stays kept, its empty folders too.
+  const ours = moves.flatMap(({ staged, old, stays }) =>
+    [done || putsBack === null ? staged : null, old].flatMap((place) => (place === null ? [] : stays ? place : dirname(place))),
+  )
   for (const folder of folders) for (const place of ours) await removeEmpty(place, folder)
   // Also where nothing was there before: that, too, can be taken back.
   if (done) for (const folder of folders) await makeFolder(oldFolder(folder, run), ownAlone)
