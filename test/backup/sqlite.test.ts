@@ -294,6 +294,21 @@ describe.skipIf(!isRoot)('a live database', () => {
     expect(readdirSync(w.path('state/staging'))).toEqual([])
   })
 
+  test('[sqlite.13] a pipe in the place of a database, or of its journal, is named', async () => {
+    const other = await world()
+    try {
+      const database = other.write('data/app.db', '')
+      sql(database, 'CREATE TABLE t(x);')
+      output(['mkfifo', `${database}-journal`, other.path('data/pipe.db')])
+      other.manifest({ services: { piped: { paths: [other.path('data')], sqlite: [database, other.path('data/pipe.db')] } } })
+      const { exit, stderr } = await other.cli(['run', 'piped'])
+      expect(exit).toBe(3)
+      for (const path of [`${database}-journal`, other.path('data/pipe.db')]) expect(stderr).toContain(`${path} is no file`)
+    } finally {
+      other.cleanup()
+    }
+  })
+
   test('[sqlite.8] where mount namespaces aren’t allowed the service fails with a line that says so, and no snapshot is made', async () => {
     const other = await world()
     try {

@@ -79,6 +79,25 @@ describe.skipIf(!canMountDisks)('data is held still', () => {
     }
   })
 
+  test('[view.5] a view stands where nobody but root can put another folder in its place; where there is no such place, none is made', async () => {
+    const folder = join(disk('xfs'), 'owned/data')
+    mkdirSync(folder, { recursive: true })
+    writeFileSync(join(folder, 'file'), 'x')
+    const views = async () => {
+      const { exit, events } = await w.cli(['backup', 'app', '--json'])
+      expect(exit).toBe(0)
+      const plan = events().find(({ type }) => type === 'plan')
+      return plan?.type === 'plan' ? plan.plan.steps.flatMap((step) => (step.do === 'view' ? step.at : [])) : null
+    }
+    declare({ paths: [folder] })
+    output(['chown', '--recursive', '12345:12345', join(disk('xfs'), 'owned')])
+    expect(await views()).toEqual([expect.stringMatching(`^${disk('xfs')}/\\.atelier-backup-app-[^/]*/view$`)])
+    output(['chown', '12345:12345', disk('xfs')])
+    expect(await views()).toEqual([])
+    output(['chown', '0:0', disk('xfs')])
+    expect(ours('xfs')).toBe('')
+  })
+
   test('[view.3] what a view would lose is never viewed: another filesystem inside, a subvolume inside a subvolume', async () => {
     const outer = join(disk('btrfs'), 'outer')
     output(['btrfs', 'subvolume', 'create', outer])

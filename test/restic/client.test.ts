@@ -129,6 +129,15 @@ describe('what restic says', () => {
     await expect(failing).rejects.toMatchObject({ message: expect.not.stringMatching(/\n|:pw@/) })
   })
 
+  it.each(['rclone:remote,user=me,pass=hunter2:backup', 'rclone::webdav,url="https://h:1",bearer_token="hunter2":backup'])(
+    '[secret.2] no password of rclone’s in %s',
+    async (location) => {
+      const client = restic(`echo 'Fatal: unable to open hunter2' >&2; exit 1`, location)
+      await expect(client.snapshots()).rejects.toMatchObject({ message: expect.not.stringContaining('hunter2') })
+      expect(await client.location()).not.toContain('hunter2')
+    },
+  )
+
   it('control characters don’t reach the terminal', async () => {
     const failing = restic(`printf 'Fatal: \\033[31mred' >&2; exit 1`).snapshots()
     await expect(failing).rejects.toMatchObject({ message: expect.stringContaining('\\u{1b}[31mred') })

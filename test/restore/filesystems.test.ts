@@ -471,6 +471,49 @@ describe.skipIf(!isRoot)('as root', () => {
       return w
     }
 
+    test('[restore.43] a folder and a file that are mounted elsewhere too are new there as well, and old again after a rollback', async (t) => {
+      const w = await saved(
+        t,
+        (w) => ({ paths: [w.path('persist')] }),
+        (w) => {
+          for (const path of ['notes/text', 'conf/app.ini', 'plain']) w.write(`persist/${path}`, `saved ${path}`)
+        },
+      )
+      const folder = mount(w, 'var/notes', '--bind', w.path('persist/notes'))
+      const file = w.write('var/app.ini', '')
+      sh(`mount --bind ${w.path('persist/conf/app.ini')} ${file}`)
+      onTestFinished(() => void sh(`umount ${file} 2>/dev/null || true`))
+      writeFileSync(`${folder}/text`, 'live')
+      writeFileSync(`${folder}/since`, 'live')
+      writeFileSync(file, 'live')
+      const shown = () => [readFileSync(`${folder}/text`, 'utf8'), existsSync(`${folder}/since`), readFileSync(file, 'utf8')]
+      expect(await restore(w)).toMatchObject({ exit: 0 })
+      expect(shown()).toEqual(['saved notes/text', false, 'saved conf/app.ini'])
+      expect(readFileSync(w.path('persist/notes/text'), 'utf8')).toBe('saved notes/text')
+      expect(await restore(w, '--rollback', '--yes')).toMatchObject({ exit: 0 })
+      expect(shown()).toEqual(['live', true, 'live'])
+      expect(await restore(w, '--discard-old', '--yes')).toMatchObject({ exit: 0 })
+      expect(shown()).toEqual(['live', true, 'live'])
+    })
+
+    test('[restore.44] a rollback that is taken back can be asked for again, also where a mount was empty', async (t) => {
+      const w = await saved(
+        t,
+        (w) => ({ paths: [w.path('srv')], healthCheck: `test ! -e ${w.path('ill')}` }),
+        (w) => void w.write('srv/disk/file', 'saved'),
+      )
+      rmSync(w.path('srv/disk/file'))
+      const disk = mount(w, 'srv/disk', '-t', 'tmpfs', 'none')
+      w.write('srv/plain', 'live')
+      expect(await restore(w)).toMatchObject({ exit: 0 })
+      expect(readFileSync(`${disk}/file`, 'utf8')).toBe('saved')
+      w.write('ill', '')
+      expect(await restore(w, '--rollback', '--yes')).toMatchObject({ exit: 1, stdout: expect.stringContaining('rolled-back') })
+      rmSync(w.path('ill'))
+      expect(await restore(w, '--rollback', '--yes')).toMatchObject({ exit: 0 })
+      expect([readdirSync(disk).filter((name) => !name.startsWith('.')), readFileSync(w.path('srv/plain'), 'utf8')]).toEqual([[], 'live'])
+    })
+
     test('[restore.4] a power cut right after a restore loses nothing of it', async (t) => {
       const w = await onImage(t)
       sh(`sync --file-system ${w.path('disk')}`)

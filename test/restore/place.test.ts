@@ -6,6 +6,7 @@ import { output, resticBefore, sql } from '../lib/live.ts'
 import { has, isRoot } from '../lib/needs.ts'
 import { keys } from '../lib/terminal.ts'
 import { fingerprint } from '../lib/tree.ts'
+import { world } from '../lib/world.ts'
 import { type Notes, notes } from './notes.ts'
 
 const inPlace = ['--in-place', '--yes']
@@ -410,6 +411,16 @@ describe.skipIf(!isRoot)('a service in two versions', () => {
       expect(w.rows()).toBe('ok\nof the snapshot')
     },
   )
+
+  test('[restore.3] an excluded folder that is called like a sidecar is carried over, too', async (t) => {
+    const own = await world(t)
+    own.write('srv/cam', 'x')
+    own.write('srv/cam-mjpeg/pictures', 'a year of them')
+    own.manifest({ services: { s: { paths: [own.path('srv')], exclude: ['*-mjpeg'] } } })
+    expect(await own.cli(['run', 's'])).toMatchObject({ exit: 0 })
+    expect(await own.cli(['restore', 's', ...inPlace])).toMatchObject({ exit: 0, stdout: expect.stringContaining('cam-mjpeg') })
+    expect(readFileSync(own.path('srv/cam-mjpeg/pictures'), 'utf8')).toBe('a year of them')
+  })
 
   test('[dump.3] of a snapshot with dumps that it can’t bring back nothing is restored in place, but what is chosen', async () => {
     w.reset()
