@@ -164,16 +164,23 @@ export async function renameDatabases(
 /** Drops databases for good, and who is connected to them; those that aren't there are no error. */
 export async function dropDatabases(server: PostgresServer, names: string[], options: PostgresOptions): Promise<void> {
   for (const name of (await databaseIds(server, names, options)).keys()) {
-    const script = [`ALTER DATABASE ${identifier(name)} IS_TEMPLATE false;`, ...ending([name]), `DROP DATABASE ${identifier(name)};`]
+    // One whose drop was broken off before (a full disk) is invalid, and can be dropped, but not altered.
+    const changes = ['IS_TEMPLATE', 'ALLOW_CONNECTIONS'].map((what) => `('ALTER DATABASE %I ${what} false')`).join(', ')
+    const script = [
+      `SELECT format(statement, datname) FROM pg_database, (VALUES ${changes}) AS c (statement) WHERE datname = ${literals([name])} AND datconnlimit <> -2 \\gexec`,
+      terminating([name]),
+      `DROP DATABASE ${identifier(name)};`,
+    ]
     await sql(server, 'postgres', script.join('\n'), `the database ${name}`, options)
   }
 }
 
 function ending(names: string[]): string[] {
-  return [
-    ...names.map((name) => `ALTER DATABASE ${identifier(name)} ALLOW_CONNECTIONS false;`),
-    `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN (${literals(names)}) AND pid <> pg_backend_pid();`,
-  ]
+  return [...names.map((name) => `ALTER DATABASE ${identifier(name)} ALLOW_CONNECTIONS false;`), terminating(names)]
+}
+
+function terminating(names: string[]): string {
+  return `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN (${literals(names)}) AND pid <> pg_backend_pid();`
 }
 
 /** A select for each table, to be executed; tables of other servers aren't asked. */

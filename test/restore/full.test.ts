@@ -1,5 +1,6 @@
 // Disks that become full in the middle of a restore in place, in earnest: the server's, each one that data is staged on, the one with our own state.
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, onTestFinished, type TestContext, test } from 'vitest'
 import { instead, output, resticBefore } from '../lib/live.ts'
 import { isRoot } from '../lib/needs.ts'
@@ -62,11 +63,18 @@ describe.skipIf(!canPostgres)('the disk with the databases', { timeout: 60_000 }
     const old = s.look()
     const before = s.databases()
     // It may have gone down for it, as it would have with its next checkpoint.
-    const up = (): void => {
-      try {
-        s.server.sql('postgres', 'SELECT 1')
-      } catch {
-        s.server.start()
+    const up = async (): Promise<void> => {
+      for (let left = 100; left > 0; left--) {
+        try {
+          s.server.sql('postgres', 'SELECT 1')
+          return
+        } catch {
+          // Down, or coming up.
+          try {
+            s.server.start()
+          } catch {}
+          await sleep(200)
+        }
       }
     }
     for (const spare of [Math.floor(empty() / 2), empty() + (1 << 20), 0]) {
@@ -74,7 +82,7 @@ describe.skipIf(!canPostgres)('the disk with the databases', { timeout: 60_000 }
       expect([exit, stderr]).toEqual([1, expect.stringMatching(/^shop: .*; the live data was not touched$/m)])
       expect([null, 'staging']).toContain(s.journal()?.phase ?? null)
       rmSync(`${disk()}/full`)
-      up()
+      await up()
       if (s.journal()) expect(await s.restore('--rollback')).toMatchObject({ exit: 0 })
       expect([s.look(), s.databases(), s.journal()]).toEqual([old, before, null])
     }
