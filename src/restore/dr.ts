@@ -1,7 +1,7 @@
 // Disaster recovery: every service brought back, in the order of restoreAfter, none stopped by another's failure.
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Iso, Path, Result, Unit } from '../core.ts'
+import type { Event, Iso, Path, Result, Step, Unit } from '../core.ts'
 import { asFailure, type Code, Failure } from '../errors.ts'
 import { readIfThere, writeDurably } from '../host/files.ts'
 import { standingOf } from '../host/systemd.ts'
@@ -130,9 +130,23 @@ export async function recover({ site, recovery, planned }: PlannedRecovery, opti
       .then(() => saveRecovery(site, recovery, results))
       .catch((error) => options.output(`--resume will repeat what is done: ${asFailure(error).message}`))
   }
+  // Once a service's data is there, the next one's may come: units that take their time keep nobody waiting who needn't. A person who asks
+  // for one at a time gets that.
+  const fetching = new Set<Choice>()
+  const mostRunning = options.jobs === 1 ? 1 : 2 * options.jobs
+  let wake = () => {}
   const begin = (choice: Choice): void => {
     waiting.delete(choice)
-    const work = recoverOne(site, recovery, choice, planned.get(choice.name), results, options)
+    fetching.add(choice)
+    const fetched = () => {
+      if (fetching.delete(choice)) wake()
+    }
+    const emit = (event: Event) => {
+      if (event.type === 'step' && !fetchingSteps.includes(event.do)) fetched()
+      options.emit(event)
+    }
+    const work = recoverOne(site, recovery, choice, planned.get(choice.name), results, { ...options, emit })
+      .finally(fetched)
       .then((result) => standing(site, result, options.again, choice.skip?.next))
       .then((result) => {
         results.set(choice.name, result)
@@ -144,14 +158,22 @@ export async function recover({ site, recovery, planned }: PlannedRecovery, opti
   }
   save()
   while (waiting.size + running.size > 0) {
-    for (const choice of waiting) if (running.size < options.jobs && choice.after.every((other) => results.has(other))) begin(choice)
-    await Promise.race(running)
+    for (const choice of waiting) {
+      const hasTurn = fetching.size < options.jobs && running.size < mostRunning
+      if (hasTurn && choice.after.every((other) => results.has(other))) begin(choice)
+    }
+    const woken = new Promise<void>((resolve) => {
+      wake = resolve
+    })
+    await Promise.race([...running, woken])
   }
   await saved
   const all = recovery.choices.map(({ name }) => results.get(name) as Recovered)
   if (all.every(isSettled)) await rm(journalOf(site), { force: true })
   return all
 }
+
+const fetchingSteps: Step['do'][] = ['stage', 'verify', 'loadPostgres']
 
 async function recoverOne(
   site: Site,

@@ -193,6 +193,22 @@ describe.skipIf(!isRoot)('dr', () => {
     expect(at('notes swap')).toBeLessThan(at('wiki stage'))
   })
 
+  test('[dr.21] what takes its time after its data has come holds up nobody else, unless one at a time is asked for', async () => {
+    const flag = w.path('srv/flag')
+    const slow = (name: string) => ({ paths: [path(name)], healthCheck: `until [ -e '${flag}' ]; do sleep 0.05; done`, hookTimeoutSec: 20 })
+    // Two fill both lanes until the third is there.
+    w.manifest({ services: { base: slow('base'), notes: slow('notes'), wiki: { paths: [path('wiki')], healthCheck: `touch '${flag}'` } } })
+    expect(await dr()).toMatchObject({ exit: 0, results: { base: { outcome: 'ok' }, notes: { outcome: 'ok' }, wiki: { outcome: 'ok' } } })
+    rmSync(w.path('srv'), { recursive: true })
+    rmSync(w.path('state'), { recursive: true })
+    mkdirSync(w.path('srv'))
+    w.manifest({ services: declared() })
+    const { steps } = await dr('--jobs', '1')
+    expect(steps.filter((step) => / (stage|swap)$/.test(step))).toEqual(
+      ['base', 'notes', 'wiki', 'off', 'data'].flatMap((name) => [`${name} stage`, `${name} swap`]),
+    )
+  })
+
   test('[dr.5] one that waits for a failed one is left alone, says so, and so does what waits for that', async () => {
     const { exit, stdout } = await w.cli(['dr', '--yes', '--json'], failing('base'))
     expect(exit).toBe(1)
