@@ -1,9 +1,10 @@
+#!/usr/bin/env node
 // argv → one command, loaded when it runs. The only place that ends the process.
-import * as nodeModule from 'node:module'
 import { Command, CommanderError, Option } from 'commander'
 import type { CommandSpec, Input } from './commands/command.ts'
 import { commands, globalOptions } from './commands/index.ts'
 import { asFailure, Failure } from './errors.ts'
+import type { Site } from './site.ts'
 import { oneLine, printable } from './text.ts'
 
 declare const __VERSION__: string
@@ -13,8 +14,7 @@ const exitCodes =
 
 const endings = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
-// Node ≥ 22.1; the types are those of Node 20.
-;(nodeModule as { enableCompileCache?: () => void }).enableCompileCache?.()
+if (process.env.DEBUG) process.setSourceMapsEnabled(true)
 process.exitCode = await main(process.argv.slice(2))
 // Open handles (a terminal's, a timer's) don't keep a finished command alive.
 process.exit()
@@ -87,7 +87,8 @@ function makeProgram(start: Start, argv: string[]): Command {
       .description(spec.description ?? `${spec.summary}.`)
     if (spec.aliases) command.aliases(spec.aliases)
     if (spec.arguments) command.arguments(spec.arguments)
-    for (const option of spec.options) command.addOption(made(option))
+    // Its options alone are read: --help tells of the others' names and summaries.
+    if (argv.some((word) => [spec.name, ...(spec.aliases ?? [])].includes(word))) for (const option of spec.options) command.addOption(made(option))
     command.action(async (...rest: unknown[]) => {
       // Last come the options and the command.
       const args = rest
@@ -97,12 +98,24 @@ function makeProgram(start: Start, argv: string[]): Command {
       if (spec.name === 'restic' && args.length !== argv.length - argv.indexOf('--') - 1)
         throw new Failure('usage', "restic's own arguments stand after two dashes: atelier-backup restic -- snapshots")
       const input = await inputOf(args, command.optsWithGlobals())
-      await start((await spec.load()).run, input)
+      await start(async (input) => {
+        await foresee(spec, input)
+        return (await spec.load()).run(input)
+      }, input)
     })
   }
   for (const command of [program, ...program.commands]) command.exitOverride().configureOutput({ outputError: () => {}, writeErr: () => {} })
   return program
 }
+/** A repository takes its time: what the command will ask it for is asked while the command itself is loaded. */
+async function foresee({ looksAt }: CommandSpec, input: Input): Promise<void> {
+  const names = looksAt?.(input)
+  if (!names) return
+  const { manifest, restic } = await input.site()
+  const services = Object.entries(manifest.services).filter(([name]) => names.length === 0 || names.includes(name))
+  for (const repository of new Set(services.map(([, service]) => service.repository))) restic(repository).foreseeSnapshots({ signal: input.signal })
+}
+
 function made({ flags, description, repeatable }: CommandSpec['options'][number]): Option {
   const option = new Option(flags, description)
   return repeatable ? option.argParser((value: string, before: string[] = []) => [...before, value]) : option
@@ -119,13 +132,19 @@ async function inputOf(args: string[], flags: Input['flags']): Promise<Unsignall
   if (flags.color === false) process.env.NO_COLOR = '1'
   const json = flags.json === true
   if (json) (await import('./ui/terminal.ts')).askNothing()
+  const open = async () => {
+    const [{ openSite }, { requireRights }] = await Promise.all([import('./site.ts'), import('./commands/rights.ts')])
+    const site = await openSite({ manifest: text(flags.manifest), stateDir: text(flags.stateDir) })
+    await requireRights(site)
+    return site
+  }
+  let site: Promise<Site> | undefined
   return {
     args,
     flags,
     json,
-    async site() {
-      const site = await (await import('./site.ts')).openSite({ manifest: text(flags.manifest), stateDir: text(flags.stateDir) })
-      await (await import('./commands/rights.ts')).requireRights(site)
+    site() {
+      site ??= open()
       return site
     },
   }

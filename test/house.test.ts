@@ -52,6 +52,10 @@ test('no room knows what it must not', () => {
   expect(inside().filter(({ from, to }) => [...(never[roomOf(from)] ?? []), ...(never[from] ?? [])].includes(roomOf(to)))).toEqual([])
 })
 
+test('[secret.5] Node’s cache of compiled code stays off', () => {
+  expect(files.filter((file) => /compile_?cache/i.test(readFileSync(join('src', file), 'utf8')))).toEqual([])
+})
+
 test('[cli.7] the command line is read before anything heavy is loaded', async () => {
   expect([...reached('cli.ts')].filter((name) => heavy.test(name))).toEqual([])
   for (const flag of ['--help', '--version']) {

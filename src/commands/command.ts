@@ -24,6 +24,8 @@ export interface CommandSpec {
   hidden?: boolean
   /** Long work: with --json its last line is a report, whatever happened. */
   reports?: boolean
+  /** It begins by asking for the snapshots of these services, none named: of all. null: it doesn't. */
+  looksAt?(input: Input): string[] | null
   load(): Promise<{ run(input: Input): Promise<number> }>
 }
 

@@ -25,6 +25,7 @@ export const commands: CommandSpec[] = [
     description:
       'How each service stands: state, age, size, next run. Of one that is named also what is saved, when, and how its latest runs went, with all that could not be read.',
     options: [{ flags: '--local', description: 'from the records alone, without asking a repository' }],
+    looksAt: ({ args, flags }) => (flags.local ? null : args),
     load: () => import('./status.ts'),
   },
   {
@@ -36,6 +37,7 @@ export const commands: CommandSpec[] = [
       { flags: '--path <path>', description: 'only below this path of the snapshot' },
       host,
     ],
+    looksAt: ({ args }) => args,
     load: () => import('./list.ts'),
   },
   {

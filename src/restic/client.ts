@@ -26,7 +26,7 @@ import {
   treesOf,
 } from './json.ts'
 import { escapePattern } from './patterns.ts'
-import type { BackupSummary, CallOptions, Given, Node, Restic, RestoreSummary } from './types.ts'
+import type { BackupSummary, CallOptions, Given, Node, Restic, RestoreSummary, Snapshot } from './types.ts'
 
 export interface ClientOptions {
   /** Name of the repository in the manifest. */
@@ -140,6 +140,10 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
       if (node) yield node
     }
   }
+  const askId = (options: CallOptions) => ask(['cat', 'config', '--no-lock', '--json'], (config) => idOf((config as { id: unknown }).id), options)
+  const sameId = once(askId)
+  const listed = (options: CallOptions) => ask(['snapshots', '--no-lock', '--json'], snapshotsOf, options)
+  let listing: { snapshots: Promise<Snapshot[]>; end: AbortController } | null = null
   let foreseen: { snapshot: string; nodes: AsyncGenerator<Node>; first: Promise<IteratorResult<Node>> } | null = null
 
   const forgotten = async (argv: string[], options: CallOptions): Promise<string> => {
@@ -162,13 +166,29 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
       return version(options)
     },
     async repositoryId(options = {}) {
-      return ask(['cat', 'config', '--no-lock', '--json'], (config) => idOf((config as { id: unknown }).id), options)
+      return askId(options)
+    },
+    async sameId(options = {}) {
+      return sameId(options)
     },
     async init(options = {}) {
       return ask(['init', '--json'], (made) => idOf((made as { id: unknown }).id), options)
     },
     async snapshots(options = {}) {
-      return ask(['snapshots', '--no-lock', '--json'], snapshotsOf, options)
+      const begun = listing
+      listing = null
+      if (!begun) return listed(options)
+      const { signal } = options
+      signal?.addEventListener('abort', () => begun.end.abort(signal.reason), { once: true })
+      return begun.snapshots
+    },
+
+    foreseeSnapshots({ signal, ...options } = {}) {
+      const end = new AbortController()
+      const snapshots = listed({ ...options, signal: signal ? AbortSignal.any([signal, end.signal]) : end.signal })
+      // Whoever asks for them is told.
+      snapshots.catch(() => {})
+      listing = { snapshots, end }
     },
 
     async *ls(snapshot, under, options = {}) {

@@ -148,9 +148,13 @@ export interface Restic {
   version(options?: CallOptions): Promise<string>
   /** The repository's id (`cat config`). */
   repositoryId(options?: CallOptions): Promise<string>
+  /** The same, asked once for all who want to know while we run. */
+  sameId(options?: CallOptions): Promise<string>
   init(options?: CallOptions): Promise<string>
   /** All snapshots, unfiltered, without a lock, newest first by time; a snapshot superseded by a rewritten one (`original`, same time) is left out. */
   snapshots(options?: CallOptions): Promise<Snapshot[]>
+  /** Begins to ask for them: the next `snapshots` takes that answer. */
+  foreseeSnapshots(options?: CallOptions): void
   /** The tree of a snapshot, streamed in restic's order, without a lock; below `under` if given (literal path, itself included). */
   ls(snapshot: string, under?: Path, options?: CallOptions): AsyncGenerator<Node>
   /** Begins to list a whole snapshot that `ls` will most likely be asked for next; where it isn't, that ends it. */
