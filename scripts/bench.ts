@@ -1,7 +1,7 @@
 // Speed as ratios: ours beside what it stands on (restic alone, an empty program), in turns, so that load hits both alike; medians.
 
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -155,11 +155,13 @@ async function working(): Promise<Row[]> {
   ]
 }
 
-/** One service of 1 GiB in 20,000 files. */
+/**
+ * One service of 1 GiB in 20,000 files, each round on a file system that was just made: where much was deleted a moment ago, ext4 takes twice as
+ * long to write, and whoever comes first would pay.
+ */
 async function large(): Promise<Row[]> {
   const big = host(1)
-  const files = quick ? 200 : 20_000
-  const bytes = quick ? 10_000 : 53_687
+  const [files, bytes] = quick ? [200, 10_000] : [20_000, 53_687]
   for (let i = 0; i < files; i++) {
     const folder = join(big.data('service0'), String(i % 200))
     if (i < 200) mkdirSync(folder, { recursive: true })
@@ -167,18 +169,24 @@ async function large(): Promise<Row[]> {
   }
   await big.restic('init')
   await big.ours('backup', 'service0')
-  const target = big.at('target')
+  const [data, before, disk, target] = [big.at('data'), big.at('before'), big.at('disk'), big.at('data/target')]
+  renameSync(data, before)
+  mkdirSync(data)
+  const unmount = () => big.command(['umount', data]).catch(() => {})
+  hosts.unshift({ remove: unmount })
+  await big.command(['fallocate', '--length', quick ? '1G' : '5G', disk])
   return [
     {
-      ...{ what: '`restore --in-place`, 1 GiB in 20,000 files', beside: '`restic restore` and `sync -f`', limit: { ratio: 1.3 } },
+      ...{ what: '`restore --in-place`, 1 GiB in 20,000 files', beside: '`restic restore` and `sync -f`', limit: { ratio: 1.2 } },
       before: async () => {
-        await big.ours('restore', 'service0', '--discard-old', '--yes').catch(() => {})
-        rmSync(target, { recursive: true, force: true })
+        await unmount()
+        await big.command(['mkfs.ext4', '-q', '-F', '-E', 'nodiscard,lazy_itable_init=0,lazy_journal_init=0', disk])
+        await big.command(['mount', '-o', 'loop', disk, data])
+        await big.command(['cp', '-a', '-T', before, data])
         await big.command(['sync'])
       },
       ours: () => big.ours('restore', 'service0', '--snapshot', 'latest', '--in-place', '--yes', '--json'),
       theirs: async () => {
-        rmSync(target, { recursive: true, force: true })
         const restored = await big.restic('restore', '--json', '--target', target, 'latest')
         return restored.seconds + (await big.command(['sync', '-f', target])).seconds
       },
