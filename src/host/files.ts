@@ -1,13 +1,13 @@
 // Files: durable writes, links resolved, durable renames.
-import { randomUUID } from 'node:crypto'
-import { constants, type Stats } from 'node:fs'
+import { constants, lstatSync, type Stats } from 'node:fs'
 import { type FileHandle, lstat, open, readdir, readFile, readlink, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { Failure } from '../errors.ts'
+import { crypto } from './crypto.ts'
 
 /** Replace a file's content so that a crash at any instant leaves either the old or the new one. Mode 0600. */
 export async function writeDurably(file: string, text: string): Promise<void> {
-  const fresh = join(dirname(file), `.${basename(file)}.${randomUUID()}.new`)
+  const fresh = join(dirname(file), `.${basename(file)}.${crypto().randomUUID()}.new`)
   try {
     const handle = await open(fresh, 'wx', 0o600)
     try {
@@ -105,7 +105,12 @@ export function asideName(file: string): string {
 
 /** A file's text, or null if there is none. */
 export async function readIfThere(file: string): Promise<string | null> {
-  return readFile(file, 'utf8').catch(nullIfMissing)
+  try {
+    // Most often there is none, and it takes `readFile` long to say so: an error with its stack, several for each service.
+    return lstatSync(file, { throwIfNoEntry: false }) ? await readFile(file, 'utf8') : null
+  } catch (error) {
+    return nullIfMissing(error as NodeJS.ErrnoException)
+  }
 }
 
 /** lstat, or null if nothing is there. */

@@ -1,9 +1,9 @@
 // The only way to start a process (zx, set up once): environment from nothing, children that die with us, output as lines.
-import { type SpawnOptions, spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { Readable } from 'node:stream'
 import { StringDecoder } from 'node:string_decoder'
-import type { ProcessPromise } from 'zx/core'
+import type { ProcessOutput } from 'zx/core'
 import { Failure } from '../errors.ts'
 
 export interface ProcessOptions {
@@ -51,9 +51,9 @@ export async function run(argv: string[], options: ProcessOptions = {}): Promise
     size += text.length
     if (size <= mostOutput) out.push(text)
   }
-  const process = await start(argv, options)
-  const read = options.terminal ? undefined : readAll(process.promise.stdout, options.onLine ? lineCutter(options.onLine) : keep)
-  const finished = await process.finished
+  const { child, ended } = start(argv, options)
+  const read = child.stdout ? readAll(child.stdout, options.onLine ? lineCutter(options.onLine) : keep) : undefined
+  const finished = await ended
   await read
   if (size > mostOutput) throw new Failure('too-much-output', `${argv[0]} printed more than ${mostOutput} characters: that can't be its answer`)
   return { ...finished, stdout: out.join('') }
@@ -66,22 +66,22 @@ export async function run(argv: string[], options: ProcessOptions = {}): Promise
 export async function* lines(argv: string[], options: ProcessOptions = {}): AsyncGenerator<string, Finished> {
   const early = new AbortController()
   const signal = options.signal ? AbortSignal.any([options.signal, early.signal]) : early.signal
-  const process = await start(argv, { ...options, signal })
+  const { child, ended } = start(argv, { ...options, signal })
   try {
     let ready: string[] = []
     const cut = lineCutter((line) => void ready.push(line))
     const decoder = new StringDecoder('utf8')
-    for await (const chunk of process.promise.stdout) {
+    for await (const chunk of child.stdout ?? []) {
       cut(decoder.write(chunk))
       yield* ready
       ready = []
     }
     cut(decoder.end(), true)
     yield* ready
-    return await process.finished
+    return await ended
   } finally {
     early.abort()
-    await process.finished.catch(() => {})
+    await ended.catch(() => {})
   }
 }
 
@@ -91,44 +91,43 @@ export function plainEnvironment(): Record<string, string> {
   return { PATH, HOME, ...(TMPDIR ? { TMPDIR } : {}), LANG: 'C.UTF-8' }
 }
 
-async function start(argv: string[], options: ProcessOptions): Promise<{ promise: ProcessPromise; finished: Promise<Finished> }> {
+function start(argv: string[], options: ProcessOptions): { child: ChildProcess; ended: Promise<Finished> } {
   if (argv.some((argument) => argument.includes('\0'))) throw new Failure('bad-argument', `a NUL byte stands in an argument of ${argv[0]}`)
-  // What only looks at files starts nothing, and needn't wait for it.
-  const { $ } = await import('zx/core')
   options.signal?.throwIfAborted()
   // --pdeathsig: killed outright, we take our children along (restic and hooks must not go on without us).
   const full = options.terminal ? argv : ['setpriv', '--pdeathsig', 'TERM', '--', ...argv]
   // A lost terminal is ours to judge: its SIGHUP reaches us, and those that we end get SIGTERM.
   const script = options.terminal || options.group ? 'exec "$@"' : `trap '' HUP; exec "$@"`
-  // Not on one line, as zx would write it for the shell: an argument of its own holds 128 KiB at most, all of them together 2 MiB.
-  const spawned = (_: string, __: string[], more: SpawnOptions) => spawn('/bin/sh', ['-c', script, 'sh', ...full], { ...more, shell: false })
-  const promise = $({
-    spawn: spawned as typeof spawn,
-    cwd: options.cwd ?? '/',
-    // SHLVL: without it bash takes a socket for a remote shell's and reads ~/.bashrc.
-    env: { SHLVL: '1', ...(options.env ?? plainEnvironment()) },
-    stdio: options.terminal ? 'inherit' : [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', ...(options.hold ?? [])],
-    ...(options.input === undefined ? {} : { input: options.input }),
-    detached: options.group ?? false,
-    nothrow: true,
-    quiet: true,
-    prefix: '',
-    store: nothingKept(),
-  })`${argv[0] ?? ''}`
-  if (!promise.child) throw new Failure('too-many-arguments', `${argv[0]} can't be started: its arguments are more than one command line takes`)
-  if (promise.child.pid !== undefined) options.onStart?.(promise.child.pid)
-  return { promise, finished: finish(promise, argv[0] ?? '', options) }
+  const child = spawned(['-c', script, 'sh', ...full], options)
+  if (child.pid !== undefined) options.onStart?.(child.pid)
+  return { child, ended: finish(child, argv[0] ?? '', options) }
 }
 
-async function finish(promise: ProcessPromise, program: string, options: ProcessOptions): Promise<Finished> {
+function spawned(args: string[], options: ProcessOptions): ChildProcess {
+  try {
+    // Not by zx, which would write all arguments into one for the shell: one alone holds 128 KiB at most, all of them together 2 MiB.
+    return spawn('/bin/sh', args, {
+      cwd: options.cwd ?? '/',
+      // SHLVL: without it bash takes a socket for a remote shell's and reads ~/.bashrc.
+      env: { SHLVL: '1', ...(options.env ?? plainEnvironment()) },
+      stdio: options.terminal ? 'inherit' : [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', ...(options.hold ?? [])],
+      detached: options.group ?? false,
+    })
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'E2BIG') throw error
+    throw new Failure('too-many-arguments', `${args[3]} can't be started: its arguments are more than one command line takes`)
+  }
+}
+
+async function finish(child: ChildProcess, program: string, options: ProcessOptions): Promise<Finished> {
   let interrupted = false
   let timedOut = false
   let killer: NodeJS.Timeout | undefined
   // Not zx's kill: it needs `ps` on PATH.
   const send = (signal: NodeJS.Signals) => {
-    const pid = promise.child?.pid
+    const pid = child.pid
     // A group may outlive the process that leads it.
-    if (pid === undefined || (!options.group && promise.child?.exitCode !== null)) return
+    if (pid === undefined || (!options.group && child.exitCode !== null)) return
     try {
       process.kill(options.group ? -pid : pid, signal)
     } catch {
@@ -141,8 +140,8 @@ async function finish(promise: ProcessPromise, program: string, options: Process
       () => {
         send('SIGKILL')
         // A stranger that still holds its output (a daemon that left the group) isn't waited for.
-        promise.child?.stdout?.destroy()
-        promise.child?.stderr?.destroy()
+        child.stdout?.destroy()
+        child.stderr?.destroy()
       },
       (options.graceSeconds ?? 30) * 1000,
     )
@@ -160,17 +159,13 @@ async function finish(promise: ProcessPromise, program: string, options: Process
       }, options.timeoutSeconds * 1000)
     : undefined
   let stderr = ''
-  const read = options.terminal
-    ? undefined
-    : readAll(
-        promise.stderr,
-        lineCutter((line) => {
-          stderr = `${stderr}${line}\n`.slice(-65_536)
-          options.onErrorLine?.(line)
-        }),
-      )
+  const onLine = (line: string) => {
+    stderr = `${stderr}${line}\n`.slice(-65_536)
+    options.onErrorLine?.(line)
+  }
+  const read = child.stderr ? readAll(child.stderr, lineCutter(onLine)) : undefined
   try {
-    const output = await promise
+    const output = await waitFor(child, options.input)
     await read
     const exit = output.exitCode ?? 128 + (signalNumbers[output.signal ?? 'SIGKILL'] ?? 9)
     if (exit === 127 && (stderr.includes(`failed to execute ${program}`) || stderr.includes('setpriv: not found') || (options.terminal && !stderr)))
@@ -181,6 +176,24 @@ async function finish(promise: ProcessPromise, program: string, options: Process
     clearTimeout(killer)
     options.signal?.removeEventListener('abort', onAbort)
   }
+}
+
+/** By zx, which takes longer to load than many a program to end: it is loaded while the child works, and then told what that has missed. */
+async function waitFor(child: ChildProcess, input: string | undefined): Promise<ProcessOutput> {
+  const missed: [event: string, ...args: unknown[]][] = []
+  const watches = ['error', 'exit', 'close'].map((event) => [event, (...args: unknown[]) => void missed.push([event, ...args])] as const)
+  for (const [event, watch] of watches) child.on(event, watch)
+  const { $ } = await import('zx/core')
+  for (const [event, watch] of watches) child.off(event, watch)
+  const promise = $({
+    spawn: (() => child) as unknown as typeof spawn,
+    nothrow: true,
+    quiet: true,
+    store: nothingKept(),
+    ...(input === undefined ? {} : { input }),
+  })`${child.spawnfile}`
+  for (const [event, ...args] of missed) child.emit(event, ...args)
+  return promise
 }
 
 const signalNumbers: Record<string, number> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGKILL: 9, SIGPIPE: 13, SIGTERM: 15 }

@@ -13,7 +13,7 @@ import type { Site } from '../site.ts'
 import { countable, elsewhereWords, isComplete, newestFirst, passedOver, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
-import { readRecord } from '../state/records.ts'
+import { pinnedRepository, readRecord } from '../state/records.ts'
 import { deaf } from './databases.ts'
 import { emptiedBy, type PlannedRestore, planInPlace, requireEmptyable } from './inplace.ts'
 import { mountNotes, neededRoom, passedNotes, spareBytes } from './plan.ts'
@@ -73,6 +73,13 @@ const farApartMs = 36 * 3_600_000
 export async function lookRecovery(site: Site, wish: RecoveryWish, signal: AbortSignal, before: Before = { chosen: [], done: [] }): Promise<Looked> {
   const names = namesOf(site, wish).filter((name) => !before.done.includes(name))
   const repositories = [...new Set(names.map((name) => site.manifest.services[name]?.repository ?? 'main'))]
+  // Whoever restores wants to know it. Asked now, it takes a core that has nothing else to do yet.
+  for (const repository of repositories)
+    if ((await pinnedRepository(site.state, repository).catch(() => '')) === null)
+      site
+        .restic(repository)
+        .sameId({ signal })
+        .catch(() => {})
   const asked = repositories.map(async (repository) => [repository, await site.restic(repository).snapshots({ signal }).catch(asFailure)] as const)
   const snapshots = new Map(await Promise.all(asked))
   const elsewhere = callsForOthers(site, wish.host, names, snapshots)

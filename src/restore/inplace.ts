@@ -74,7 +74,9 @@ export async function restoreInPlace(site: Site, planned: PlannedRestore, option
   const { repository } = serviceOf(site, planned.plan.service)
   return transact(site, planned.plan.service, options, async (transaction) => {
     const isKnown = (await pinnedRepository(site.state, repository).catch(() => '')) !== null
-    const id = isKnown ? null : askId(site, repository, options.signal)
+    // One that has given data back is ours, and another one in its place, later, a stranger. Without an answer it stays unknown.
+    const restic = site.restic(repository)
+    const id = isKnown ? null : restic.sameId({ signal: options.signal }).catch(() => null)
     // What a backup had stopped that was killed runs again by now.
     const { plan, facts } = await renewed(site, planned)
     const { snapshot, wanted, running, postgres } = facts
@@ -106,24 +108,6 @@ export async function restoreInPlace(site: Site, planned: PlannedRestore, option
     return ended
   })
 }
-
-/**
- * A repository that has given data back is ours, and another one in its place, later, a stranger. Asked while the data comes, once for all
- * restores side by side; without an answer it stays unknown.
- */
-function askId(site: Site, repository: string, signal: AbortSignal): Promise<string | null> {
-  const asked = askedIds.get(site) ?? new Map<string, Promise<string | null>>()
-  askedIds.set(site, asked)
-  const id =
-    asked.get(repository) ??
-    site
-      .restic(repository)
-      .repositoryId({ signal })
-      .catch(() => null)
-  asked.set(repository, id)
-  return id
-}
-const askedIds = new WeakMap<Site, Map<string, Promise<string | null>>>()
 
 /**
  * Finishes what an interrupted restore began. One that had only staged begins anew, by `again`: with the same snapshot and paths.

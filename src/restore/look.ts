@@ -325,9 +325,10 @@ export async function requireMounts(name: string, moves: Move[]): Promise<void> 
 
 /** Bytes at and below each path that is there, as restic counts them; in one call, however many there are. */
 async function sizesOf(paths: Path[]): Promise<Map<Path, number>> {
-  if (paths.length === 0) return new Map()
+  const there = (await Promise.all(paths.map(async (path) => ((await lstatIfThere(path)) ? path : [])))).flat()
+  if (there.length === 0) return new Map()
   const argv = ['du', '--summarize', '--bytes', '--count-links', '--one-file-system', '--null', '--files0-from=-']
-  const { stdout } = await run(argv, { input: paths.join('\0') })
+  const { stdout } = await run(argv, { input: there.join('\0') })
   return new Map(stdout.split('\0').map((line) => [line.slice(line.indexOf('\t') + 1), Number.parseInt(line, 10)]))
 }
 

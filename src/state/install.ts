@@ -1,8 +1,8 @@
 // This install: its id, and the state folder's places.
-import { randomBytes } from 'node:crypto'
 import { link, mkdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Failure } from '../errors.ts'
+import { crypto } from '../host/crypto.ts'
 import { readIfThere, syncFolder, writeDurably } from '../host/files.ts'
 
 /** Places in the state folder (default /var/lib/atelier-backup, 0700). */
@@ -32,7 +32,7 @@ export async function installId(state: string): Promise<string> {
   const file = join(state, 'install-id')
   const known = await readIfThere(file)
   if (known !== null) return checkedId(known, file)
-  const id = randomBytes(8).toString('hex')
+  const id = crypto().randomBytes(8).toString('hex')
   const fresh = join(state, `.install-id.${id}`)
   await writeDurably(fresh, `${id}\n`)
   // link, not rename: of two that start together one wins, and both use its id.

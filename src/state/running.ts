@@ -1,9 +1,9 @@
 // What runs now: running/SERVICE.json says who, running/SERVICE.ndjson its events.
-import { randomBytes } from 'node:crypto'
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
 import type { Event, Iso, Plan } from '../core.ts'
 import { Failure } from '../errors.ts'
+import { crypto } from '../host/crypto.ts'
 import { asideName, clearUnfinished, readIfThere, writeDurably } from '../host/files.ts'
 import { placeOf } from './install.ts'
 import { sealed, unsealed } from './sealed.ts'
@@ -22,7 +22,7 @@ export interface Running {
 
 /** Sorts by time, unique. */
 export function newRunId(now: Date): string {
-  return `${now.toISOString().replaceAll(/[-:]|\.\d+/g, '')}-${randomBytes(3).toString('hex')}`
+  return `${now.toISOString().replaceAll(/[-:]|\.\d+/g, '')}-${crypto().randomBytes(3).toString('hex')}`
 }
 
 /** Takes away what writes of a service's state left that were killed. Call it with the service's lock held. */

@@ -1,5 +1,5 @@
 // State files carry a checksum: with one byte changed they could name another inode, snapshot or pid, and be believed.
-import { createHash } from 'node:crypto'
+import { crypto } from '../host/crypto.ts'
 
 /** The text of a file: the value on one line of JSON, whose first field is the checksum of the rest. */
 export function sealed(value: object): string {
@@ -20,5 +20,5 @@ export function unsealed(text: string): unknown {
 }
 
 function sumOf(text: string): string {
-  return createHash('sha256').update(text).digest('hex').slice(0, 16)
+  return crypto().createHash('sha256').update(text).digest('hex').slice(0, 16)
 }

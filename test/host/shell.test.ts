@@ -1,6 +1,7 @@
 import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { afterAll, expect, it, vi } from 'vitest'
 import { lines, plainEnvironment, run } from '../../src/host/shell.ts'
 
@@ -40,6 +41,30 @@ it('output is as it was printed, and its lines end with a line feed alone: anyth
     ['a\rb\u2028c\u0085d', '', 'last'],
     ['a\rb\u2028c\u0085d', '', 'last'],
   ])
+})
+
+it('what ends before the library that waits for it is loaded is told in full', async () => {
+  vi.resetModules()
+  vi.doMock('zx/core', async (original) => {
+    await setTimeout(300)
+    return original()
+  })
+  const fresh = await import('../../src/host/shell.ts')
+  expect(fresh.run).not.toBe(run)
+  const read: string[] = []
+  const listing = async () => {
+    for await (const line of fresh.lines(['seq', '3'])) read.push(line)
+  }
+  const [ended, missing, elsewhere] = await Promise.all([
+    fresh.run(['sh', '-c', 'echo out; echo err >&2; exit 7']),
+    fresh.run(['no-such-program']).catch((error) => error.code),
+    fresh.run(['true'], { cwd: '/no/such/folder' }).catch((error) => error),
+    listing(),
+  ])
+  vi.doUnmock('zx/core')
+  expect(ended).toEqual({ exit: 7, stdout: 'out\n', stderr: 'err\n', interrupted: false, timedOut: false })
+  expect([missing, read]).toEqual(['missing-tool', ['1', '2', '3']])
+  expect(elsewhere).toEqual(await run(['true'], { cwd: '/no/such/folder' }).catch((error) => error))
 })
 
 it('what can’t be started is said', async () => {

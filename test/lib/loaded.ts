@@ -12,9 +12,9 @@ export async function loadedBy(args: string[]): Promise<string[]> {
     // Node writes down every script it ran.
     await cli(args, { env: { NODE_V8_COVERAGE: folder } })
     const scripts = readdirSync(folder).flatMap((file) => JSON.parse(readFileSync(join(folder, file), 'utf8')).result as { url: string }[])
-    const chunks = scripts.filter(({ url }) => url.startsWith('file:')).map(({ url }) => readFileSync(fileURLToPath(url), 'utf8'))
-    // esbuild heads each module with its path.
-    return chunks.flatMap((chunk) => [...chunk.matchAll(/^\/\/ (?:\S*node_modules\/)?(\S+)$/gm)].map(([, module = '']) => module))
+    const chunks = scripts.filter(({ url }) => url.startsWith('file:')).map(({ url }) => fileURLToPath(url))
+    const sources = chunks.flatMap((chunk) => JSON.parse(readFileSync(`${chunk}.map`, 'utf8')).sources as string[])
+    return sources.map((source) => source.replace(/^.*node_modules\//, '').replace(/^(\.\.\/)+/, ''))
   } finally {
     rmSync(folder, { recursive: true })
   }
