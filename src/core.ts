@@ -101,7 +101,8 @@ export type Event = { time: Iso; service: string | null } & (
   | { type: 'loaded'; database: string; tables: number; rows: number }
   | { type: 'progress'; doneBytes: number; totalBytes: number | null; files: number; secondsLeft: number | null }
   | { type: 'warning'; code: Code; message: string }
-  | { type: 'report'; outcome: Outcome; exit: number; services: Result[] }
+  /** `code` and `message`: of what ended it before any service was begun. */
+  | { type: 'report'; outcome: Outcome; exit: number; code?: Code; message?: string; services: Result[] }
 )
 type WithoutStamp<E> = E extends unknown ? Omit<E, 'time' | 'service'> : never
 /** An event before it is stamped with time and service. */

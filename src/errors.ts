@@ -144,5 +144,6 @@ export function asFailure(error: unknown): Failure {
 const systemErrors: Record<string, [code: Code, remedy: string]> = {
   ENOSPC: ['disk-full', 'no space is left for PATH: make room, then run it again'],
   EDQUOT: ['disk-full', 'the quota leaves no space for PATH: make room, then run it again'],
+  EXDEV: ['mount-point', 'what is to be exchanged stands on two filesystems after all (a subvolume, an overlay?): inspect without --in-place'],
   EROFS: ['read-only', 'PATH is on a filesystem that is mounted read-only: look why (dmesg), mount it writable, then run it again'],
 }

@@ -145,7 +145,9 @@ function manual(): string {
     ),
     section(
       'ERRORS',
-      text('An error is one line. Its code stands behind it in brackets at a terminal, and as "code" in JSON and in the records:'),
+      text(
+        'An error is one line. Its code stands behind it in brackets at a terminal (but for a wrong command line and for what you interrupt), and as "code" in JSON and in the records:',
+      ),
       ...Object.entries(errors).map(([code, [means, remedy]]) => item(code, `${means} ${remedy}`)),
     ),
     section(
@@ -174,7 +176,7 @@ function errorsPage(): string {
   return `${[
     '# Errors',
     '',
-    'An error is one line that says what happened, to which service, and what to do next. Its code stands behind it in brackets at a terminal, and as `code` in JSON and in the records. The same list: ERRORS in atelier-backup(1).',
+    'An error is one line that says what happened, to which service, and what to do next. Its code stands behind it in brackets at a terminal (but for a wrong command line and for what you interrupt), and as `code` in JSON and in the records. The same list: ERRORS in atelier-backup(1).',
     '',
     '| code | exit | what it means | what to do |',
     '| --- | ---: | --- | --- |',

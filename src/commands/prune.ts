@@ -94,6 +94,6 @@ function view(repository: string, dryRun: boolean, { retained, manifests }: Prun
   const removed = retained.reduce((sum, { first, forgotten }) => sum + first.length + (forgotten?.remove.length ?? 0), manifests.length)
   const end = dryRun
     ? `${repository}: ${counted(removed, 'snapshot')} would be forgotten; nothing was changed`
-    : `${sign('good')} ${repository}: ${counted(removed, 'snapshot')} forgotten, space freed`
+    : `${sign('good')} ${repository}: ${removed === 0 ? 'nothing to forget' : `${counted(removed, 'snapshot')} forgotten`}, pruned`
   return [...tableLines([{ title: 'SERVICE' }, { title: 'SNAPSHOT' }, { title: 'OF' }, { title: 'WHY', shrink: 'wrap' }], rows, columns()), '', end]
 }

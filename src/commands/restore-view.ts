@@ -24,7 +24,7 @@ export function planView(site: Site, { plan, facts }: { plan: Plan<RestoreStep>;
   const lines: [string, string][] = [
     ...roots.map(({ path, bytes, files, live, inside, copied, emptied }): [string, string] => [
       emptied ? 'empties' : copied ? 'rewrites' : live ? 'replaces' : 'brings',
-      `${path}${inside ? '/*' : ''}   ${live ? `${formatBytes(live.bytes)} → ` : ''}${formatBytes(bytes)}, ${formatCount(files)} entries`,
+      `${path}${inside ? '/*' : ''}   ${live ? `${formatBytes(live.bytes)} → ` : ''}${formatBytes(bytes)}, ${formatCount(files)} ${files === 1 ? 'entry' : 'entries'}`,
     ]),
     ...brought.map(({ name, bytes, live }): [string, string] => [
       live ? 'replaces' : 'brings',

@@ -1,5 +1,6 @@
 // Long work as every command shows it: events as NDJSON, or progress for a person; a report last, whatever happened.
 import { type Event, joinExits, type Outcome, outcomes, type Result } from '../core.ts'
+import type { Failure } from '../errors.ts'
 import { printable } from '../text.ts'
 import { formatBytes, formatPause, formatSeconds } from '../ui/format.ts'
 import { type ProgressView, progressView } from '../ui/progress.ts'
@@ -77,10 +78,11 @@ function printEvent(event: Event): void {
 }
 
 /** The last line of long work. Without services: it ended before any was begun. */
-export function printReport(services: Result[], exit: number): void {
+export function printReport(services: Result[], exit: number, failure: Failure | null = null): void {
   const worst = services.map(({ outcome }) => outcome).sort((a, b) => outcomes.indexOf(b) - outcomes.indexOf(a))[0]
   const outcome: Outcome = worst ?? (exit === 0 ? 'ok' : exit === 130 ? 'interrupted' : 'failed')
-  const event: Event = { time: new Date().toISOString(), service: null, type: 'report', outcome, exit, services }
+  const why = failure && { code: failure.code, message: failure.message }
+  const event: Event = { time: new Date().toISOString(), service: null, type: 'report', outcome, exit, ...why, services }
   printJson(event)
 }
 

@@ -42,7 +42,11 @@ export function isTimeout(reason: unknown): boolean {
 
 /** Credentials in URLs (rest:https://user:password@host/) and in the environment file are nobody's business. */
 export function redacted(text: string, secrets: string[]): string {
-  const plain = text.replaceAll(/(:\/\/[^:/@\s]*):[^/\s]*@/g, '$1:***@').replaceAll(/(invalid URL escape) "[^"]*"/g, '$1')
+  // A name without a password may be a token, where it isn't that of an account on an SSH server.
+  const plain = text
+    .replaceAll(/(:\/\/[^:/@\s]*):[^/\s]*@/g, '$1:***@')
+    .replaceAll(/(https?:\/\/)[^:/@\s]+@/g, '$1***@')
+    .replaceAll(/(invalid URL escape) "[^"]*"/g, '$1')
   // Longest first: of one that holds another nothing may be left.
   return secrets.toSorted((a, b) => b.length - a.length).reduce((shown, secret) => shown.replaceAll(secret, '***'), plain)
 }
@@ -108,7 +112,7 @@ function explain(code: string | undefined, { words, exit, stderr, asked, parent 
   switch (code) {
     case 'no-repository':
       if (asked.passwordFile === null) return 'there is none: is that its place?'
-      return `there is none; let the first backup create it (initialize = true), or type: atelier-backup restic --repository ${asked.name} -- init`
+      return `there is none; a backup creates it where the manifest says initialize = true, or type: atelier-backup restic --repository ${asked.name} -- init`
     case 'locked':
       return `locked${lockedBy(stderr)}; wait, or, if nothing runs there, type: atelier-backup unlock${asked.name === 'main' ? '' : ` --repository ${asked.name}`}`
     case 'wrong-password':

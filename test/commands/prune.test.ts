@@ -168,7 +168,7 @@ describe('a repository of several services', () => {
   })
 
   test('[retention.6] space is freed once, after all services', async () => {
-    expect(end).toBe('✓ main: 4 snapshots forgotten, space freed')
+    expect(end).toBe('✓ main: 4 snapshots forgotten, pruned')
     expect(calls.real.map((call) => call.split(' ')[0]).filter((word) => word === 'forget' || word === 'prune')).toEqual([
       'forget',
       'forget',
@@ -202,7 +202,7 @@ describe('several repositories', () => {
     const { exit, stdout, stderr } = await w.cli(['prune'])
     expect({ exit, stdout, stderr }).toEqual({
       exit: 12,
-      stdout: expect.stringContaining('main: 0 snapshots forgotten'),
+      stdout: expect.stringContaining('main: nothing to forget'),
       stderr: expect.stringMatching(/^atelier-backup: repository usb .*\n$/),
     })
     expect(await w.cli(['prune', '--repository', 'usc'])).toMatchObject({ exit: 2, stderr: expect.stringContaining('did you mean usb?') })

@@ -338,7 +338,7 @@ describe.each(resticPrograms())('%s', (program) => {
       await expect(open({ repository: join(folder, 'none') }).snapshots()).rejects.toMatchObject({
         code: 'no-repository',
         exit: 10,
-        message: `repository main (${join(folder, 'none')}): there is none; let the first backup create it (initialize = true), or type: atelier-backup restic --repository main -- init`,
+        message: `repository main (${join(folder, 'none')}): there is none; a backup creates it where the manifest says initialize = true, or type: atelier-backup restic --repository main -- init`,
       })
     })
 
@@ -468,6 +468,10 @@ describe.each(resticPrograms())('%s', (program) => {
       fs.writeFileSync(environmentFile, 'AWS_SECRET_ACCESS_KEY="hidden-two"\n')
       const remote = open({ repository: null, repositoryFile: file, environmentFile })
       expect(await remote.location()).toBe(url.replace('hidden-one', '***'))
+      // A token in a name's place; the name of an account isn't secret.
+      const named = (repository: string) => open({ repository, repositoryFile: '' }).location()
+      expect(await named('rest:https://hidden-token@host:8000/x')).toBe('rest:https://***@host:8000/x')
+      expect(await named('sftp://backup@host:22//srv/x')).toBe('sftp://backup@host:22//srv/x')
       const asking = remote.snapshots({ signal: AbortSignal.timeout(2500) }).catch((error: Failure) => error)
       await sleep(1500)
       const processes = everyProcess()
