@@ -1,7 +1,7 @@
 // Disaster recovery with nothing but a repository and what opens it: the manifest that stands there is shown, and serves for this one command.
 import { readFile, writeFile } from 'node:fs/promises'
 import type { Path } from '../core.ts'
-import { Failure } from '../errors.ts'
+import { asFailure, type Code, Failure } from '../errors.ts'
 import { declaredDatabases } from '../manifest/engines.ts'
 import { readManifest } from '../manifest/load.ts'
 import { unitsOf } from '../manifest/resolve.ts'
@@ -16,7 +16,7 @@ import { formatTime } from '../ui/format.ts'
 import { waitingFor } from '../ui/progress.ts'
 import { askSecret, askText, choose, typeToConfirm } from '../ui/prompt.ts'
 import { tableLines } from '../ui/table.ts'
-import { columns, isInteractive, print, styled } from '../ui/terminal.ts'
+import { columns, isInteractive, print, sign, styled } from '../ui/terminal.ts'
 import { type Input, isSet, listFlag, textFlag } from './command.ts'
 import { requireRights } from './rights.ts'
 
@@ -35,16 +35,9 @@ export function requireFromRepository(input: Input): void {
 
 /** `again`: how this command is called once more, without secrets. @throws Failure */
 export async function siteFromRepository(input: Input): Promise<{ site: Site; again: string }> {
-  const given = await askGiven(input)
   const places = placesOf(textFlag(input, 'stateDir'))
-  const none = siteOf(readManifest(nothing, 'the manifest'), 'the manifest', places, new Map([['main', given]]))
-  await requireRights(none)
-  const restic = none.restic('main')
-  const stored = await chooseManifest(
-    await waitingFor('asking the repository', restic.snapshots({ signal: input.signal })),
-    input,
-    await restic.location(),
-  )
+  const { given, restic, snapshots } = await opened(input, places)
+  const stored = await chooseManifest(snapshots, input, await restic.location())
   const { manifest, text, repository, file } = await waitingFor('reading the manifest', load(restic, stored, input))
   await save(text, input)
   if (!input.json) print(...manifestView(manifest, stored, await restic.location(), new Date()))
@@ -56,12 +49,38 @@ export async function siteFromRepository(input: Input): Promise<{ site: Site; ag
 
 const nothing = JSON.stringify({ version: 2, host: 'nowhere', services: {} })
 
-/** From flags; at a terminal what is missing is asked for. */
-async function askGiven(input: Input): Promise<Given> {
-  const location = textFlag(input, 'repository') ?? (await askText('Where is the repository (as restic takes it)?', '--repository'))
+/** The repository, asked for what it holds. A slip in what was typed at a prompt is mended there. @throws Failure */
+async function opened(input: Input, places: Parameters<typeof siteOf>[2]): Promise<{ given: Given; restic: Restic; snapshots: Snapshot[] }> {
+  for (let location: string | undefined; ; ) {
+    const given = await askGiven(input, location)
+    const none = siteOf(readManifest(nothing, 'the manifest'), 'the manifest', places, new Map([['main', given]]))
+    await requireRights(none)
+    const restic = none.restic('main')
+    try {
+      return { given, restic, snapshots: await waitingFor('asking the repository', restic.snapshots({ signal: input.signal })) }
+    } catch (error) {
+      const { code, message } = asFailure(error)
+      const asked = slips[code]
+      if (asked === undefined || textFlag(input, asked) !== undefined || !isInteractive()) throw error
+      print(`${sign('bad')} ${printable(message)}`)
+      location = asked === 'repository' ? undefined : given.location
+    }
+  }
+}
+/** What was given wrongly, by the flag that gives it. */
+const slips: Partial<Record<Code, string>> = {
+  'wrong-password': 'passwordFile',
+  'no-repository': 'repository',
+  'repository-unreachable': 'repository',
+  'restic-failed': 'repository',
+}
+
+/** From flags; at a terminal what is missing is asked for, but for a `location` that is known to be right. */
+async function askGiven(input: Input, known?: string): Promise<Given> {
+  const location = known ?? textFlag(input, 'repository') ?? (await askText('Where is the repository (as restic takes it)?', '--repository'))
   if (location.trim() === '')
     throw new Failure('usage', 'a repository has a location, as restic takes it: /mnt/backup/restic, sftp:user@host:/path, b2:bucket:path')
-  if (textFlag(input, 'repository') !== undefined && /:\/\/[^/@]*:[^/@]*@/.test(location))
+  if (textFlag(input, 'repository') !== undefined && /:\/\/[^/@]*:[^/@]*@|https?:\/\/[^/@]+@/.test(location))
     throw new Failure(
       'usage',
       '--repository holds a password that everyone on this host can read: type the location at the prompt, or put RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD into --environment-file',

@@ -90,6 +90,26 @@ describe.skipIf(!isRoot)('dr --from-repository', () => {
     expect(look()).toEqual(saved.filter(({ type }) => type !== 'folder'))
   })
 
+  test('[dr.15] a slip at a prompt is told and asked for again, and what was right is kept', async () => {
+    const terminal = w.terminal(['dr', '--from-repository'], { rows: 60, cols: 200 })
+    const answers: [string | RegExp, string][] = [
+      ['Where is the repository', `${w.repository.repository}/nowhere`],
+      ["The repository's password", 'correct horse'],
+      [/there is none: is that its place\?[\s\S]*Where is the repository/, w.repository.repository],
+      [/is that its place[\s\S]*The repository's password/, 'wrong horse'],
+      [/the password that was given doesn't open it[\s\S]*The repository's password/, 'correct horse'],
+      ['Type run', ''],
+      ['Type testhost', 'testhost'],
+    ]
+    for (const [question, answer] of answers) {
+      await terminal.waitFor(question)
+      terminal.type(`${answer}${keys.enter}`)
+    }
+    expect(await terminal.exit).toBe(0)
+    expect(terminal.all().match(/Where is the repository/g)?.length).toBeGreaterThan(1)
+    expect(look()).toEqual(saved.filter(({ type }) => type !== 'folder'))
+  })
+
   test('[dr.13] an interrupted one goes on with --resume', async () => {
     const fails = resticBefore(w, `if [ "$command" = restore ] && [[ "$*" == *srv/wiki* ]]; then exit 1; fi`)
     const broken = await w.cli(['dr', ...flags(), '--yes'], fails)
