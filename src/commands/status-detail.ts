@@ -3,6 +3,7 @@ import { retentionOf, scheduleOf, unitsOf } from '../manifest/resolve.ts'
 import type { Retention } from '../manifest/types.gen.ts'
 import { type Site, serviceOf } from '../site.ts'
 import type { Run } from '../state/record.gen.ts'
+import type { ServiceStatus } from '../status/query.ts'
 import { printable } from '../text.ts'
 import { dayAndClock, formatBytes, formatPause, formatSeconds } from '../ui/format.ts'
 import { type Column, pad, tableLines, wrapped } from '../ui/table.ts'
@@ -12,12 +13,12 @@ import { columns } from '../ui/terminal.ts'
 const runsShown = 10
 const warningsShown = 20
 
-/** `runs`: oldest first, as the record has them; null: it can't be read, as its line says. */
-export function detailView(site: Site, name: string, runs: Run[] | null): string[] {
+/** `runs`: oldest first, as the record has them; null: it can't be read, as its line says. `nextRun`: of its timer; null: none waits. */
+export function detailView(site: Site, { name, nextRun }: Pick<ServiceStatus, 'name' | 'nextRun'>, runs: Run[] | null): string[] {
   const latest = [...(runs ?? [])].reverse().slice(0, runsShown)
   const warnings = latest.find(({ kind }) => kind === 'backup')?.warnings ?? []
   return [
-    ...factsOf(site, name).flatMap(([word, text]) => hanging(word, text)),
+    ...factsOf(site, name, nextRun !== null).flatMap(([word, text]) => hanging(word, text)),
     ...(latest.length > 0 ? ['', ...runLines(latest, site.now())] : []),
     ...(warnings.length > 0 ? [''] : []),
     ...warnings.slice(0, warningsShown).flatMap(({ message }, n) => hanging(n === 0 ? 'warned' : '', message.replace(`${name}: `, ''))),
@@ -25,10 +26,11 @@ export function detailView(site: Site, name: string, runs: Run[] | null): string
   ]
 }
 
-function factsOf(site: Site, name: string): [string, string][] {
+function factsOf(site: Site, name: string, hasTimer: boolean): [string, string][] {
   const service = serviceOf(site, name)
   const { onCalendar, randomizedDelaySec } = scheduleOf(site.manifest, service)
   const units = unitsOf(name, service)
+  const when = `${onCalendar}, up to ${randomizedDelaySec} later${hasTimer ? '' : ': but no timer waits for it here'}`
   return [
     ...service.paths.map((path, n): [string, string] => [n === 0 ? 'saves' : '', path]),
     ...service.sqlite.map((path): [string, string] => ['sqlite', path]),
@@ -37,7 +39,7 @@ function factsOf(site: Site, name: string): [string, string][] {
     ...(units.length > 0
       ? [['units', `${units.join(', ')}${service.stopForBackup ? ': stopped for each backup' : ': not stopped for backups'}`] as [string, string]]
       : []),
-    ['when', service.enable ? `${onCalendar}, up to ${randomizedDelaySec} later` : 'never by itself: it is disabled'],
+    ['when', service.enable ? when : 'never by itself: it is disabled'],
     ['retains', retainedWords(retentionOf(site.manifest, service))],
   ]
 }

@@ -2,7 +2,7 @@
 import { joinExits } from '../core.ts'
 import type { Site } from '../site.ts'
 import { readHistory } from '../state/records.ts'
-import { queryStatus } from '../status/query.ts'
+import { queryStatus, type ServiceStatus } from '../status/query.ts'
 import { waitingFor } from '../ui/progress.ts'
 import { print, printJson } from '../ui/terminal.ts'
 import { type Input, isSet } from './command.ts'
@@ -14,13 +14,13 @@ export async function run(input: Input): Promise<number> {
   const query = queryStatus(site, { services: input.args, local: isSet(input, 'local'), signal: input.signal })
   const status = await waitingFor('asking the repository', query)
   if (input.json) printJson(status, true)
-  else print(...statusView(status, site.now(), await detail(site, input)))
+  else print(...statusView(status, site.now(), await detail(site, input, status.services)))
   return joinExits([...status.services.map(({ exit }) => exit), ...status.repositories.map(({ exit }) => exit)])
 }
 
 /** Of one that was asked for by its name. */
-async function detail(site: Site, { args: [name, ...others] }: Input): Promise<string[]> {
-  if (name === undefined || others.length > 0) return []
-  const record = await readHistory(site.state, name).catch(() => null)
-  return detailView(site, name, record?.runs ?? null)
+async function detail(site: Site, { args }: Input, [service, ...others]: ServiceStatus[]): Promise<string[]> {
+  if (args.length === 0 || !service || others.length > 0) return []
+  const record = await readHistory(site.state, service.name).catch(() => null)
+  return detailView(site, service, record?.runs ?? null)
 }

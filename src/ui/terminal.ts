@@ -100,6 +100,7 @@ export function sign(kind: Sign): string {
   return styled(style, hasUnicode() ? unicode : ascii)
 }
 
+/** For how many columns lines are made. What goes into a file, a pipe or a mail has none: little is cut there. */
 export function columns(): number {
-  return Math.max(40, process.stdout.columns || Number(process.env.COLUMNS) || 80)
+  return Math.max(40, process.stdout.columns || Number(process.env.COLUMNS) || (process.stdout.isTTY ? 80 : 200))
 }

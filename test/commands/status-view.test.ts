@@ -149,11 +149,21 @@ const site = {
   now: () => now,
 } as Site
 
+const paperless = { name: 'paperless', nextRun: now.toISOString() }
+
+test('[cli.19] the detail says where a schedule has no timer', () => {
+  const whenOf = (nextRun: string | null) => detailView(site, { ...paperless, nextRun }, []).find((line) => line.includes('when'))
+  expect([whenOf(null), whenOf(paperless.nextRun)]).toEqual([
+    '  when      02:00, up to 2h later: but no timer waits for it here',
+    '  when      02:00, up to 2h later',
+  ])
+})
+
 test('[cli.19] one service in detail, newest run first, and what could not be read', () => {
   vi.stubEnv('LC_ALL', 'C.UTF-8')
   vi.stubEnv('COLUMNS', '80')
   expect(
-    statusView({ ...status, services: status.services.slice(2, 3) }, now, detailView(site, 'paperless', runs))
+    statusView({ ...status, services: status.services.slice(2, 3) }, now, detailView(site, paperless, runs))
       .map(typeset)
       .slice(4),
   ).toEqual([
@@ -182,7 +192,7 @@ test('[cli.19] one service in detail, newest run first, and what could not be re
 test.each([60, 80, 120, 200])('[cli.19] the detail at %i columns', (columns) => {
   vi.stubEnv('LC_ALL', 'C.UTF-8')
   vi.stubEnv('COLUMNS', String(columns))
-  for (const line of detailView(site, 'paperless', runs).map(typeset)) expect(displayWidth(line)).toBeLessThanOrEqual(columns)
+  for (const line of detailView(site, paperless, runs).map(typeset)) expect(displayWidth(line)).toBeLessThanOrEqual(columns)
 })
 
 test('no column where nothing stands, and what all lack is told once', () => {

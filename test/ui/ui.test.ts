@@ -139,5 +139,5 @@ test('columns: COLUMNS where there is no terminal, and never too few for a table
   vi.stubEnv('COLUMNS', '10')
   expect(columns()).toBe(40)
   vi.stubEnv('COLUMNS', '')
-  expect(columns()).toBe(80)
+  expect(columns()).toBe(200)
 })
