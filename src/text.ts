@@ -16,6 +16,11 @@ export function oneLine(text: string): string {
   return text.trim().replaceAll(/\s*\n\s*/g, '; ')
 }
 
+/** A word as a shell takes it, for a command that somebody copies. */
+export function shellWord(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`
+}
+
 /** "1 snapshot", "2 snapshots". */
 export function counted(count: number, what: string): string {
   return `${count} ${what}${count === 1 ? '' : 's'}`

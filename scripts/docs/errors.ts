@@ -14,7 +14,10 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
   'target-exists': ['A restore for a look goes into a new folder alone.', 'Remove the folder, or name another with --target.'],
   declined: ['The confirmation was not what was asked for; nothing was touched.', 'Type the name as it is shown, or give --yes.'],
   left: ['A question was left by Esc; nothing was done.', 'Nothing.'],
-  interrupted: ['It was interrupted, by Ctrl-C or by a signal.', 'Run it again; a restore in place or dr: --resume.'],
+  interrupted: [
+    'It was interrupted, by Ctrl-C or by a signal.',
+    'Run it again. What status or the menu calls an unfinished restore, and dr: --resume.',
+  ],
   'needs-root': ['This user may not read the secrets or the state folder.', 'Run it as root, for example with sudo.'],
   'bad-argument': ['An argument holds a NUL byte.', 'Look at paths and patterns in the manifest.'],
   'too-many-arguments': ['More paths and patterns than one command line takes.', 'Declare folders in place of their files.'],
@@ -55,7 +58,7 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
   'not-mounted': ["The repository's disk should be mounted there, and isn't.", 'Mount it.'],
   'wrong-password': [
     "The password doesn't open the repository.",
-    'Put the right one into the password file; atelier-backup restic -- key list tells which keys there are.',
+    'Put the one there that the repository was created with, or another that opens it.',
   ],
   locked: ['Another restic holds the repository.', 'Wait. If nothing runs there: atelier-backup unlock'],
   'append-only': ['The storage forbids deleting.', 'Prune where deleting is allowed.'],

@@ -6,7 +6,7 @@ import { Failure } from '../errors.ts'
 import { resolveLinks } from '../host/files.ts'
 import { missingMount } from '../host/mounts.ts'
 import type { BackupRequest, BackupSummary, CallOptions, RepositoryLock, Restic, Snapshot } from '../restic/types.ts'
-import { type Site, serviceOf } from '../site.ts'
+import { didYouMean, type Site, serviceOf } from '../site.ts'
 import { fromElsewhere, snapshotsOf } from '../snapshots/select.ts'
 import { withRepositoryLock } from '../state/lock.ts'
 import { deadLockers, forgetLockers } from '../state/lockers.ts'
@@ -143,3 +143,16 @@ export async function requireKnown(site: Site, name: string, snapshots: Snapshot
   }
   await requirePinned(site, name, call)
 }
+
+/** A slip in its name would read as "no backups". @throws Failure `unknown-host` */
+export function requireHost(host: string, asked: (readonly [string, Snapshot[]])[]): void {
+  const hosts = [...new Set(asked.flatMap(([, snapshots]) => snapshots.map((snapshot) => snapshot.host)))].sort()
+  if (hosts.includes(host)) return
+  const where = `the repository ${asked.map(([name]) => name).join(', ')}`
+  const known = `${hosts.slice(0, hostsNamed).join(', ')}${hosts.length > hostsNamed ? ` and ${hosts.length - hostsNamed} more` : ''}`
+  throw new Failure(
+    'unknown-host',
+    `${where} holds nothing of a host ${JSON.stringify(host.slice(0, 64))}${hosts.length === 0 ? ', nor of any other' : `${didYouMean(host, hosts)}; it knows ${known}`}`,
+  )
+}
+const hostsNamed = 10

@@ -16,7 +16,12 @@ export async function run(input: Input): Promise<number> {
   const what = [...names, ...(repository === undefined ? [] : [`the repository ${repository}`])].join(', ')
   if (!isSet(input, 'yes')) {
     requireTerminal('--yes')
-    process.stderr.write(`From now on the data of this install is the truth for: ${what}.\nOlder snapshots stay, and age by the retention.\n`)
+    if (names.length > 0)
+      process.stderr.write(
+        `From now on the data of this install is the truth for: ${names.join(', ')}.\nOlder snapshots stay, and age by the retention.\n`,
+      )
+    if (repository !== undefined)
+      process.stderr.write(`From now on ${await site.restic(repository).location()} is the repository ${repository}, whatever stood there before.\n`)
     if (!(await typeToConfirm('Type "adopt" to go on:', 'adopt', '--yes'))) throw new Failure('declined', 'nothing was adopted', { exit: 130 })
   }
   await makeState(site.state)

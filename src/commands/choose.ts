@@ -1,8 +1,8 @@
 // What several commands look up and ask: a service, with its snapshots, and one of them.
-import { requireKnown } from '../backup/repository.ts'
+import { requireHost, requireKnown } from '../backup/repository.ts'
 import { Failure } from '../errors.ts'
 import type { Node, Snapshot } from '../restic/types.ts'
-import { didYouMean, type Site, serviceOf } from '../site.ts'
+import { type Site, serviceOf } from '../site.ts'
 import { countable, elsewhereWords, newestFirst, pick, type Subject, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readRecord } from '../state/records.ts'
@@ -40,19 +40,6 @@ export async function lookUp(site: Site, names: string[], host: string | undefin
     return { subject, snapshots: newestFirst(snapshotsOf(its, subject)), elsewhere: elsewhereWords(its, subject) }
   })
 }
-
-/** A slip in its name would read as "no backups". @throws Failure `unknown-host` */
-function requireHost(host: string, asked: (readonly [string, Snapshot[]])[]): void {
-  const hosts = [...new Set(asked.flatMap(([, snapshots]) => snapshots.map((snapshot) => snapshot.host)))].sort()
-  if (hosts.includes(host)) return
-  const where = `the repository ${asked.map(([name]) => name).join(', ')}`
-  const known = `${hosts.slice(0, hostsNamed).join(', ')}${hosts.length > hostsNamed ? ` and ${hosts.length - hostsNamed} more` : ''}`
-  throw new Failure(
-    'unknown-host',
-    `${where} holds nothing of a host ${JSON.stringify(host.slice(0, 64))}${hosts.length === 0 ? ', nor of any other' : `${didYouMean(host, hosts)}; it knows ${known}`}`,
-  )
-}
-const hostsNamed = 10
 
 /** What is known of a service here, to tell its snapshots. */
 async function subjectOf(site: Site, name: string, host = site.manifest.host): Promise<Subject> {

@@ -3,6 +3,7 @@ import { resolve } from 'node:path'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
 import type { Site } from '../site.ts'
+import { shellWord } from '../text.ts'
 
 export interface Option {
   /** As commander takes it: "--at <time>". */
@@ -46,6 +47,13 @@ export function textFlag({ flags }: Input, name: string): string | undefined {
 }
 export function isSet({ flags }: Input, name: string): boolean {
   return flags[name] === true
+}
+/** These flags as they were given, to be typed again. */
+export function repeated({ flags }: Input, wanted: Record<string, string>): string[] {
+  return Object.entries(wanted).flatMap(([name, flag]) => {
+    const value = flags[name]
+    return typeof value === 'string' ? [`${flag} ${shellWord(value)}`] : value === true ? [flag] : []
+  })
 }
 export function listFlag({ flags }: Input, name: string): string[] {
   const value = flags[name]

@@ -11,13 +11,13 @@ import type { Given, Restic, Snapshot } from '../restic/types.ts'
 import { placesOf, type Site, siteOf } from '../site.ts'
 import { manifestFiles, type StoredHost, storedManifests } from '../snapshots/manifests.ts'
 import { parseTime } from '../snapshots/select.ts'
-import { printable } from '../text.ts'
+import { printable, shellWord } from '../text.ts'
 import { formatTime } from '../ui/format.ts'
 import { waitingFor } from '../ui/progress.ts'
 import { askSecret, askText, choose, typeToConfirm } from '../ui/prompt.ts'
 import { tableLines } from '../ui/table.ts'
 import { columns, isInteractive, print, sign, styled } from '../ui/terminal.ts'
-import { type Input, isSet, listFlag, textFlag } from './command.ts'
+import { type Input, isSet, listFlag, repeated, textFlag } from './command.ts'
 import { requireRights } from './rights.ts'
 
 /** @throws Failure `usage`: what opens a repository means nothing where the manifest says it */
@@ -240,11 +240,9 @@ function manifestView(manifest: Manifest, { time }: Snapshot, location: string, 
 
 /** As one types it: what was asked for is asked for again. */
 function againOf(input: Input, location: string, host: string): string {
-  const files = [
-    ['--repository', location],
-    ['--password-file', textFlag(input, 'passwordFile')],
-    ['--environment-file', textFlag(input, 'environmentFile')],
-    ['--host', host],
-  ].flatMap(([flag, value]) => (value === undefined ? [] : [flag, /^[\w@%+=:,./-]+$/.test(value ?? '') ? value : `'${value}'`]))
-  return ['atelier-backup dr --from-repository', ...files, ...(isSet(input, 'runCommands') ? ['--run-commands'] : [])].join(' ')
+  const opening = repeated(input, { passwordFile: '--password-file', environmentFile: '--environment-file' })
+  return [
+    ...['atelier-backup dr --from-repository', `--repository ${shellWord(location)}`, ...opening, `--host ${shellWord(host)}`],
+    ...repeated(input, { at: '--at', stateDir: '--state-dir', withoutUnits: '--without-units', runCommands: '--run-commands' }),
+  ].join(' ')
 }

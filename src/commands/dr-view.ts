@@ -105,6 +105,11 @@ function complaints({ choices, checks, spread }: Recovery, now: Date): string[] 
   const lines = [
     ...others.flatMap(({ message, remedy }) => [`${sign('bad')} ${printable(timesInWords(message, now))}`, ...(remedy ? [indented(remedy)] : [])]),
     ...apart,
+    ...choices.flatMap(({ name, skip, shrunk }) =>
+      skip || !shrunk
+        ? []
+        : `${sign('warn')} ${printable(`${name}: ${formatBytes(shrunk.bytes)}, where ${shrunk.id.slice(0, 8)} before it has ${formatBytes(shrunk.before)}: is something missing in it?`)}`,
+    ),
     ...choices.flatMap(({ name, skip, passed = [], mounts = [] }) =>
       skip ? [] : [...passed, ...mounts].map((note) => `${sign('warn')} ${printable(`${name}: ${note}`)}`),
     ),
@@ -138,7 +143,8 @@ export function reportView({ site }: PlannedRecovery, results: Recovered[], seco
     { title: 'HEALTH' },
   ]
   const bad = results.filter(({ exit }) => exit !== 0)
-  const left = results.flatMap(({ next }) => next ?? [])
+  // Where nothing was to be done, nothing is left to do.
+  const left = results.every(({ code }) => code === 'protected') ? [] : results.flatMap(({ next }) => next ?? [])
   return [
     '',
     styled(

@@ -17,7 +17,7 @@ import { waitingFor } from '../ui/progress.ts'
 import { typeToConfirm } from '../ui/prompt.ts'
 import { isInteractive, print, printJson } from '../ui/terminal.ts'
 import { jobsFlag } from './backup.ts'
-import { type Input, isSet, listFlag, textFlag } from './command.ts'
+import { type Input, isSet, listFlag, repeated, textFlag } from './command.ts'
 import { requireFromRepository, siteFromRepository } from './dr-repository.ts'
 import { describeRecovered, planView, reportView } from './dr-view.ts'
 import { withReport } from './work.ts'
@@ -27,7 +27,7 @@ export async function run(input: Input): Promise<number> {
   requireFromRepository(input)
   const { site, again } = isSet(input, 'fromRepository')
     ? await siteFromRepository(input)
-    : { site: await openSite(input), again: 'atelier-backup dr' }
+    : { site: await openSite(input), again: ['atelier-backup dr', ...repeated(input, choosing)].join(' ') }
   const dryRun = isSet(input, 'dryRun')
   const looking = isSet(input, 'resume') ? resumed(site, input, jobs) : planRecovery(site, wishOf(site, input), jobs, input.signal)
   let plan = await waitingFor('looking at what there is', looking)
@@ -59,6 +59,9 @@ export async function run(input: Input): Promise<number> {
     return results
   })
 }
+
+/** What is typed later must choose as this call did. */
+const choosing = { manifest: '--manifest', stateDir: '--state-dir', host: '--host', at: '--at', withoutUnits: '--without-units' }
 
 async function openSite(input: Input): Promise<Site> {
   return input.site().catch((error) => {

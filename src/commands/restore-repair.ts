@@ -1,8 +1,8 @@
 // What ends or takes back an earlier restore in place: it needs no snapshot to be chosen.
 import type { Result } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { emptiedBy, planInPlace, requireEmptyable, restoreInPlace, resumeRestore } from '../restore/inplace.ts'
-import { discardOld, type KeptRestore, keptRestores, keptUntil, rollBackRestore } from '../restore/old.ts'
+import { emptiedBy, nothingToResume, planInPlace, requireEmptyable, restoreInPlace, resumeRestore } from '../restore/inplace.ts'
+import { discardOld, type KeptRestore, keptRestores, keptUntil, nothingKept, rollBackRestore } from '../restore/old.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { parseTime } from '../snapshots/select.ts'
 import { readJournal } from '../state/journal.ts'
@@ -16,7 +16,7 @@ import { figures, reportOne, type Watcher } from './work.ts'
 
 /** By its flag. */
 export const repairs: [flag: string, repair: (site: Site, name: string, input: Input) => Promise<number>][] = [
-  ['resume', (site, name, input) => repaired(name, input, (watcher) => resumed(site, name, input, watcher))],
+  ['resume', resume],
   ['rollback', rollback],
   ['discardOld', discard],
 ]
@@ -35,6 +35,12 @@ export function describeRestore({ outcome, bytes, seconds, downtimeSeconds }: Re
 function repaired(name: string, { json, outliveTerminal }: Input, work: (watcher: Watcher) => Promise<Result>): Promise<number> {
   outliveTerminal()
   return reportOne(name, { json, describe: describeRestore }, work)
+}
+
+/** Asked for in vain it is no restore that failed, and doesn't stand in the record as one. */
+async function resume(site: Site, name: string, input: Input): Promise<number> {
+  if ((await readJournal(site.state, name).catch(() => undefined)) === null) throw nothingToResume(name)
+  return repaired(name, input, (watcher) => resumed(site, name, input, watcher))
 }
 
 async function resumed(site: Site, name: string, input: Input, watcher: Watcher): Promise<Result> {
@@ -69,11 +75,12 @@ async function rollback(site: Site, name: string, input: Input): Promise<number>
   }
   const all = keptRestores(await readRecord(site.state, name))
   const named = until ? keptUntil(name, all, until) : all.length === 1 || isSet(input, 'yes') ? all[0] : null
-  const kept = named ?? (all.length > 0 ? await chooseKept(site, all) : null)
-  if (kept && !input.json) print(...keptView(site, all, kept))
-  if (kept && !isSet(input, 'yes') && !(await typeToConfirm(`Type ${name} to put it back:`, name, '--yes')))
+  if (all.length === 0) throw nothingKept(name)
+  const kept = named ?? (await chooseKept(site, all))
+  if (!input.json) print(...keptView(site, all, kept))
+  if (!isSet(input, 'yes') && !(await typeToConfirm(`Type ${name} to put it back:`, name, '--yes')))
     throw new Failure('declined', `${name}: that isn't its name: nothing was touched`, { exit: 130 })
-  return repaired(name, input, (watcher) => rollBackRestore(site, name, { signal: input.signal, ...watcher }, kept?.run ?? null))
+  return repaired(name, input, (watcher) => rollBackRestore(site, name, { signal: input.signal, ...watcher }, kept.run))
 }
 
 /** Times are shown to the minute: one that is given so means its end, as a date does. */

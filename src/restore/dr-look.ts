@@ -1,5 +1,6 @@
 // What a disaster recovery may know before it begins: a snapshot for each service, its plan, the room for all of them. Nothing is touched.
 import { readdir } from 'node:fs/promises'
+import { requireHost } from '../backup/repository.ts'
 import type { Iso, Path } from '../core.ts'
 import { asFailure, type Code, Failure } from '../errors.ts'
 import { sideBySide } from '../execute.ts'
@@ -14,6 +15,7 @@ import { countable, elsewhereWords, isComplete, newestFirst, passedOver, snapsho
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import { pinnedRepository, readRecord } from '../state/records.ts'
+import { shellWord } from '../text.ts'
 import { deaf } from './databases.ts'
 import { emptiedBy, type PlannedRestore, planInPlace, requireEmptyable } from './inplace.ts'
 import { mountNotes, neededRoom, passedNotes, spareBytes } from './plan.ts'
@@ -42,6 +44,8 @@ export interface Choice {
   notes: string[]
   /** What happens to mounts otherwise than by an exchange; missing before it is planned. */
   mounts?: string[]
+  /** It holds so much less (bytes) than the complete one before it that somebody should look. */
+  shrunk?: { bytes: number; before: number; id: string }
   /** That newer snapshots don't count; missing where none is chosen. */
   passed?: string[]
 }
@@ -82,6 +86,8 @@ export async function lookRecovery(site: Site, wish: RecoveryWish, signal: Abort
         .catch(() => {})
   const asked = repositories.map(async (repository) => [repository, await site.restic(repository).snapshots({ signal }).catch(asFailure)] as const)
   const snapshots = new Map(await Promise.all(asked))
+  const answered = [...snapshots].flatMap(([repository, answer]) => (answer instanceof Failure ? [] : [[repository, answer] as const]))
+  if (wish.host !== site.manifest.host && answered.length > 0) requireHost(wish.host, answered)
   const elsewhere = callsForOthers(site, wish.host, names, snapshots)
   const install = await installIdIfThere(site.state)
   const chosen = await Promise.all(
@@ -138,16 +144,12 @@ function callsForOthers(site: Site, host: string, names: string[], snapshots: Ma
     const its = names.filter((name) => site.manifest.services[name]?.repository === repository)
     const { repository: location = null, environmentFile = null } = site.manifest.repositories[repository] ?? {}
     // One that holds a password isn't typed, nor shown.
-    const shown = location === null || /:\/\/[^/@]*:[^/@]*@|https?:\/\/[^/@]+@/.test(location) ? 'LOCATION' : quoted(location)
+    const shown = location === null || /:\/\/[^/@]*:[^/@]*@|https?:\/\/[^/@]+@/.test(location) ? 'LOCATION' : shellWord(location)
     const credentials = environmentFile === null || /^(local:|\/|sftp:)/.test(location ?? '') ? [] : ['--environment-file FILE']
-    const words = ['atelier-backup dr --from-repository --repository', shown, '--password-file FILE', ...credentials, '--host', quoted(host)]
+    const words = ['atelier-backup dr --from-repository --repository', shown, '--password-file FILE', ...credentials, '--host', shellWord(host)]
     return [[repository, [...words, ...its.map((name) => `--only ${name}`)].join(' ')]]
   })
   return new Map(calls)
-}
-
-function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word}'`
 }
 
 function notGiven(name: string, repository: string, next: string): NonNullable<Choice['skip']> {
@@ -223,9 +225,19 @@ async function chooseFor(
       `${name}: no snapshots on ${wish.host}${wish.at ? ' at that time or before it' : ''}${elsewhereWords(all, subject)}`,
     )
   const passed = passedNotes(passedOver(until, subject, complete ?? newest))
-  if (complete) return { name, snapshot: complete, skip: null, notes: complete === newest ? [] : ['a newer one is partial'], passed }
+  if (complete) {
+    const before = newestFirst(upTo).find((snapshot) => isComplete(snapshot) && Date.parse(snapshot.time) < Date.parse(complete.time))
+    const notes = complete === newest ? [] : ['a newer one is partial']
+    return { name, snapshot: complete, skip: null, notes, passed, ...shrunkSince(complete, before, service) }
+  }
   if (wish.partial) return { name, snapshot: newest, skip: null, notes: ['only partial snapshots exist'], passed }
   return skip('only-partial', `${name}: only partial snapshots exist, the newest of ${newest.time}: left alone; --partial takes it`)
+}
+
+/** The host that noticed it when it saved may be gone. */
+function shrunkSince({ bytes }: Snapshot, before: Snapshot | undefined, { shrinkThreshold }: Service): Pick<Choice, 'shrunk'> {
+  if (shrinkThreshold === null || bytes === null || before?.bytes == null || bytes >= before.bytes * (1 - shrinkThreshold / 100)) return {}
+  return { shrunk: { bytes, before: before.bytes, id: before.id } }
 }
 
 /** Whether anything of a service is there to be lost. */

@@ -124,8 +124,12 @@ export async function resumeRestore(
   return transact(site, name, options, async (transaction) => {
     const journal = await readJournal(site.state, name)
     if (journal) return goForward(transaction, journal)
-    throw new Failure('nothing-to-resume', `${name}: no restore is unfinished`, { exit: 2 })
+    throw nothingToResume(name)
   })
+}
+
+export function nothingToResume(name: string): Failure {
+  return new Failure('nothing-to-resume', `${name}: no restore is unfinished`, { exit: 2 })
 }
 
 /** Ends at boot what a crash left of a service's restore, or null if nothing is open. Never throws; code `busy` if a restore is at work. */

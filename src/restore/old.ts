@@ -106,7 +106,7 @@ export function keptUntil(name: string, kept: KeptRestore[], at: Date): KeptRest
   )
 }
 
-function nothingKept(name: string): Failure {
+export function nothingKept(name: string): Failure {
   return new Failure('nothing-to-roll-back', `${name}: no restore is unfinished, and no old data is kept`)
 }
 

@@ -24,6 +24,7 @@ export interface Status {
 export interface ServiceStatus {
   name: string
   state: State
+  /** The newest snapshot that counts; where the repository isn't asked, or doesn't answer, the last that this install saved. */
   latest: { id: string; time: Iso; host: string; bytes: number | null; files: number | null } | null
   nextRun: Iso | null
   lastRun: { outcome: Run['outcome']; started: Iso; seconds: number; downtimeSeconds: number | null } | null
@@ -189,7 +190,7 @@ function serviceStatus(
   return {
     name,
     state: judgement.state,
-    latest: newest && { id: newest.id, time: newest.time, host: newest.host, bytes: newest.bytes, files: newest.files },
+    latest: answer !== null && answer.failure === null ? newest && latestOf(newest) : rememberedLatest(lastOk, site.manifest.host),
     nextRun: job?.nextRun ?? null,
     lastRun: last && { outcome: last.outcome, started: last.started, seconds: last.seconds, downtimeSeconds: last.downtimeSeconds },
     message: judgement.state === 'never' && answer ? judgement.message + elsewhereWords(answer.snapshots, subject) : judgement.message,
@@ -201,6 +202,15 @@ function serviceStatus(
     ),
     oldDatabases: (readable?.oldDatabases ?? []).flatMap(({ kept, since }) => (kept === null ? [] : [{ kept, since }])),
   }
+}
+
+function latestOf({ id, time, host, bytes, files }: Snapshot): ServiceStatus['latest'] {
+  return { id, time, host, bytes, files }
+}
+
+/** What this install saved last: all that can be told where no repository was asked, or none answered. */
+function rememberedLatest(run: Run | null, host: string): ServiceStatus['latest'] {
+  return run?.snapshotId ? { id: run.snapshotId, time: run.started, host, bytes: run.bytes, files: run.files } : null
 }
 
 /** The last 30 days of the host's calendar, today last. */

@@ -144,9 +144,11 @@ export async function waitingFor<T>(what: string, work: Promise<T>): Promise<T> 
   const onInput = (typed: Buffer) => typed.includes(0x03) && process.kill(process.pid, 'SIGINT')
   stdin.setRawMode(true).on('data', onInput).resume()
   let frame = 0
+  const begun = performance.now()
   const draw = () => {
     frame += 1
-    stderr.write(`\r\x1b[2K${spinner(frame)} ${typeset(cut(`${what} …`, (stderr.columns || 80) - 4))}`)
+    const words = performance.now() - begun < 10_000 ? '' : ' no answer yet; Ctrl-C ends it'
+    stderr.write(`\r\x1b[2K${spinner(frame)} ${typeset(cut(`${what} …${words}`, (stderr.columns || 80) - 4))}`)
   }
   const first = setTimeout(draw, 150)
   const timer = setInterval(() => frame > 0 && draw(), 120)

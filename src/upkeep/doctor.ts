@@ -109,7 +109,7 @@ export function judgeRepository(name: string, location: string, failure: Failure
   if (failure === null) return [answers, good('password', `the password opens ${name}`)]
   const { code, message } = failure
   if (code !== 'wrong-password') return [bad('repository', message, remedies[code] ?? 'check the location, the network and the credentials')]
-  return [answers, bad('password', message, 'place the right password; restic key list tells which keys there are')]
+  return [answers, bad('password', message, 'put the one there that the repository was created with, or another that opens it')]
 }
 
 const installRestic = 'install restic 0.17 or newer'

@@ -62,7 +62,7 @@ const broken: [what: string, how: Break, name: string, message: string, remedy: 
   ['the password file is missing', () => declare({ passwordFile: '/nowhere' }), 'secrets', "/nowhere of repository main doesn't exist", 'agenix'],
   ['everybody can read the password', () => declare({ passwordFile: open() }), 'secrets', 'is readable by others than root', 'chmod 600'],
   ['the environment file is missing', () => declare({ environmentFile: '/nowhere' }), 'secrets', '/nowhere', 'agenix'],
-  ['the password is wrong', () => declare({ passwordFile: secret('wrong') }), 'password', "doesn't open it", 'restic key list'],
+  ['the password is wrong', () => declare({ passwordFile: secret('wrong') }), 'password', "doesn't open it", 'created with'],
   ['there is no repository', () => declare({ repository: '/nowhere' }), 'repository', 'was there and has vanished', 'mount its disk'],
   ['another repository is there', async () => declare(await another()), 'repository', 'another repository than before', 'adopt --repository main'],
   ['a path is missing', () => declare({}, { paths: [w.path('notes'), '/nowhere'] }), 'paths', "notes: /nowhere doesn't exist", 'take it out'],

@@ -215,11 +215,16 @@ describe('[state.3] a repository that doesn’t open', () => {
     w.manifest({ services: { notes: { paths: [w.path('notes/a')] } }, repositories: { main: { ...w.repository, ...change() } } })
     const status = await w.cli(['status', '--json'])
     expect(status.exit).toBe(exit)
+    // What was saved last is known here.
+    const { lastSnapshot, runs } = JSON.parse(readFileSync(w.path('state/records/notes.json'), 'utf8'))
+    const { started, bytes, files } = runs.at(-1)
+    const remembered = { id: lastSnapshot.id, time: started, host: 'testhost', bytes, files }
+    expect((await w.cli(['status', '--local', '--json'])).json().services).toMatchObject([{ state: 'ok', latest: remembered }])
     expect(status.json().repositories).toEqual([
       expect.objectContaining({ name: 'main', reachable: false, error: expect.stringContaining(words), exit }),
     ])
     expect(status.json().services).toMatchObject([
-      { state: 'unknown', latest: null, lastRun: { outcome: 'ok' }, message: expect.stringContaining(words) },
+      { state: 'unknown', latest: remembered, lastRun: { outcome: 'ok' }, message: expect.stringContaining(words) },
     ])
     const text = (await w.cli(['status'])).stdout
     expect(text).not.toMatch(/never|no backups/)

@@ -242,6 +242,44 @@ describe.skipIf(!isRoot)('dr', () => {
     expect(look()).toEqual(saved)
   })
 
+  test('[dr.6] a name that no repository knows is a slip, and what is to be typed next chooses as this call did', async () => {
+    expect(await w.cli(['dr', '--yes', '--host', 'testhots', '--json'])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringMatching(/holds nothing of a host "testhots".*did you mean testhost\?/),
+    })
+    expect(file('base')).toBeNull()
+    w.manifest({ services: declared(), host: 'newhost' })
+    const at = first.toISOString()
+    const { exit, stdout } = await w.cli(['dr', '--yes', '--host', 'testhost', '--at', at, '--state-dir', w.path('state')], failing('base'))
+    expect(exit).toBe(1)
+    const [, again = ''] = /^Go on: +atelier-backup (.*)$/m.exec(stdout) ?? []
+    expect(again).toBe(`dr --state-dir ${w.path('state')} --host testhost --at ${at} --resume`)
+    expect(await w.cli([...again.split(' '), '--yes'])).toMatchObject({ exit: 0 })
+    expect([file('base'), file('wiki')]).toEqual(['first of base', 'first of wiki'])
+  })
+
+  test('[dr.11] a snapshot that holds much less than the one before it is shown as one', async () => {
+    w.write('srv/base/file', 'x')
+    await w.restic(['backup', '--quiet', '--host', 'testhost', '--tag', 'service:base', path('base')])
+    rmSync(path('base'), { recursive: true })
+    try {
+      const { choices } = (await w.cli(['dr', '--dry-run', '--json'])).json()
+      expect(choices.find((choice: { name: string }) => choice.name === 'base').shrunk).toEqual({ bytes: 1, before: 14, id: expect.any(String) })
+      expect(choices.filter((choice: { shrunk?: object }) => choice.shrunk)).toHaveLength(1)
+      expect((await w.cli(['dr', '--dry-run'])).stdout).toMatch(/^! base: 1 B, where [0-9a-f]{8} before it has 14 B: is something missing in it\?$/m)
+    } finally {
+      const all = JSON.parse((await w.restic(['snapshots', '--json', '--tag', 'service:base'])).stdout)
+      await w.restic(['forget', '--quiet', all.at(-1).id])
+    }
+  })
+
+  test('[dr.12] where everything lives here nothing is left to do', async () => {
+    expect((await dr()).exit).toBe(0)
+    const { exit, stdout } = await w.cli(['dr', '--yes'])
+    expect({ exit, again: stdout.includes('Go on') }).toEqual({ exit: 3, again: false })
+    expect(stdout).toMatch(/All 5 services live here already/)
+  })
+
   test('[dr.6] a service comes back from what was saved under its former name, and what the shell version saved, tagged or not', async () => {
     const declared = {
       renamed: { paths: [path('renamed')], formerNames: ['before'] },
