@@ -15,9 +15,19 @@ const exitCodes =
 const endings = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 if (process.env.DEBUG) process.setSourceMapsEnabled(true)
+leaveLostFolder()
 process.exitCode = await main(process.argv.slice(2))
 // Open handles (a terminal's, a timer's) don't keep a finished command alive.
 process.exit()
+
+/** The folder we were started in may be gone, and with it what relative paths could mean; libraries ask for it as soon as they are loaded. */
+function leaveLostFolder(): void {
+  try {
+    process.cwd()
+  } catch {
+    process.chdir('/')
+  }
+}
 
 async function main(argv: string[]): Promise<number> {
   const interruption = new AbortController()
@@ -165,7 +175,7 @@ async function withoutCommand(error: unknown, start: Start, flags: Input['flags'
 /** Tells what went wrong, on one line; where it is for want of rights, the command may run again as root. Returns the exit code. */
 async function ended(error: unknown, argv: string[]): Promise<number> {
   if (error instanceof CommanderError && error.exitCode === 0) return 0
-  const spec = commands.find(({ name, aliases = [] }) => argv.some((word) => [name, ...aliases].includes(word)))
+  const spec = commandOf(argv)
   const failure = error instanceof CommanderError ? usage(error, spec) : asFailure(error)
   const again = await (await import('./commands/rights.ts')).asRoot(failure, argv)
   if (again !== null) return again
@@ -176,6 +186,13 @@ async function ended(error: unknown, argv: string[]): Promise<number> {
   if (process.env.DEBUG) process.stderr.write(`${stack.split('\n').map(printable).join('\n')}\n`)
   if (spec?.reports && argv.includes('--json')) (await import('./commands/work.ts')).printReport([], failure.exit, failure)
   return failure.exit
+}
+
+/** The first word that is no option, nor the value of one. */
+function commandOf(argv: string[]): CommandSpec | undefined {
+  const valued = globalOptions.flatMap(({ flags }) => (flags.includes('<') ? flags.split(' ').slice(0, 1) : []))
+  const word = argv.find((word, i) => !word.startsWith('-') && !valued.includes(argv[i - 1] ?? ''))
+  return commands.find(({ name, aliases = [] }) => word !== undefined && [name, ...aliases].includes(word))
 }
 
 function usage({ message }: CommanderError, spec: CommandSpec | undefined): Failure {

@@ -361,6 +361,7 @@ describe('long work with --json ends with a report, also if it ended before it b
     ['no manifest', ['run', 'notes', '--json', '--manifest', '/nowhere'], 1],
     ['no answer', ['dr', '--overwrite', '--json'], 2],
     ['an unknown snapshot', ['restore', 'notes', '--snapshot', '00', '--json'], 2],
+    ['an unknown service beside one called like a command', ['backup', 'list', 'nope', '--json'], 2],
     ['nothing to resume', ['restore', 'notes', '--resume', '--json'], 2],
     ['nothing to take back', ['restore', 'notes', '--rollback', '--yes', '--json'], 2],
   ])('[json.4] %s', async (_, args, exit) => {

@@ -44,7 +44,9 @@ export async function siteFromRepository(input: Input): Promise<{ site: Site; ag
   const allowed = await withConsent(manifest, input)
   const others = await askOthers(siteOf(allowed, file, places), repository, input)
   const site = siteOf(allowed, file, places, new Map([[repository, given], ...others]))
-  return { site, again: againOf(input, await restic.location(), manifest.host) }
+  // What holds a secret isn't shown, and couldn't be typed as it is.
+  const location = (await restic.location()) === given.location ? given.location : 'LOCATION'
+  return { site, again: againOf(input, location, manifest.host) }
 }
 
 const nothing = JSON.stringify({ version: 2, host: 'nowhere', services: {} })
@@ -80,7 +82,7 @@ async function askGiven(input: Input, known?: string): Promise<Given> {
   const location = known ?? textFlag(input, 'repository') ?? (await askText('Where is the repository (as restic takes it)?', '--repository'))
   if (location.trim() === '')
     throw new Failure('usage', 'a repository has a location, as restic takes it: /mnt/backup/restic, sftp:user@host:/path, b2:bucket:path')
-  if (textFlag(input, 'repository') !== undefined && /:\/\/[^/@]*:[^/@]*@|https?:\/\/[^/@]+@/.test(location))
+  if (textFlag(input, 'repository') !== undefined && /:\/\/[^/@]*:[^/@]*@/.test(location))
     throw new Failure(
       'usage',
       '--repository holds a password that everyone on this host can read: type the location at the prompt, or put RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD into --environment-file',

@@ -55,7 +55,8 @@ export async function run(input: Input): Promise<number> {
   input.outliveTerminal()
   return withReport(names, { json: input.json, describe: describeRecovered, summary }, async (watcher) => {
     results = await recover(plan, { signal: input.signal, jobs, again, ...watcher })
-    report = await saveReport(site, recovery, results)
+    // What came back did so, whatever becomes of the paper about it.
+    report = await saveReport(site, recovery, results).catch((error) => `can't be written: ${asFailure(error).message}`)
     return results
   })
 }

@@ -106,13 +106,16 @@ function start(argv: string[], options: ProcessOptions): { child: ChildProcess; 
 function spawned(args: string[], options: ProcessOptions): ChildProcess {
   try {
     // Not by zx, which would write all arguments into one for the shell: one alone holds 128 KiB at most, all of them together 2 MiB.
-    return spawn('/bin/sh', args, {
+    const child = spawn('/bin/sh', args, {
       cwd: options.cwd ?? '/',
       // SHLVL: without it bash takes a socket for a remote shell's and reads ~/.bashrc.
       env: { SHLVL: '1', ...(options.env ?? plainEnvironment()) },
-      stdio: options.terminal ? 'inherit' : [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', ...(options.hold ?? [])],
+      stdio: options.terminal ? 'inherit' : [options.input ? 'pipe' : 'ignore', 'pipe', 'pipe', ...(options.hold ?? [])],
       detached: options.group ?? false,
     })
+    // One that ends before it has read all: how it ended tells more.
+    child.stdin?.on('error', () => {})
+    return child
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'E2BIG') throw error
     throw new Failure('too-many-arguments', `${args[3]} can't be started: its arguments are more than one command line takes`)
@@ -159,6 +162,10 @@ async function finish(child: ChildProcess, program: string, options: ProcessOpti
       }, options.timeoutSeconds * 1000)
     : undefined
   let stderr = ''
+  let unstarted: NodeJS.ErrnoException | null = null
+  child.on('error', (error) => {
+    unstarted = error
+  })
   const onLine = (line: string) => {
     stderr = `${stderr}${line}\n`.slice(-65_536)
     options.onErrorLine?.(line)
@@ -167,6 +174,7 @@ async function finish(child: ChildProcess, program: string, options: ProcessOpti
   try {
     const output = await waitFor(child, options.input)
     await read
+    if (unstarted) throw new Failure('failed', `${program} can't be started: ${(unstarted as NodeJS.ErrnoException).message}`, { cause: unstarted })
     const exit = output.exitCode ?? 128 + (signalNumbers[output.signal ?? 'SIGKILL'] ?? 9)
     if (exit === 127 && (stderr.includes(`failed to execute ${program}`) || stderr.includes('setpriv: not found') || (options.terminal && !stderr)))
       throw new Failure('missing-tool', `${program} is not installed, or not on PATH`)
@@ -190,7 +198,7 @@ async function waitFor(child: ChildProcess, input: string | undefined): Promise<
     nothrow: true,
     quiet: true,
     store: nothingKept(),
-    ...(input === undefined ? {} : { input }),
+    ...(input ? { input } : {}),
   })`${child.spawnfile}`
   for (const [event, ...args] of missed) child.emit(event, ...args)
   return promise

@@ -1,6 +1,6 @@
 // The only caller of restic: arguments and environment in, typed results out, exit codes as errors.
-import { existsSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+import { constants, existsSync } from 'node:fs'
+import { access, readFile } from 'node:fs/promises'
 import { asFailure, Failure } from '../errors.ts'
 import { type Finished, lines, type ProcessOptions, run } from '../host/shell.ts'
 import { printable } from '../text.ts'
@@ -74,11 +74,23 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
     return { env, ...(signal ? { signal } : {}), ...(hold ? { hold } : {}) }
   }
 
+  const isReadOnly = async () => {
+    const { folder } = await opened()
+    return folder !== null && (await access(`${folder}/locks`, constants.W_OK).catch((error: NodeJS.ErrnoException) => error.code)) === 'EROFS'
+  }
+
   /** One call, however it ends. */
   const ended = async (argv: string[], options: CallOptions, more: ProcessOptions = {}): Promise<Finished> => {
     // What only reads begins before the version is asked for.
     const reading = argv.includes('--no-lock')
     const ready = await prepared(options, reading).catch(aborted(asked))
+    // restic would try to write its lock for a quarter of an hour.
+    if (!reading && !more.terminal && (await isReadOnly()))
+      throw failure(
+        'read-only',
+        asked,
+        'it is mounted read-only: restores work, nothing can be saved or changed; look why (dmesg), mount it writable',
+      )
     let pid: number | null = null
     const onStart = (started: number) => {
       if (reading) return
@@ -326,19 +338,9 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
       for (const some of inBatches(include.map(includePattern))) {
         const errors: string[] = []
         const batch: RestoreSummary = { files: 0, bytes: 0 }
-        const argv = [
-          program,
-          'restore',
-          '--json',
-          '--sparse',
-          '--target',
-          target,
-          ...some.map((pattern) => `--include=${pattern}`),
-          ...retryLock,
-          '--',
-          snapshot,
-        ]
-        const finished = await ended(argv, options, {
+        const includes = some.map((pattern) => `--include=${pattern}`)
+        const argv = (lock: string[]) => [program, 'restore', '--json', '--sparse', '--target', target, ...includes, ...lock, '--', snapshot]
+        const reading: ProcessOptions = {
           onLine(line) {
             const message = parseLine(line)
             if (isMessage(message, 'status')) onProgress?.(restoreProgressOf(message))
@@ -348,7 +350,11 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
             const message = parseLine(line)
             if (isMessage(message, 'error')) errors.push(`${message.item ?? ''}: ${message.error?.message ?? ''}`)
           },
-        })
+        }
+        let finished = await ended(argv((await isReadOnly()) ? ['--no-lock'] : retryLock), options, reading)
+        // What may only be read can be restored from all the same; a prune meanwhile would be noticed.
+        if (finished.exit === 1 && /unable to create lock.*\b(403|forbidden)\b/is.test(finished.stderr))
+          finished = await ended(argv(['--no-lock']), options, reading)
         total.files += batch.files
         total.bytes += batch.bytes
         if (finished.exit === 0) continue
@@ -399,7 +405,7 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
     },
 
     async check(options = {}) {
-      const finished = await ended([program, 'check', '--json', ...retryLock], options)
+      const finished = await ended([program, 'check', '--json', ...((await isReadOnly()) ? ['--no-lock'] : retryLock)], options)
       const errors = messages(finished.stdout).find((message) => isMessage(message, 'summary'))?.num_errors ?? 0
       // It counts "locked" as an error, too; that has an exit code of its own.
       if (finished.exit !== 0 && (finished.exit !== 1 || errors === 0)) throw failureOf(finished, asked, { reason: options.signal?.reason })

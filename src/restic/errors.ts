@@ -45,7 +45,7 @@ export function redacted(text: string, secrets: string[]): string {
   // A name without a password may be a token, where it isn't that of an account on an SSH server.
   const plain = text
     .replaceAll(/(:\/\/[^:/@\s]*):[^/\s]*@/g, '$1:***@')
-    .replaceAll(/(https?:\/\/)[^:/@\s]+@/g, '$1***@')
+    .replaceAll(/(https?:\/\/)[^:/@\s]+@/gi, '$1***@')
     .replaceAll(/(invalid URL escape) "[^"]*"/g, '$1')
   // Longest first: of one that holds another nothing may be left.
   return secrets.toSorted((a, b) => b.length - a.length).reduce((shown, secret) => shown.replaceAll(secret, '***'), plain)
@@ -61,7 +61,8 @@ export function secretsOf(location: string, variables: Record<string, string>): 
     value.replaceAll('"', ''),
   ])
   // Of one with a slash or the like that should have been encoded restic shows a part alone, as what it takes for a port.
-  const found = [...values, ...named, password, ...password.split(/[/?#]/)].flatMap((secret) => [
+  const token = /https?:\/\/([^:/@\s]+)@/i.exec(location)?.[1] ?? ''
+  const found = [...values, ...named, token, password, ...password.split(/[/?#]/)].flatMap((secret) => [
     secret,
     decoded(secret),
     encodeURIComponent(decoded(secret)),

@@ -144,7 +144,7 @@ function callsForOthers(site: Site, host: string, names: string[], snapshots: Ma
     const its = names.filter((name) => site.manifest.services[name]?.repository === repository)
     const { repository: location = null, environmentFile = null } = site.manifest.repositories[repository] ?? {}
     // One that holds a password isn't typed, nor shown.
-    const shown = location === null || /:\/\/[^/@]*:[^/@]*@|https?:\/\/[^/@]+@/.test(location) ? 'LOCATION' : shellWord(location)
+    const shown = location === null || /:\/\/[^/@]*:[^/@]*@|https?:\/\/[^/@]+@/i.test(location) ? 'LOCATION' : shellWord(location)
     const credentials = environmentFile === null || /^(local:|\/|sftp:)/.test(location ?? '') ? [] : ['--environment-file FILE']
     const words = ['atelier-backup dr --from-repository --repository', shown, '--password-file FILE', ...credentials, '--host', shellWord(host)]
     return [[repository, [...words, ...its.map((name) => `--only ${name}`)].join(' ')]]

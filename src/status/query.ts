@@ -118,7 +118,12 @@ function latest(times: (Date | null)[]): Date | null {
 
 /** A repository that doesn't answer within a minute is said to be so: restic itself tries for a quarter of an hour. */
 export function patient(signal: AbortSignal): AbortSignal {
-  return AbortSignal.any([signal, AbortSignal.timeout(60_000)])
+  // Not AbortSignal.timeout within AbortSignal.any: Node 20 collects it as garbage, and it never comes.
+  const limit = new AbortController()
+  const timer = setTimeout(() => limit.abort(new DOMException('no answer within a minute', 'TimeoutError')), 60_000)
+  timer.unref()
+  signal.addEventListener('abort', () => limit.abort(signal.reason), { once: true })
+  return limit.signal
 }
 
 interface Answer {
@@ -133,6 +138,8 @@ async function askRepository(site: Site, name: string, signal: AbortSignal): Pro
     await requireKnown(site, name, snapshots, call)
     return { snapshots, failure: null }
   } catch (error) {
+    // Whoever interrupted it knows: that isn't how the services stand.
+    if (signal.aborted) throw signal.reason
     return { snapshots: [], failure: asFailure(error) }
   }
 }

@@ -179,3 +179,30 @@ test.skipIf(!isRoot)('[repository.4] nor on the empty mount point of a filesyste
   expect(mounted.stdout, mounted.stderr).toContain(`exit 10`)
   expect(mounted.stderr, 'the folder on the disk').toContain("doesn't exist")
 })
+
+test.skipIf(!isRoot)(
+  '[repository.10] one that may only be read gives everything back, and what would write to it says at once that it can’t',
+  async () => {
+    declare()
+    expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 0 })
+    rmSync(w.path('data/notes'), { recursive: true })
+    const { repository } = w.repository
+    const readOnly = (command: string) =>
+      withMounts(w, `mount --bind ${repository} ${repository}; mount -o remount,ro,bind ${repository}; exec $cli ${command}`)
+    expect(await readOnly(`restore notes --snapshot latest --target ${w.path('look')}`)).toMatchObject({ exit: 0 })
+    expect(readFileSync(w.path('look', w.path('data/notes/file')), 'utf8')).toBe('x')
+    expect(await readOnly('dr --yes --overwrite')).toMatchObject({ exit: 0 })
+    expect(readFileSync(w.path('data/notes/file'), 'utf8')).toBe('x')
+    for (const command of ['run notes', 'prune'])
+      expect(await readOnly(command)).toMatchObject({ exit: 1, stderr: expect.stringMatching(/repository main \(.*\): it is mounted read-only/) })
+    // As restic says it of a server that lets us read alone.
+    const forbidding = resticBefore(
+      w,
+      `if [ "$command" = restore ] && [[ "$*" != *--no-lock* ]]; then
+      echo 'Fatal: unable to create lock in backend: unexpected HTTP response (403): 403 Forbidden' >&2; exit 1; fi`,
+    )
+    rmSync(w.path('look'), { recursive: true })
+    expect(await w.cli(['restore', 'notes', '--snapshot', 'latest', '--target', w.path('look')], forbidding)).toMatchObject({ exit: 0 })
+    expect(readFileSync(w.path('look', w.path('data/notes/file')), 'utf8')).toBe('x')
+  },
+)

@@ -100,7 +100,6 @@ describe('[json.4] long work prints a line for each event', () => {
     ['a restore for a look', ['restore', 'notes', '--target', join(tmpdir(), `atelier-look-${process.pid}`)], 0, 'ok'],
     ['one that fails', ['restore', 'notes', '--target', tmpdir()], 2, 'failed'],
     ['a restore that is taken back', ['restore', 'notes', '--rollback', '--yes'], 0, 'ok'],
-    ['a restore that is not there to be finished', ['restore', 'notes', '--resume'], 2, 'failed'],
     ['a recovery', ['dr', '--yes', '--only', 'notes', '--overwrite'], 0, 'ok'],
   ])('%s: the plan first, the report last, and only there', async (_, args, exit, outcome) => {
     const ended = await w.cli([...args, '--json'])

@@ -1,4 +1,4 @@
-import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
+import { closeSync, existsSync, lstatSync, mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
@@ -67,6 +67,16 @@ it('what ends before the library that waits for it is loaded is told in full', a
   expect(elsewhere).toEqual(await run(['true'], { cwd: '/no/such/folder' }).catch((error) => error))
 })
 
+it('one that ends before it has read its input is told as it ended, and empty input is none', async () => {
+  expect(await run(['head', '--bytes', '1'], { input: 'x'.repeat(4 << 20) })).toMatchObject({ exit: 0, stdout: 'x' })
+  expect(await run(['false'], { input: 'x'.repeat(4 << 20) })).toMatchObject({ exit: 1 })
+  expect(await run(['cat'], { input: '' })).toMatchObject({ exit: 0, stdout: '' })
+  await expect(run(['true'], { cwd: '/no/such/folder' })).rejects.toMatchObject({
+    code: 'failed',
+    message: expect.stringContaining("can't be started"),
+  })
+})
+
 it('what can’t be started is said', async () => {
   await expect(run(['no-such-program'])).rejects.toMatchObject({ code: 'missing-tool', message: 'no-such-program is not installed, or not on PATH' })
   await expect(run(['echo', 'a\0b'])).rejects.toMatchObject({ code: 'bad-argument' })
@@ -114,7 +124,11 @@ it('held files stay open in the child', async () => {
   const fd = openSync(file, 'w')
   let open: string[] = []
   const onLine = (pid: string) => {
-    open = readdirSync(`/proc/${pid}/fd`).map((each) => readlinkSync(`/proc/${pid}/fd/${each}`))
+    // What the shell has open for itself goes as it becomes sleep.
+    open = readdirSync(`/proc/${pid}/fd`).flatMap((each) => {
+      const link = `/proc/${pid}/fd/${each}`
+      return lstatSync(link, { throwIfNoEntry: false }) ? readlinkSync(link) : []
+    })
   }
   await run(['sh', '-c', 'echo $$; exec sleep 1'], { hold: [fd], onLine })
   closeSync(fd)

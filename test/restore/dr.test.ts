@@ -273,6 +273,17 @@ describe.skipIf(!isRoot)('dr', () => {
     }
   })
 
+  test('[dr.12] a report that can’t be kept as a file is told all the same', async () => {
+    const reports = w.path('state/reports')
+    const { exit, stdout } = await w.cli(
+      ['dr', '--yes', '--only', 'base'],
+      resticBefore(w, `if [ "$command" = restore ]; then rm -rf '${reports}'; touch '${reports}'; fi`),
+    )
+    expect(exit).toBe(0)
+    expect(stdout).toMatch(/Recovered 1 of 1 services[\s\S]*Report: {2}can't be written: /)
+    expect(file('base')).toBe('second of base')
+  })
+
   test('[dr.12] where everything lives here nothing is left to do', async () => {
     expect((await dr()).exit).toBe(0)
     const { exit, stdout } = await w.cli(['dr', '--yes'])
