@@ -1,4 +1,4 @@
-// The only way to start a process (zx, set up once): environment from nothing, children that die with us, output as lines.
+// The only way to start a process, and to wait for it (by zx): environment from nothing, children that die with us, output as lines.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { Readable } from 'node:stream'
@@ -98,12 +98,12 @@ function start(argv: string[], options: ProcessOptions): { child: ChildProcess; 
   const full = options.terminal ? argv : ['setpriv', '--pdeathsig', 'TERM', '--', ...argv]
   // A lost terminal is ours to judge: its SIGHUP reaches us, and those that we end get SIGTERM.
   const script = options.terminal || options.group ? 'exec "$@"' : `trap '' HUP; exec "$@"`
-  const child = spawned(['-c', script, 'sh', ...full], options)
+  const child = spawned(argv[0] ?? '', ['-c', script, 'sh', ...full], options)
   if (child.pid !== undefined) options.onStart?.(child.pid)
   return { child, ended: finish(child, argv[0] ?? '', options) }
 }
 
-function spawned(args: string[], options: ProcessOptions): ChildProcess {
+function spawned(program: string, args: string[], options: ProcessOptions): ChildProcess {
   try {
     // Not by zx, which would write all arguments into one for the shell: one alone holds 128 KiB at most, all of them together 2 MiB.
     const child = spawn('/bin/sh', args, {
@@ -118,7 +118,7 @@ function spawned(args: string[], options: ProcessOptions): ChildProcess {
     return child
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'E2BIG') throw error
-    throw new Failure('too-many-arguments', `${args[3]} can't be started: its arguments are more than one command line takes`)
+    throw new Failure('too-many-arguments', `${program} can't be started: its arguments are more than one command line takes`)
   }
 }
 
