@@ -14,7 +14,7 @@ import { type Site, serviceOf } from '../site.ts'
 import { makeState } from '../state/install.ts'
 import { type JournalMove, type RestoreJournal, removeJournal, writeJournal } from '../state/journal.ts'
 import { lockService } from '../state/lock.ts'
-import type { OldData } from '../state/record.gen.ts'
+import type { OldData, Run } from '../state/record.gen.ts'
 import { readRecord, updateRecord } from '../state/records.ts'
 import { announce, announceEnd, newRunId, readLeftBehind } from '../state/running.ts'
 import { removeCopy } from './copied.ts'
@@ -38,6 +38,8 @@ export interface Transaction {
   hold: number[]
   options: InPlaceOptions
   emit(body: EventBody): void
+  /** Writes into the record how it ended: before its journal goes, or a crash in between would leave a restore that nobody knows was done. */
+  remember(ended: Ended): Promise<void>
 }
 
 /** How it ended; what is missing has nothing to tell. */
@@ -72,6 +74,15 @@ export async function transact(
     bytes,
   })
   const failed = (error: unknown): Ended => ({ failure: asFailure(error) })
+  let isRemembered = false
+  const remember = async (ended: Ended) => {
+    const { exit: _, name: __, ...told } = resultOf(ended)
+    await updateRecord(site.state, name, (record) => {
+      const entry: Run = { run, kind: 'restore', started, ...told, files: null, view: 'live', warnings: [] }
+      record.runs = [...record.runs.filter((other) => other.run !== run), entry]
+    })
+    isRemembered = true
+  }
   let release = () => {}
   try {
     await makeState(site.state)
@@ -80,16 +91,14 @@ export async function transact(
     // Its plan tells what it stopped and made: announced over, nobody would know any more.
     if ((await readLeftBehind(site.state, name))?.kind === 'backup') await cleanUp(site, name, options.output)
     await announce(site.state, name, { run, kind: 'restore', started })
-    const result = resultOf(await work({ site, name, run, started, hold: [lock.fd], options, emit }).catch(failed))
+    const ended = await work({ site, name, run, started, hold: [lock.fd], options, emit, remember }).catch(failed)
     if (!isPlanned) emit({ type: 'plan', plan: { run, service: name, steps: [], always: [], notes: [] } })
-    const { exit: _, name: __, ...told } = result
-    await updateRecord(site.state, name, ({ runs }) => {
-      runs.push({ run, kind: 'restore', started, ...told, files: null, view: 'live', warnings: [] })
-    }).catch((error) =>
-      emit({ type: 'warning', code: 'record-failed', message: `${name}: its record can't be written: ${asFailure(error).message}` }),
-    )
+    if (!isRemembered || ended.failure)
+      await remember(ended).catch((error) =>
+        emit({ type: 'warning', code: 'record-failed', message: `${name}: its record can't be written: ${asFailure(error).message}` }),
+      )
     await announceEnd(site.state, name)
-    return result
+    return resultOf(ended)
   } catch (error) {
     return resultOf(failed(error))
   } finally {
@@ -98,7 +107,11 @@ export async function transact(
 }
 
 /** Carries out a plan whose intent the journal states. Only if something couldn't be taken back does the journal stay open. */
-export async function carryOut({ site, name, hold, options, emit }: Transaction, plan: Plan<RestoreStep>, journal: RestoreJournal): Promise<Ended> {
+export async function carryOut(
+  { site, name, hold, options, emit, remember }: Transaction,
+  plan: Plan<RestoreStep>,
+  journal: RestoreJournal,
+): Promise<Ended> {
   await writeJournal(site.state, journal)
   emit({ type: 'plan', plan })
   const service = serviceOf(site, name)
@@ -118,23 +131,24 @@ export async function carryOut({ site, name, hold, options, emit }: Transaction,
   }
   if (journal.dumps !== null) await mkdir(dirname(journal.dumps), { recursive: true, mode: 0o700 })
   let { failure } = await execute(plan, restoreHandlers(job), { now: site.now, signal: options.signal, emit })
-  if (failure?.code !== 'undo-failed')
-    await settle(site, journal, job.live === 'new').catch((error: unknown) => {
-      const { code, message } = asFailure(error)
-      failure ??= new Failure(code, message)
-      emit({ type: 'warning', code, message: `${named(name, message)}; what is left goes with: atelier-backup restore ${name} --rollback` })
-    })
-  return {
+  const ended = (): Ended => ({
     failure: failure && explain(failure, job.live),
     outcome: failure && job.live === 'old' ? 'rolled-back' : null,
     snapshotId: journal.snapshot,
     bytes: journal.snapshot === null ? null : job.bytes,
     downtimeSeconds: job.downtime?.seconds ?? null,
-  }
+  })
+  if (failure?.code !== 'undo-failed')
+    await settle(site, journal, job.live === 'new', () => remember(ended())).catch((error: unknown) => {
+      const { code, message } = asFailure(error)
+      failure ??= new Failure(code, message)
+      emit({ type: 'warning', code, message: `${named(name, message)}; what is left goes with: atelier-backup restore ${name} --rollback` })
+    })
+  return ended()
 }
 
 /** Finishes a swap that was interrupted; one that the service doesn't bear is taken back. */
-export async function goForward({ site, name, options, emit }: Transaction, journal: RestoreJournal): Promise<Ended> {
+export async function goForward({ site, name, options, emit, remember }: Transaction, journal: RestoreJournal): Promise<Ended> {
   const service = serviceOf(site, name)
   emit({ type: 'plan', plan: planRest(service, journal, unitsOf(name, service)) })
   await closeUnits(site.state, journal, unitsToClose(service, journal), { seconds: service.stopTimeoutSec })
@@ -147,15 +161,16 @@ export async function goForward({ site, name, options, emit }: Transaction, jour
     await goBack(site, journal)
     return { failure: explain(asFailure(error), 'old'), outcome: 'rolled-back', snapshotId: journal.snapshot }
   }
-  await settle(site, journal, true)
-  return { snapshotId: journal.snapshot }
+  const ended = { snapshotId: journal.snapshot }
+  await settle(site, journal, true, () => remember(ended))
+  return ended
 }
 
 /**
  * At boot, before the units start: an exchange that had begun is finished, one that had only staged leaves nothing. Where databases need the
  * server and it doesn't answer, the journal stays open.
  */
-export async function endAtBoot({ site, name }: Transaction, journal: RestoreJournal): Promise<Ended> {
+export async function endAtBoot({ site, name, remember }: Transaction, journal: RestoreJournal): Promise<Ended> {
   const begun = journal.phase !== 'staging'
   try {
     if (begun) await bringForward(site.state, site.manifest.postgresql, journal)
@@ -168,8 +183,9 @@ export async function endAtBoot({ site, name }: Transaction, journal: RestoreJou
   }
   // At a boot the units are systemd's to start. What is masked still, it was told not to: the crash wasn't the host's.
   if ((await unmaskUnits(journal.masked)).length > 0) await startUnits(name, journal.units, { later: true })
-  await settle(site, journal, begun)
-  return { snapshotId: journal.snapshot, outcome: begun ? null : 'skipped' }
+  const ended: Ended = { snapshotId: journal.snapshot, outcome: begun ? null : 'skipped' }
+  await settle(site, journal, begun, () => remember(ended))
+  return ended
 }
 
 /** The crash may have come when they were started again already: also what starts them, and what hangs on them, as it ran before. */
@@ -194,8 +210,9 @@ export async function goBack(site: Site, journal: RestoreJournal): Promise<void>
 }
 
 /** The end of a restore, `done` or taken back; the journal closes last. */
-async function settle(site: Site, journal: RestoreJournal, done: boolean): Promise<void> {
+async function settle(site: Site, journal: RestoreJournal, done: boolean, remember = async () => {}): Promise<void> {
   await tidy(site, journal, done)
+  await remember()
   await removeJournal(site.state, journal.service)
 }
 

@@ -125,7 +125,12 @@ describe.skipIf(!canHost || !has('setfattr'))('a host of twenty services', { tim
           1,
           [
             expect.objectContaining({ name: 'ssh', code: 'protected' }),
-            expect.objectContaining({ name: 'vaultwarden', outcome: 'rolled-back', health: 'failed', next: 'atelier-backup dr --resume' }),
+            expect.objectContaining({
+              name: 'vaultwarden',
+              outcome: 'rolled-back',
+              health: 'failed',
+              next: 'atelier-backup dr --host terebithia --resume',
+            }),
           ],
         ])
         addProgram(host, 'curl')

@@ -9,6 +9,10 @@ export interface Change {
   call: string
   n: number
 }
+/** With the first path that it names, or "". */
+export interface SeenChange extends Change {
+  path: string
+}
 
 const changing = ['rename', 'link', 'unlink', 'mkdir', 'rmdir', 'chown', 'chmod'].flatMap((call) => [
   `?${call}`,
@@ -16,15 +20,15 @@ const changing = ['rename', 'link', 'unlink', 'mkdir', 'rmdir', 'chown', 'chmod'
 ])
 
 /** The changes that the CLI makes to filesystems, in their order, and how it ended. Not those of the programs that it starts. */
-export async function changesOf(w: World, args: string[], env?: Record<string, string>): Promise<{ ended: Ended; changes: Change[] }> {
+export async function changesOf(w: World, args: string[], env?: Record<string, string>): Promise<{ ended: Ended; changes: SeenChange[] }> {
   const ended = await traced(w, `--trace=fsync,${changing}`, w.path('trace'), args, env)
   const counts = new Map<string, number>()
   // strace counts a thread's calls, each thread's apart.
-  const calls = [...readFileSync(w.path('trace'), 'utf8').matchAll(/^(\d+) +(\w+)\(/gm)]
-  const changes = calls.map(([, thread = '', call = '']) => {
+  const calls = [...readFileSync(w.path('trace'), 'utf8').matchAll(/^(\d+) +(\w+)\((?:[^"\n]*"([^"\n]*)")?/gm)]
+  const changes = calls.map(([, thread = '', call = '', path = '']) => {
     const n = (counts.get(thread + call) ?? 0) + 1
     counts.set(thread + call, n)
-    return { call, n }
+    return { call, n, path }
   })
   return { ended, changes }
 }

@@ -1,7 +1,7 @@
 // Killed right before any of its changes, alone or with all its children, a disaster recovery goes on with --resume; and what it replaced comes back.
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { type Change, changesOf, type Death, groupKilledAt, killedAt, type Moment, random } from '../lib/killed.ts'
+import { changesOf, type Death, groupKilledAt, killedAt, type Moment, random, type SeenChange } from '../lib/killed.ts'
 import { living, output, sql, until } from '../lib/live.ts'
 import { has, isRoot } from '../lib/needs.ts'
 import { fingerprint, makeHostileTree } from '../lib/tree.ts'
@@ -19,7 +19,7 @@ afterAll(() => console.log(`disaster recoveries killed: tried ${figures.tried}, 
 
 describe.skipIf(!isRoot || !has('strace') || !has('sqlite3'))('a recovery that is killed', { timeout: 90_000 }, () => {
   let w: World
-  let changes: Change[]
+  let changes: SeenChange[]
   let old: ReturnType<typeof look>
   let fresh: ReturnType<typeof look>
   const path = (name: string) => w.path('srv', name)
@@ -124,6 +124,16 @@ describe.skipIf(!isRoot || !has('strace') || !has('sqlite3'))('a recovery that i
     // Killed in that, too.
     if (number % 3 === 0 && isOpen()) await killedAt(w, { call: 'rename', n: 1 + (random(number) % 30) }, [...dr, '--resume'])
     await settled(before)
+  })
+
+  // Repeated, it would replace the new data by the same, and the next rollback would bring that back.
+  test.each([1, 2, 3])('[dr.19] %i changes after a restore’s journal went, it is known to be done', async (later) => {
+    const gone = changes.findIndex(({ call, path }) => call.startsWith('unlink') && path.endsWith('/journals/base.json'))
+    const change = changes[gone + later]
+    if (gone < 0 || !change) throw new Error('no journal is removed')
+    expect(await killedAt(w, change, dr)).toBe(true)
+    expect([journals(), done()]).toEqual([[], ['base']])
+    await settled(['base'])
   })
 
   const deaths: Death[] = ['restic restore', 'sync', 'sqlite3', 'cp'].flatMap((program) =>
