@@ -90,6 +90,7 @@ function makeProgram(start: Start, argv: string[]): Command {
     })
     .addHelpText('after', `\nAlone on a terminal it opens a menu. ${exitCodes}`)
   for (const { flags, description } of globalOptions) program.option(flags, description)
+  const called = commandOf(argv)
   for (const spec of commands) {
     const command = program
       .command(spec.name, { hidden: spec.hidden ?? false })
@@ -98,7 +99,7 @@ function makeProgram(start: Start, argv: string[]): Command {
     if (spec.aliases) command.aliases(spec.aliases)
     if (spec.arguments) command.arguments(spec.arguments)
     // Its options alone are read: --help tells of the others' names and summaries.
-    if (argv.some((word) => [spec.name, ...(spec.aliases ?? [])].includes(word))) for (const option of spec.options) command.addOption(made(option))
+    if (spec === called) for (const option of spec.options) command.addOption(made(option))
     command.action(async (...rest: unknown[]) => {
       // Last come the options and the command.
       const args = rest
