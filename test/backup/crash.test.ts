@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { Run } from '../../src/state/record.gen.ts'
 import { type Change, changesOf, killedAt, random } from '../lib/killed.ts'
-import { instead, living, mountedAnywhere, sql, until } from '../lib/live.ts'
+import { instead, living, nobodyLives, sql } from '../lib/live.ts'
 import { has, isRoot } from '../lib/needs.ts'
 import { canPostgres, makeServer, type Server } from '../lib/postgres.ts'
 import { type World, world } from '../lib/world.ts'
@@ -53,8 +53,7 @@ describe.skipIf(!isRoot || !has('strace') || !canPostgres)('killed', { timeout: 
 
   /** Nobody lives, and nothing of what the run made is there any more. */
   async function nothingIsLeft(): Promise<void> {
-    await until(() => living(w).length === 0, `nobody lives: ${JSON.stringify(living(w).map(({ argv }) => argv))}`)
-    expect(mountedAnywhere(w.root)).toEqual([])
+    await nobodyLives(w)
     expect(readdirSync(w.path('state'), { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.new'))).toEqual([])
     expect([staged(), existsSync(w.path('prepared')), existsSync(w.path('state/running/notes.json'))]).toEqual([[], false, false])
   }

@@ -48,6 +48,12 @@ export async function until<T>(look: () => T, what = look.toString(), seconds = 
   throw new Error(`${seconds} s went by without: ${what}`)
 }
 
+/** Until nobody of this world lives, and nothing of it is mounted: the dying let go of their mounts after their arguments. */
+export async function nobodyLives(w: World): Promise<void> {
+  await until(() => living(w).length === 0, `nobody lives: ${JSON.stringify(living(w).map(({ argv }) => argv))}`)
+  await until(() => mountedAnywhere(w.root).length === 0, `nothing is mounted: ${mountedAnywhere(w.root)}`)
+}
+
 /**
  * A restic before the real one on PATH. `shell` runs first, with `$command` (backup, tag …) set and $real naming the program it
  * becomes: it can wait, or change the world in between.
