@@ -63,7 +63,7 @@ stdenvNoCC.mkDerivation {
     mkdir -p $out/lib
     mv dist $out/lib/atelier-backup
     makeWrapper ${lib.getExe nodejs} $out/bin/atelier-backup \
-      --add-flags $out/lib/atelier-backup/atelier-backup.mjs \
+      --add-flags $out/lib/atelier-backup/atelier-backup.cjs \
       --prefix PATH : ${lib.makeBinPath [ bash btrfs-progs coreutils findutils openssh rclone restic sqlite systemd util-linux ]}
     installManPage scripts/docs/atelier-backup.1
     installShellCompletion --cmd atelier-backup \

@@ -40,7 +40,7 @@ export class Host {
 
   /** Runs our command line, through the same wrapper as an empty program. */
   ours(...args: string[]): Promise<Spent> {
-    return this.command([this.at('node'), resolve('dist/atelier-backup.mjs'), ...args])
+    return this.command([this.at('node'), resolve('dist/atelier-backup.cjs'), ...args])
   }
   empty(): Promise<Spent> {
     return this.command([this.at('node'), this.at('empty.mjs')])

@@ -311,7 +311,7 @@ async function memory(): Promise<void> {
     ['`restore` of 1,000,000 files, to look at', ['restore', 'service0', '--snapshot', 'latest', '--target', made.at('target'), '--json']],
   ]
   for (const [what, args] of cases) {
-    const { memory: most } = await made.command([process.execPath, 'dist/atelier-backup.mjs', ...args], env)
+    const { memory: most } = await made.command([process.execPath, 'dist/atelier-backup.cjs', ...args], env)
     tell(`| ${what} | ${most.toFixed(0)} MiB | ≤ 150 MiB ${sign(most <= 150)} |`)
   }
 }
@@ -335,7 +335,7 @@ async function growth(): Promise<Panel[]> {
   const listed = async (files: number): Promise<Measured> => {
     const made = host(1)
     const env = fakeRestic(made, files)
-    const list = [process.execPath, 'dist/atelier-backup.mjs', 'list', 'service0', '--snapshot', 'latest', '--json']
+    const list = [process.execPath, 'dist/atelier-backup.cjs', 'list', 'service0', '--snapshot', 'latest', '--json']
     const printed = [made.at('fake/restic'), 'ls']
     return measured({ what: '', beside: '', ours: () => made.command(list, env), theirs: () => made.command(printed, env) }, 1)
   }

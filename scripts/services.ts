@@ -47,7 +47,7 @@ export function makeHome(root: string, restic: string): Home {
   for (const folder of ['secrets', 'bin', 'tmp', 'look']) mkdirSync(path(folder), { mode: 0o700 })
   symlinkSync(resolve(restic), path('bin/restic'))
   symlinkSync(process.execPath, path('bin/node'))
-  symlinkSync(resolve('dist/atelier-backup.mjs'), path('bin/atelier-backup'))
+  symlinkSync(resolve('dist/atelier-backup.cjs'), path('bin/atelier-backup'))
   writeFileSync(path('secrets/password'), `${randomBytes(24).toString('base64url')}\n`, { mode: 0o600 })
   const manifest = {
     version: 2,

@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 // argv → one command, loaded when it runs. The only place that ends the process.
 import { Command, CommanderError, Option } from 'commander'
 import type { CommandSpec, Input } from './commands/command.ts'
@@ -14,11 +13,9 @@ const exitCodes =
 
 const endings = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
-if (process.env.DEBUG) process.setSourceMapsEnabled(true)
 leaveLostFolder()
-process.exitCode = await main(process.argv.slice(2))
 // Open handles (a terminal's, a timer's) don't keep a finished command alive.
-process.exit()
+void main(process.argv.slice(2)).then((exit) => process.exit(exit))
 
 /** The folder we were started in may be gone, and with it what relative paths could mean; libraries ask for it as soon as they are loaded. */
 function leaveLostFolder(): void {

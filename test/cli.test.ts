@@ -203,7 +203,7 @@ describe('[cli.4] every error is one line that says what to do next:', () => {
     const quiet = await w.cli(['status', '--manifest', at('broken.json')])
     const loud = await w.cli(['status', '--manifest', at('broken.json')], { env: { DEBUG: '1' } })
     expect(quiet.stderr).not.toMatch(/^\s+at /m)
-    expect(loud.stderr).toMatch(/^\s+at .*\.mjs:\d+/m)
+    expect(loud.stderr).toMatch(/^\s+at .*src\/manifest\/load\.ts:\d+/m)
   })
 
   test('what is not ours to print raw is written out', async () => {
@@ -448,7 +448,7 @@ describe('[cli.12] without the rights', () => {
     writeFileSync(own.path('bin/unroot'), `#!/bin/bash\n"$@" --help >/dev/null && echo "as root" && exit 7\n`, { mode: 0o755 })
   })
   afterAll(() => own.cleanup())
-  const argv = (args: string[]) => [...user, process.execPath, own.path('cli/atelier-backup.mjs'), ...args]
+  const argv = (args: string[]) => [...user, process.execPath, own.path('cli/atelier-backup.cjs'), ...args]
   const env = () => ({ ...own.env, HOME: own.root, PATH: `${own.path('bin')}:${process.env.PATH}` })
 
   test.skipIf(!isRoot)('at a terminal it runs again through sudo, with the same words and places, and gives back its exit code', async () => {
@@ -458,7 +458,7 @@ describe('[cli.12] without the rights', () => {
     expect(readFileSync(own.path('called/sudo'), 'utf8').split('\n')).toEqual([
       '--',
       process.execPath,
-      own.path('cli/atelier-backup.mjs'),
+      own.path('cli/atelier-backup.cjs'),
       '--manifest',
       own.path('manifest.json'),
       '--state-dir',

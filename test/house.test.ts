@@ -13,6 +13,7 @@ const floors = [
   ['backup', 'restore', 'upkeep', 'status'],
   ['commands'],
   ['cli.ts'],
+  ['start.ts'],
 ]
 
 /** What a room never knows, although the floors would allow it. What judges starts no process. */

@@ -1,6 +1,6 @@
 // Files: durable writes, links resolved, durable renames.
-import { constants, lstatSync, type Stats } from 'node:fs'
-import { type FileHandle, lstat, open, readdir, readFile, readlink, rename, rm } from 'node:fs/promises'
+import { constants, lstatSync, readFileSync, type Stats } from 'node:fs'
+import { type FileHandle, lstat, open, readdir, readlink, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { Failure } from '../errors.ts'
 import { crypto } from './crypto.ts'
@@ -103,11 +103,12 @@ export function asideName(file: string): string {
   return `${file}.damaged-${Date.now()}`
 }
 
-/** A file's text, or null if there is none. */
+/** The text of a small file, or null if there is none. */
 export async function readIfThere(file: string): Promise<string | null> {
   try {
-    // Most often there is none, and it takes `readFile` long to say so: an error with its stack, several for each service.
-    return lstatSync(file, { throwIfNoEntry: false }) ? await readFile(file, 'utf8') : null
+    // Most often there is none, and it takes long to say so: an error with its stack, several for each service. And to pass a small file to
+    // another thread and back takes longer than to read it.
+    return lstatSync(file, { throwIfNoEntry: false }) ? readFileSync(file, 'utf8') : null
   } catch (error) {
     return nullIfMissing(error as NodeJS.ErrnoException)
   }

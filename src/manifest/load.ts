@@ -32,9 +32,18 @@ const mostBytes = 16 << 20
 /** No more than it takes to see that it is too much: a device or a pipe may have no end. */
 async function contentOf(file: string): Promise<Buffer> {
   const handle = await open(file, 'r')
-  const chunks: Buffer[] = []
-  for await (const chunk of handle.createReadStream({ end: mostBytes })) chunks.push(chunk)
-  return Buffer.concat(chunks)
+  try {
+    const parts: Buffer[] = []
+    for (let size = 0; size <= mostBytes; ) {
+      const { buffer, bytesRead } = await handle.read(Buffer.allocUnsafe(1 << 17))
+      if (bytesRead === 0) break
+      parts.push(buffer.subarray(0, bytesRead))
+      size += bytesRead
+    }
+    return Buffer.concat(parts)
+  } finally {
+    await handle.close()
+  }
 }
 
 /**

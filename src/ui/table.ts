@@ -81,9 +81,11 @@ export function cutStart(text: string, width: number): string {
 
 /** Columns a text takes: East Asian wide characters and emoji take two, combining marks none. */
 export function displayWidth(text: string): number {
-  if (/^[ -~]*$/.test(text)) return text.length
+  if (narrow.test(text)) return text.length
   let width = 0
   for (const character of stripVTControlCharacters(text)) width += /\p{Mark}/u.test(character) ? 0 : wide.test(character) ? 2 : 1
   return width
 }
+/** Latin, dashes, arrows, blocks and ticks: all of our own, and most names. To ask Unicode's properties takes milliseconds the first time. */
+const narrow = /^[ -~\xa0-\u02ff\u2010-\u2026\u2190-\u21ff\u2500-\u259f\u2713\u2717]*$/
 const wide = /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}/u

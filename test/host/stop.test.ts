@@ -297,7 +297,7 @@ strike() {
   local cli=$PPID
   [[ -e /run/kill/at && $(</run/kill/at) == "$n $1" ]] || return 0
   /usr/bin/mv /run/kill/at /run/kill/struck
-  until [[ $(/usr/bin/tr '\\0' ' ' </proc/$cli/cmdline) == *"atelier-backup.mjs run"* ]]; do cli=$(/usr/bin/sed 's/.*) . \\([0-9]*\\) .*/\\1/' /proc/$cli/stat); done
+  until [[ $(/usr/bin/tr '\\0' ' ' </proc/$cli/cmdline) == *"atelier-backup.cjs run"* ]]; do cli=$(/usr/bin/sed 's/.*) . \\([0-9]*\\) .*/\\1/' /proc/$cli/stat); done
   kill -KILL "$cli"
   exit 137
 }

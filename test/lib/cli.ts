@@ -4,7 +4,7 @@ import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import type { Event } from '../../src/core.ts'
 
-export const cliFile = process.env.ATELIER_TEST_CLI ?? fileURLToPath(new URL('../../dist/atelier-backup.mjs', import.meta.url))
+export const cliFile = process.env.ATELIER_TEST_CLI ?? fileURLToPath(new URL('../../dist/atelier-backup.cjs', import.meta.url))
 
 export interface StartOptions {
   /** Beside PATH, HOME and LANG, which are all that is inherited. */

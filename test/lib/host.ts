@@ -131,7 +131,7 @@ export async function makeHost({ image: variant }: HostOptions = {}): Promise<Te
   const wrapper = [
     '#!/usr/bin/bash -e',
     `export PATH=${tools.join(':')}\${PATH:+:$PATH}`,
-    `exec /nix/store/nodejs ${store}/lib/atelier-backup.mjs "$@"`,
+    `exec /nix/store/nodejs ${store}/lib/atelier-backup.cjs "$@"`,
     '',
   ]
   host.write(program, wrapper.join('\n'), 0o755)

@@ -15,6 +15,6 @@ export default function setup(): () => void {
   // In CI the same each time: what fails there is the change's doing. At hand and in a soak others are tried.
   process.env.FC_SEED ??= process.env.CI === 'true' ? '1' : String(Date.now() % 2 ** 31)
   process.stdout.write(`FC_SEED=${process.env.FC_SEED}\n`)
-  process.env.ATELIER_TEST_CLI = `${outdir}/atelier-backup.mjs`
+  process.env.ATELIER_TEST_CLI = `${outdir}/atelier-backup.cjs`
   return () => rmSync(outdir, { recursive: true, force: true })
 }

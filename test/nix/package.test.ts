@@ -32,7 +32,7 @@ describe.skipIf(!has('nix-hash'))('the package', () => {
     const byProgram = await bundled()
     await rm(join(modules, 'esbuild'), { recursive: true })
     for (const name of ['esbuild', '@esbuild']) await cp(join('node_modules', name), join(modules, name), { recursive: true })
-    expect(Object.keys(byProgram)).toContain('atelier-backup.mjs')
+    expect(Object.keys(byProgram).sort()).toEqual(['atelier-backup.cjs', 'cli.cache', 'cli.cjs', 'cli.cjs.map'])
     expect(byProgram).toEqual(await bundled())
   })
 
@@ -41,7 +41,9 @@ describe.skipIf(!has('nix-hash'))('the package', () => {
     const { exit, stderr } = await nix(['node', join(folder, 'scripts/build.mjs')], { PATH: `${resolve('node_modules/.bin')}:${process.env.PATH}` })
     expect(exit, stderr).toBe(0)
     const files = (await readdir(join(folder, 'dist'), { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile())
-    return Object.fromEntries(await Promise.all(files.map(async ({ name, parentPath }) => [name, await readFile(join(parentPath, name), 'utf8')])))
+    // What V8 compiled differs from run to run.
+    const content = ({ name, parentPath }: (typeof files)[0]) => (name === 'cli.cache' ? '' : readFile(join(parentPath, name), 'utf8'))
+    return Object.fromEntries(await Promise.all(files.map(async (file) => [file.name, await content(file)])))
   }
 })
 

@@ -78,6 +78,8 @@ test.each([
   ['📦', 2],
   ['gru\u0308n', 4],
   ['✓ ✗ · …', 7],
+  ['· é ▆ … –', 9],
+  ['✅ ok', 5],
   ['\x1b[31mred\x1b[39m', 3],
 ])('%j takes %i columns', (text, width) => {
   expect(displayWidth(text)).toBe(width)
