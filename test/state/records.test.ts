@@ -1,4 +1,5 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { setImmediate } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { RunRecord } from '../../src/state/record.gen.ts'
 import { emptyRecord, lastRun, pinnedRepository, pinRepository, readRecord, setAsideRecords, updateRecord } from '../../src/state/records.ts'
@@ -35,7 +36,7 @@ describe('[state.5] what is remembered', () => {
     let over = false
     const reading = (async () => {
       const seen = new Set<number>()
-      while (!over) seen.add((await readRecord(w.path('state'), 'notes')).runs.length)
+      for (; !over; await setImmediate()) seen.add((await readRecord(w.path('state'), 'notes')).runs.length)
       return seen
     })()
     for (let i = 0; i < 50; i++)
