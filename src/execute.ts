@@ -69,6 +69,23 @@ export async function sideBySide<T, R>(items: T[], width: number, work: (item: T
   return results
 }
 
+/** Whoever comes waits until fewer than `width` are at work, in the order in which they came. */
+export function turns(width: number): <T>(work: () => Promise<T>) => Promise<T> {
+  let working = 0
+  const waiting: (() => void)[] = []
+  return async (work) => {
+    if (working < width) working++
+    else await new Promise<void>((resolve) => waiting.push(resolve))
+    try {
+      return await work()
+    } finally {
+      const next = waiting.shift()
+      if (next) next()
+      else working--
+    }
+  }
+}
+
 // TypeScript can't see that a step and the handler picked by its `do` belong together.
 interface Handler<S> {
   apply(step: S, context: Context): Promise<void>

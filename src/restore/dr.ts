@@ -1,8 +1,9 @@
 // Disaster recovery: every service brought back, in the order of restoreAfter, none stopped by another's failure.
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Event, Iso, Path, Result, Step, Unit } from '../core.ts'
+import type { Iso, Path, Result, Unit } from '../core.ts'
 import { asFailure, type Code, Failure } from '../errors.ts'
+import { turns } from '../execute.ts'
 import { readIfThere, writeDurably } from '../host/files.ts'
 import { standingOf } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
@@ -15,7 +16,7 @@ import { lastRun, readRecord } from '../state/records.ts'
 import { newRunId } from '../state/running.ts'
 import { sealed, unsealed } from '../state/sealed.ts'
 import { type Choice, type Looked, lookRecovery, type RecoveryWish, withKnownUnits } from './dr-look.ts'
-import { emptiedBy, type PlannedRestore, planInPlace, renewed, requireEmptyable, restoreInPlace, resumeRestore } from './inplace.ts'
+import { emptiedBy, type PlannedRestore, planInPlace, requireEmptyable, restoreInPlace, resumeRestore } from './inplace.ts'
 import { type InPlaceOptions, named } from './transaction.ts'
 
 export interface Recovery extends Pick<Looked, 'choices' | 'checks' | 'room' | 'spread'> {
@@ -130,23 +131,13 @@ export async function recover({ site, recovery, planned }: PlannedRecovery, opti
       .then(() => saveRecovery(site, recovery, results))
       .catch((error) => options.output(`--resume will repeat what is done: ${asFailure(error).message}`))
   }
-  // Once a service's data is there, the next one's may come: units that take their time keep nobody waiting who needn't. A person who asks
-  // for one at a time gets that.
-  const fetching = new Set<Choice>()
+  // More are begun than bring data at a time: what comes before that, and units that take their time after it, keep nobody waiting who needn't.
+  // A person who asks for one at a time gets that.
+  const inTurn = turns(options.jobs)
   const mostRunning = options.jobs === 1 ? 1 : 2 * options.jobs
-  let wake = () => {}
   const begin = (choice: Choice): void => {
     waiting.delete(choice)
-    fetching.add(choice)
-    const fetched = () => {
-      if (fetching.delete(choice)) wake()
-    }
-    const emit = (event: Event) => {
-      if (event.type === 'step' && !fetchingSteps.includes(event.do)) fetched()
-      options.emit(event)
-    }
-    const work = recoverOne(site, recovery, choice, planned.get(choice.name), results, { ...options, emit })
-      .finally(fetched)
+    const work = recoverOne(site, recovery, choice, planned.get(choice.name), results, { ...options, inTurn })
       .then((result) => standing(site, result, options.again, choice.skip?.next))
       .then((result) => {
         results.set(choice.name, result)
@@ -158,22 +149,14 @@ export async function recover({ site, recovery, planned }: PlannedRecovery, opti
   }
   save()
   while (waiting.size + running.size > 0) {
-    for (const choice of waiting) {
-      const hasTurn = fetching.size < options.jobs && running.size < mostRunning
-      if (hasTurn && choice.after.every((other) => results.has(other))) begin(choice)
-    }
-    const woken = new Promise<void>((resolve) => {
-      wake = resolve
-    })
-    await Promise.race([...running, woken])
+    for (const choice of waiting) if (running.size < mostRunning && choice.after.every((other) => results.has(other))) begin(choice)
+    await Promise.race(running)
   }
   await saved
   const all = recovery.choices.map(({ name }) => results.get(name) as Recovered)
   if (all.every(isSettled)) await rm(journalOf(site), { force: true })
   return all
 }
-
-const fetchingSteps: Step['do'][] = ['stage', 'verify', 'loadPostgres']
 
 async function recoverOne(
   site: Site,
@@ -191,9 +174,9 @@ async function recoverOne(
   if (options.signal.aborted) return resultFor(name, 'interrupted', 130, { code: 'interrupted', message: `${name}: not begun` })
   const begin = async (): Promise<Result> => {
     if (!snapshot) throw new Failure('unknown-snapshot', `${name}: no snapshot is chosen`)
-    const fresh = plan ? await renewed(site, plan) : await planInPlace(site, name, snapshot, [], options.signal)
-    requireEmptyable(fresh, recovery.wish.emptyMounts ? emptiedBy(fresh.facts) : [])
-    return restoreInPlace(site, fresh, options)
+    const chosen = plan ?? (await planInPlace(site, name, snapshot, [], options.signal))
+    requireEmptyable(chosen, recovery.wish.emptyMounts ? emptiedBy(chosen.facts) : [])
+    return restoreInPlace(site, chosen, options)
   }
   try {
     if (await isOpen(site, name)) return await resumeRestore(site, name, begin, options)

@@ -62,7 +62,7 @@ export function requireEmptyable({ plan, facts }: PlannedRestore, allowed: Path[
 }
 
 /** A plan that was made some time ago, with the units as they are now: what started since is started again, too. @throws Failure */
-export async function renewed(site: Site, { plan, facts }: PlannedRestore): Promise<PlannedRestore> {
+async function renewed(site: Site, { plan, facts }: PlannedRestore): Promise<PlannedRestore> {
   const service = serviceOf(site, plan.service)
   const left = await interrupted(site, plan.service)
   const now = { ...facts, ...(await lookUnits(plan.service, service, left?.units ?? [])) }

@@ -42,6 +42,7 @@ export interface RestoreJob {
   /** Descriptors that children keep open. */
   hold: number[]
   output(line: string): void
+  inTurn<T>(work: () => Promise<T>): Promise<T>
   bytes: number
   /** Since the units were stopped; `seconds` once they run again. */
   downtime: { since: number; seconds: number | null } | null
@@ -62,12 +63,9 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
           const onProgress = (progress: object) => emit({ type: 'progress', ...progress } as Parameters<Context['emit']>[0])
           // Children have it as their third descriptor: whoever owns the folder around it can't put another one in its place.
           const holds = [stage.fd, ...job.hold]
+          const bring = () => job.restic.restore({ snapshot, target: inFirst('new'), include: paths, signal, hold: holds, onProgress })
           // No paths would mean all.
-          const summary =
-            paths.length > 0
-              ? await job.restic.restore({ snapshot, target: inFirst('new'), include: paths, signal, hold: holds, onProgress }).catch(byName(folder))
-              : { bytes: 0 }
-          job.bytes += summary.bytes
+          if (paths.length > 0) job.bytes += (await job.inTurn(bring).catch(byName(folder))).bytes
           // restic exits 0 when an include matches nothing.
           for (const path of paths) {
             if (!(await lstatIfThere(join(target, path)))) throw new Failure('unknown-path', `${name}: ${path} didn't come out of the snapshot`)
@@ -104,7 +102,7 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
           await createRoles(job.postgresql, join(from, dumpFiles.globals), options)
           for (const { database, fresh } of databases) {
             const load = { database, fresh, dump: join(from, dumpFiles.of(database)), tablespaces }
-            emit({ type: 'loaded', database, ...(await loadDatabase(job.postgresql, load, options)) })
+            emit({ type: 'loaded', database, ...(await job.inTurn(() => loadDatabase(job.postgresql, load, options))) })
           }
         })
       },

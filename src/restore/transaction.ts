@@ -27,6 +27,8 @@ export interface InPlaceOptions {
   signal: AbortSignal
   emit(event: Event): void
   output(line: string): void
+  /** Does what brings data, by restic or into a server, when others that restore leave room for it. Without it at once. */
+  inTurn?<T>(work: () => Promise<T>): Promise<T>
 }
 
 /** A restore of one service, under its lock. */
@@ -125,6 +127,7 @@ export async function carryOut(
     journal,
     hold,
     output: options.output,
+    inTurn: options.inTurn ?? ((work) => work()),
     bytes: 0,
     downtime: null,
     live: 'untouched',

@@ -209,6 +209,19 @@ describe.skipIf(!isRoot)('dr', () => {
     )
   })
 
+  test('[dr.21] two bring data at a time, however many are begun', async () => {
+    const log = w.path('restores')
+    const slowly = resticBefore(
+      w,
+      `if [ "$command" = restore ]; then echo 1 >>${log}; "$real" "$@"; exit=$?; sleep 0.3; echo -1 >>${log}; exit $exit; fi`,
+    )
+    w.manifest({ services: Object.fromEntries(['base', 'notes', 'wiki', 'off'].map((name) => [name, { paths: [path(name)] }])) })
+    expect((await w.cli(['dr', '--yes'], slowly)).exit).toBe(0)
+    const steps = readFileSync(log, 'utf8').trim().split('\n').map(Number)
+    expect(steps).toHaveLength(8)
+    expect(Math.max(...steps.map((_, i) => steps.slice(0, i + 1).reduce((sum, step) => sum + step)))).toBe(2)
+  })
+
   test('[dr.5] one that waits for a failed one is left alone, says so, and so does what waits for that', async () => {
     const { exit, stdout } = await w.cli(['dr', '--yes', '--json'], failing('base'))
     expect(exit).toBe(1)
