@@ -13,7 +13,7 @@ import { makeView, removeView } from '../host/views.ts'
 import type { Manifest, Service } from '../manifest/types.gen.ts'
 import { escapePattern, excluded } from '../restic/patterns.ts'
 import type { BackupSummary, Restic } from '../restic/types.ts'
-import { tags } from '../snapshots/select.ts'
+import { hasShrunk, tags } from '../snapshots/select.ts'
 import type { Run } from '../state/record.gen.ts'
 import { type Standing, save } from './repository.ts'
 
@@ -249,9 +249,7 @@ async function markUnread(job: Job): Promise<void> {
 /** Data that has halved overnight is saved all the same, and somebody should look. The snapshot is complete: it isn't tagged. */
 function flagShrinking(job: Job): void {
   const { summary, before, service } = job
-  if (!summary || service.shrinkThreshold === null || before?.files == null || before.bytes === null) return
-  const least = 1 - service.shrinkThreshold / 100
-  if (summary.files >= before.files * least && summary.bytes >= before.bytes * least) return
+  if (!summary || !before || !hasShrunk(summary, before, service.shrinkThreshold)) return
   miss(
     job,
     'shrunk',

@@ -4,6 +4,7 @@ import type { Path } from '../core.ts'
 import { asFailure, type Code, Failure } from '../errors.ts'
 import { declaredDatabases } from '../manifest/engines.ts'
 import { readManifest } from '../manifest/load.ts'
+import { holdsPassword } from '../manifest/location.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import type { Manifest } from '../manifest/types.gen.ts'
 import { parseEnvironmentFile } from '../restic/environment.ts'
@@ -82,7 +83,7 @@ async function askGiven(input: Input, known?: string): Promise<Given> {
   const location = known ?? textFlag(input, 'repository') ?? (await askText('Where is the repository (as restic takes it)?', '--repository'))
   if (location.trim() === '')
     throw new Failure('usage', 'a repository has a location, as restic takes it: /mnt/backup/restic, sftp:user@host:/path, b2:bucket:path')
-  if (textFlag(input, 'repository') !== undefined && /:\/\/[^/@]*:[^/@]*@/.test(location))
+  if (textFlag(input, 'repository') !== undefined && holdsPassword(location))
     throw new Failure(
       'usage',
       '--repository holds a password that everyone on this host can read: type the location at the prompt, or put RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD into --environment-file',

@@ -3,7 +3,7 @@ import type { Result } from '../core.ts'
 import type { PlannedRecovery, Recovered, Recovery } from '../restore/dr.ts'
 import type { Choice } from '../restore/dr-look.ts'
 import type { Site } from '../site.ts'
-import { printable } from '../text.ts'
+import { counted, printable } from '../text.ts'
 import { formatAge, formatBytes, formatSeconds, formatTime, timesInWords } from '../ui/format.ts'
 import { type Column, tableLines } from '../ui/table.ts'
 import { columns, sign, styled } from '../ui/terminal.ts'
@@ -108,7 +108,7 @@ function complaints({ choices, checks, spread }: Recovery, now: Date): string[] 
     ...choices.flatMap(({ name, skip, shrunk }) =>
       skip || !shrunk
         ? []
-        : `${sign('warn')} ${printable(`${name}: ${formatBytes(shrunk.bytes)}, where ${shrunk.id.slice(0, 8)} before it has ${formatBytes(shrunk.before)}: is something missing in it?`)}`,
+        : `${sign('warn')} ${printable(`${name}: ${sizeWords(shrunk)}, where ${shrunk.before.id.slice(0, 8)} before it has ${sizeWords(shrunk.before)}: is something missing in it?`)}`,
     ),
     ...choices.flatMap(({ name, skip, passed = [], mounts = [] }) =>
       skip ? [] : [...passed, ...mounts].map((note) => `${sign('warn')} ${printable(`${name}: ${note}`)}`),
@@ -170,4 +170,8 @@ function stateOf({ units }: Recovered): string[] {
 
 function indented(remedy: string): string {
   return `    ${printable(remedy)}`
+}
+
+function sizeWords({ files, bytes }: { files: number | null; bytes: number | null }): string {
+  return [files === null ? [] : counted(files, 'file'), bytes === null ? [] : formatBytes(bytes)].flat().join(' with ')
 }

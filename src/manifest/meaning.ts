@@ -1,6 +1,7 @@
 // What a schema can't say: names that must exist, data that two services would both own, secrets that everyone could read.
 import { posix } from 'node:path'
 import { declaredDatabases, engineNames } from './engines.ts'
+import { holdsPassword } from './location.ts'
 import { ancestors, cleanPath } from './paths.ts'
 import { meant, type Place, placeName, shown } from './problems.ts'
 import type { Manifest, Service } from './types.gen.ts'
@@ -19,7 +20,7 @@ function* names({ services }: Manifest) {
 
 function* repositories({ repositories }: Manifest) {
   for (const [name, { repository, ...files }] of Object.entries(repositories)) {
-    if (/:\/\/[^/@]*:[^/]*@/.test(repository ?? ''))
+    if (holdsPassword(repository ?? ''))
       yield say(
         ['repositories', name, 'repository'],
         'the location holds a password that everyone on this host can read: put the location into a file and name that as repositoryFile',

@@ -7,11 +7,12 @@ import { sideBySide } from '../execute.ts'
 import { lstatIfThere } from '../host/files.ts'
 import { holdTables } from '../host/postgres-load.ts'
 import { unknownUnits } from '../host/systemd.ts'
+import { holdsPassword } from '../manifest/location.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Snapshot } from '../restic/types.ts'
 import type { Site } from '../site.ts'
-import { countable, elsewhereWords, isComplete, newestFirst, passedOver, snapshotsOf } from '../snapshots/select.ts'
+import { countable, elsewhereWords, hasShrunk, isComplete, newestFirst, passedOver, type Size, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import { pinnedRepository, readRecord } from '../state/records.ts'
@@ -44,8 +45,8 @@ export interface Choice {
   notes: string[]
   /** What happens to mounts otherwise than by an exchange; missing before it is planned. */
   mounts?: string[]
-  /** It holds so much less (bytes) than the complete one before it that somebody should look. */
-  shrunk?: { bytes: number; before: number; id: string }
+  /** It holds so much less than the complete one before it that somebody should look. */
+  shrunk?: Size & { before: Size & { id: string } }
   /** That newer snapshots don't count; missing where none is chosen. */
   passed?: string[]
 }
@@ -143,8 +144,8 @@ function callsForOthers(site: Site, host: string, names: string[], snapshots: Ma
     if (site.given.size === 0 || site.given.has(repository) || !(answer instanceof Failure) || answer.code !== 'secrets-unreadable') return []
     const its = names.filter((name) => site.manifest.services[name]?.repository === repository)
     const { repository: location = null, environmentFile = null } = site.manifest.repositories[repository] ?? {}
-    // One that holds a password isn't typed, nor shown.
-    const shown = location === null || /:\/\/[^/@]*:[^/@]*@|https?:\/\/[^/@]+@/i.test(location) ? 'LOCATION' : shellWord(location)
+    // One that holds a password isn't typed, nor shown; a name alone may be a token.
+    const shown = location === null || holdsPassword(location) || /https?:\/\/[^/@]+@/i.test(location) ? 'LOCATION' : shellWord(location)
     const credentials = environmentFile === null || /^(local:|\/|sftp:)/.test(location ?? '') ? [] : ['--environment-file FILE']
     const words = ['atelier-backup dr --from-repository --repository', shown, '--password-file FILE', ...credentials, '--host', shellWord(host)]
     return [[repository, [...words, ...its.map((name) => `--only ${name}`)].join(' ')]]
@@ -235,9 +236,9 @@ async function chooseFor(
 }
 
 /** The host that noticed it when it saved may be gone. */
-function shrunkSince({ bytes }: Snapshot, before: Snapshot | undefined, { shrinkThreshold }: Service): Pick<Choice, 'shrunk'> {
-  if (shrinkThreshold === null || bytes === null || before?.bytes == null || bytes >= before.bytes * (1 - shrinkThreshold / 100)) return {}
-  return { shrunk: { bytes, before: before.bytes, id: before.id } }
+function shrunkSince({ files, bytes }: Snapshot, before: Snapshot | undefined, { shrinkThreshold }: Service): Pick<Choice, 'shrunk'> {
+  if (!before || !hasShrunk({ files, bytes }, before, shrinkThreshold)) return {}
+  return { shrunk: { files, bytes, before: { id: before.id, files: before.files, bytes: before.bytes } } }
 }
 
 /** Whether anything of a service is there to be lost. */

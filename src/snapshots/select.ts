@@ -204,3 +204,15 @@ export function wantedFrom(flags: { snapshot?: string | undefined; at?: string |
   if (!/^[0-9a-f]{2,64}$/i.test(flags.snapshot)) throw new Failure('usage', `--snapshot ${JSON.stringify(flags.snapshot)} is no snapshot's id`)
   return { id: flags.snapshot }
 }
+
+/** Of a snapshot or a backup; null: not known. */
+export interface Size {
+  files: number | null
+  bytes: number | null
+}
+
+/** Whether files or bytes fell by more than `threshold` percent; null: nobody wants to know. */
+export function hasShrunk(now: Size, before: Size, threshold: number | null): boolean {
+  const fell = (from: number | null, to: number | null) => from !== null && to !== null && threshold !== null && to < from * (1 - threshold / 100)
+  return fell(before.files, now.files) || fell(before.bytes, now.bytes)
+}

@@ -272,17 +272,26 @@ describe.skipIf(!isRoot)('dr', () => {
   })
 
   test('[dr.11] a snapshot that holds much less than the one before it is shown as one', async () => {
-    w.write('srv/base/file', 'x')
-    await w.restic(['backup', '--quiet', '--host', 'testhost', '--tag', 'service:base', path('base')])
+    for (let i = 0; i < 5; i++) w.write(`srv/base/${i}`, '')
+    const save = () => w.restic(['backup', '--quiet', '--host', 'testhost', '--tag', 'service:base', path('base')])
+    w.write('srv/base/file', 'second of base')
+    await save()
+    for (let i = 0; i < 5; i++) rmSync(path(`base/${i}`))
+    await save()
     rmSync(path('base'), { recursive: true })
     try {
       const { choices } = (await w.cli(['dr', '--dry-run', '--json'])).json()
-      expect(choices.find((choice: { name: string }) => choice.name === 'base').shrunk).toEqual({ bytes: 1, before: 14, id: expect.any(String) })
+      expect(choices.find((choice: { name: string }) => choice.name === 'base').shrunk).toEqual({
+        ...{ files: 1, bytes: 14 },
+        before: { files: 6, bytes: 14, id: expect.any(String) },
+      })
       expect(choices.filter((choice: { shrunk?: object }) => choice.shrunk)).toHaveLength(1)
-      expect((await w.cli(['dr', '--dry-run'])).stdout).toMatch(/^! base: 1 B, where [0-9a-f]{8} before it has 14 B: is something missing in it\?$/m)
+      expect((await w.cli(['dr', '--dry-run'])).stdout).toMatch(
+        /^! base: 1 file with 14 B, where [0-9a-f]{8} before it has 6 files with 14 B: is something missing in it\?$/m,
+      )
     } finally {
       const all = JSON.parse((await w.restic(['snapshots', '--json', '--tag', 'service:base'])).stdout)
-      await w.restic(['forget', '--quiet', all.at(-1).id])
+      await w.restic(['forget', '--quiet', all.at(-1).id, all.at(-2).id])
     }
   })
 
