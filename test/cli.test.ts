@@ -417,6 +417,11 @@ test('[json.7] all of an answer reaches a slow reader; one that never reads is l
   expect(exit).toBe(128 + 15)
 })
 
+test.each([['--help'], ['status', '--local'], ['run', 'notes']])('[cli.21] in a folder that is gone: %s %s', async (...args) => {
+  const gone = `mkdir '${w.path('gone')}'; cd '${w.path('gone')}'; rmdir '${w.path('gone')}'; exec '${process.execPath}' '${cliFile}' "$@"`
+  expect(await start(['bash', '-c', gone, 'bash', ...args], { env: w.env }).ended).toMatchObject({ exit: 0, stderr: '' })
+})
+
 test('a state folder that is none is told in words', async () => {
   const file = w.write('a-file', '')
   for (const command of ['status', 'backup'])

@@ -378,3 +378,27 @@ test.skipIf(!isRoot)(
     )
   },
 )
+
+test.skipIf(!isRoot)(
+  '[restore.45] what no rename moves after all (a folder of an overlay’s lower layer) is told in words, and stays as it was',
+  async (t) => {
+    const w = await world()
+    t.onTestFinished(() => {
+      sh(`umount -l ${w.path('srv')}`)
+      w.cleanup()
+    })
+    w.manifest({ services: { s: { paths: [w.path('srv/data')] } } })
+    w.write('lower/data/file', 'saved')
+    for (const folder of ['upper', 'work', 'srv']) mkdirSync(w.path(folder))
+    sh(`mount -t overlay overlay -o lowerdir=${w.path('lower')},upperdir=${w.path('upper')},workdir=${w.path('work')} ${w.path('srv')}`)
+    expect(await w.cli(['run', 's'])).toMatchObject({ exit: 0 })
+    w.write('srv/data/file', 'live')
+    const before = fingerprint(w.path('srv/data'))
+    expect(await restore(w)).toMatchObject({
+      exit: 1,
+      stderr: expect.stringMatching(/^s: .*two filesystems after all.*; the old data is back in place$/m),
+    })
+    expect(fingerprint(w.path('srv/data'))).toEqual(before)
+    expect([leftovers(w), existsSync(journal(w))]).toEqual([[], false])
+  },
+)
