@@ -94,19 +94,28 @@ export function plainEnvironment(): Record<string, string> {
 function start(argv: string[], options: ProcessOptions): { child: ChildProcess; ended: Promise<Finished> } {
   if (argv.some((argument) => argument.includes('\0'))) throw new Failure('bad-argument', `a NUL byte stands in an argument of ${argv[0]}`)
   options.signal?.throwIfAborted()
-  // --pdeathsig: killed outright, we take our children along (restic and hooks must not go on without us).
-  const full = options.terminal ? argv : ['setpriv', '--pdeathsig', 'TERM', '--', ...argv]
-  // A lost terminal is ours to judge: its SIGHUP reaches us, and those that we end get SIGTERM.
-  const script = options.terminal || options.group ? 'exec "$@"' : `trap '' HUP; exec "$@"`
-  const child = spawned(argv[0] ?? '', ['-c', script, 'sh', ...full], options)
+  const child = spawned(argv, options)
   if (child.pid !== undefined) options.onStart?.(child.pid)
   return { child, ended: finish(child, argv[0] ?? '', options) }
 }
 
-function spawned(program: string, args: string[], options: ProcessOptions): ChildProcess {
+/** Killed outright, we take our children along: restic and hooks must not go on without us. */
+function alongWithUs(argv: string[], { group }: ProcessOptions): string[] {
+  const script = [
+    // Killed before it asked to be told of that, we are not its parent any more.
+    `[ "$PPID" = ${process.pid} ] || exit 143`,
+    // A lost terminal is ours to judge: its SIGHUP reaches us, and those that we end get SIGTERM.
+    ...(group ? [] : ["trap '' HUP"]),
+    'exec "$@"',
+  ].join('; ')
+  return ['setpriv', '--pdeathsig', 'TERM', '--', '/bin/sh', '-c', script, 'sh', ...argv]
+}
+
+function spawned(argv: string[], options: ProcessOptions): ChildProcess {
+  const [program = '', ...args] = options.terminal ? ['/bin/sh', '-c', 'exec "$@"', 'sh', ...argv] : alongWithUs(argv, options)
   try {
     // Not by zx, which would write all arguments into one for the shell: one alone holds 128 KiB at most, all of them together 2 MiB.
-    const child = spawn('/bin/sh', args, {
+    const child = spawn(program, args, {
       cwd: options.cwd ?? '/',
       // SHLVL: without it bash takes a socket for a remote shell's and reads ~/.bashrc.
       env: { SHLVL: '1', ...(options.env ?? plainEnvironment()) },
@@ -118,7 +127,7 @@ function spawned(program: string, args: string[], options: ProcessOptions): Chil
     return child
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'E2BIG') throw error
-    throw new Failure('too-many-arguments', `${program} can't be started: its arguments are more than one command line takes`)
+    throw new Failure('too-many-arguments', `${argv[0]} can't be started: its arguments are more than one command line takes`)
   }
 }
 
@@ -176,7 +185,7 @@ async function finish(child: ChildProcess, program: string, options: ProcessOpti
     await read
     if (unstarted) throw new Failure('failed', `${program} can't be started: ${(unstarted as NodeJS.ErrnoException).message}`, { cause: unstarted })
     const exit = output.exitCode ?? 128 + (signalNumbers[output.signal ?? 'SIGKILL'] ?? 9)
-    if (exit === 127 && (stderr.includes(`failed to execute ${program}`) || stderr.includes('setpriv: not found') || (options.terminal && !stderr)))
+    if (exit === 127 && (stderr.includes(`${program}: not found`) || (options.terminal && !stderr)))
       throw new Failure('missing-tool', `${program} is not installed, or not on PATH`)
     return { exit, stdout: '', stderr, interrupted, timedOut }
   } finally {

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { cliFile, start } from '../lib/cli.ts'
-import { living, mountedAnywhere, nobodyLives, sql, until, waitingRestic, withMounts } from '../lib/live.ts'
+import { instead, living, mountedAnywhere, nobodyLives, resticBefore, sql, until, waitingRestic, withMounts } from '../lib/live.ts'
 import { isRoot } from '../lib/needs.ts'
 import { type World, world } from '../lib/world.ts'
 
@@ -106,6 +106,19 @@ test.each(instants)('[cli.10] [sqlite.7] killed %s: no child lives on, nothing i
   // until somebody has waited for it: an orphan's turn may take seconds.
   const unlocked = async () => [(await w.cli(['unlock'])).exit, locks()]
   await expect.poll(unlocked, { timeout: 30_000 }).toEqual([0, []])
+})
+
+test('[cli.10] killed before a child has asked to be told of that: what it was to become isn’t begun', async () => {
+  declare()
+  const [asked, begun] = [w.path('asked'), w.path('begun')]
+  const { env } = resticBefore(w, `[ "$command" = version ] || echo "$command" >>${begun}`)
+  const PATH = instead(w, env.PATH, 'setpriv', `case "$*" in *' restic backup '*) touch ${asked}; sleep 0.5;; esac; exec "$real" "$@"`)
+  const { child, ended } = w.startCli(['run', 'notes'], { env: { PATH } })
+  await until(() => existsSync(asked))
+  child.kill('SIGKILL')
+  await ended
+  await nobodyLives(w)
+  expect(existsSync(begun) && readFileSync(begun, 'utf8').includes('backup')).toBe(false)
 })
 
 test('[hook.2] run --cleanup tidies up after a killed run, records it once, and gives postBackup its turn', async () => {
