@@ -66,7 +66,7 @@ function keepCompiled(bundle, cache) {
   const { dirname } = require('node:path')
   const { Script } = require('node:vm')
   // To the letter as src/start.ts reads it.
-  const script = new Script(wrap(readFileSync(bundle, 'latin1')), { filename: bundle })
+  const script = new Script(wrap(readFileSync(bundle, 'utf8')), { filename: bundle })
   process.on('exit', () => {
     writeFileSync(cache, script.createCachedData())
     process.exitCode = 0
