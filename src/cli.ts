@@ -12,6 +12,7 @@ const exitCodes =
   'Exit codes: 0 ok, 1 failed, 2 wrong\ncommand line, 3 partial, 4 overdue, unadopted or never backed up, 10 no\nrepository, 11 locked, 12 wrong password, 130 interrupted.'
 
 const endings = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+const opened: NodeJS.WriteStream[] = [process.stdout]
 
 leaveLostFolder()
 // Open handles (a terminal's, a timer's) don't keep a finished command alive.
@@ -27,22 +28,21 @@ function leaveLostFolder(): void {
 }
 
 async function main(argv: string[]): Promise<number> {
-  const interruption = new AbortController()
-  let outlives = false
-  for (const signal of endings)
-    process.on(signal, () => {
-      if (signal !== 'SIGHUP' || !outlives) interruption.abort(new Failure('interrupted', `interrupted by ${signal}`))
-    })
   // Whoever read our output has left (`| head`): that is no reason to break off a backup.
   let unwritten: Error | null = null
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     const isLost = error.code === 'EPIPE' || (error.code === 'EIO' && process.stdout.isTTY)
     if (!isLost) unwritten = error
   })
-  // Nor is a lost terminal.
-  process.stderr.on('error', () => {})
   let exit = 0
   const start: Start = async (run, input) => {
+    const interruption = new AbortController()
+    let outlives = false
+    for (const signal of endings)
+      process.on(signal, () => {
+        if (signal !== 'SIGHUP' || !outlives) interruption.abort(new Failure('interrupted', `interrupted by ${signal}`))
+      })
+    openErrors()
     const outliveTerminal = () => {
       outlives = true
     }
@@ -62,12 +62,19 @@ async function main(argv: string[]): Promise<number> {
   }
 }
 
+/** Standard error takes its time to come into being, for which --help has no use. */
+function openErrors(): void {
+  if (opened.includes(process.stderr)) return
+  opened.push(process.stderr)
+  // A lost terminal is no reason to break off.
+  process.stderr.on('error', () => {})
+}
+
 /** Until all that was printed is out: a pipe takes 64 KiB, and what its reader hasn't fetched yet would end with us. */
 async function written(): Promise<void> {
   // No work is left: a signal just ends us, should nobody read.
   for (const signal of endings) process.removeAllListeners(signal)
-  for (const stream of [process.stdout, process.stderr])
-    if (stream.writableLength > 0 && !stream.destroyed) await new Promise((resolve) => stream.write('', resolve))
+  for (const stream of opened) if (stream.writableLength > 0 && !stream.destroyed) await new Promise((resolve) => stream.write('', resolve))
   // A failed write is told a moment later.
   await new Promise(setImmediate)
 }
@@ -173,6 +180,7 @@ async function withoutCommand(error: unknown, start: Start, flags: Input['flags'
 /** Tells what went wrong, on one line; where it is for want of rights, the command may run again as root. Returns the exit code. */
 async function ended(error: unknown, argv: string[]): Promise<number> {
   if (error instanceof CommanderError && error.exitCode === 0) return 0
+  openErrors()
   const spec = commandOf(argv)
   const failure = error instanceof CommanderError ? usage(error, spec) : asFailure(error)
   const again = await (await import('./commands/rights.ts')).asRoot(failure, argv)

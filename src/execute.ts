@@ -69,8 +69,11 @@ export async function sideBySide<T, R>(items: T[], width: number, work: (item: T
   return results
 }
 
+/** Does what it is given when there is room for it. */
+export type InTurn = <T>(work: () => Promise<T>) => Promise<T>
+
 /** Whoever comes waits until fewer than `width` are at work, in the order in which they came. */
-export function turns(width: number): <T>(work: () => Promise<T>) => Promise<T> {
+export function turns(width: number): InTurn {
   let working = 0
   const waiting: (() => void)[] = []
   return async (work) => {

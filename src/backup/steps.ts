@@ -116,7 +116,9 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
           const failure = asFailure(error)
           if (!failure.code.startsWith('sqlite-')) named(job.name)(failure)
           await rm(to, { force: true })
-          miss(job, failure.code, failure.message)
+          // To save it again won't mend it.
+          const older = failure.code === 'sqlite-corrupt' ? `; an older one stands in a snapshot: atelier-backup list ${job.name}` : ''
+          miss(job, failure.code, `${failure.message}${older}`)
         }
       },
     },

@@ -103,12 +103,14 @@ export function asideName(file: string): string {
   return `${file}.damaged-${Date.now()}`
 }
 
-/** The text of a small file, or null if there is none. */
+/** The text of a small file, or null if there is none. @throws Failure `state-damaged` where a folder stands in its place */
 export async function readIfThere(file: string): Promise<string | null> {
   try {
     // Most often there is none, and it takes long to say so: an error with its stack, several for each service. And to pass a small file to
     // another thread and back takes longer than to read it.
-    return lstatSync(file, { throwIfNoEntry: false }) ? readFileSync(file, 'utf8') : null
+    const there = lstatSync(file, { throwIfNoEntry: false })
+    if (there?.isDirectory()) throw new Failure('state-damaged', `${file} is a folder, where a file of ours should be: move it aside`)
+    return there ? readFileSync(file, 'utf8') : null
   } catch (error) {
     return nullIfMissing(error as NodeJS.ErrnoException)
   }

@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Iso, Path, Result, Unit } from '../core.ts'
 import { asFailure, type Code, Failure } from '../errors.ts'
-import { turns } from '../execute.ts'
+import { type InTurn, turns } from '../execute.ts'
 import { readIfThere, writeDurably } from '../host/files.ts'
 import { standingOf } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
@@ -89,13 +89,21 @@ async function planned(
 ): Promise<PlannedRecovery> {
   const able = wish.withoutUnits ? await withKnownUnits(site) : site
   const { planned, choices, ...looked } = await lookRecovery(able, wish, signal, { chosen, done: done.map(({ name }) => name) })
-  const sizes = [...planned.values()].map(({ facts }) => facts.roots.reduce((sum, { bytes }) => sum + bytes, 0))
+  const sizes = [...planned.values()].map(bytesOf)
   const all = [...chosen.filter(({ name }) => done.some((result) => result.name === name)), ...choices]
   return { site: able, planned, recovery: { run, started, wish, choices: all, ...looked, estimate: await estimate(site, sizes, jobs), done } }
 }
 
 /** Bytes: what a small restore takes says nothing of how fast a large one is. */
 const telling = 16 * 1024 * 1024
+
+function bytesOf({ facts }: PlannedRestore): number {
+  return facts.roots.reduce((sum, { bytes }) => sum + bytes, 0)
+}
+
+function isSmall(plan: PlannedRestore | undefined): boolean {
+  return plan !== undefined && plan.facts.postgres === null && bytesOf(plan) < telling
+}
 
 /** From the restores that this install remembers: each by itself, `jobs` of them side by side. */
 async function estimate(site: Site, sizes: number[], jobs: number): Promise<Recovery['estimate']> {
@@ -132,12 +140,14 @@ export async function recover({ site, recovery, planned }: PlannedRecovery, opti
       .catch((error) => options.output(`--resume will repeat what is done: ${asFailure(error).message}`))
   }
   // More are begun than bring data at a time: what comes before that, and units that take their time after it, keep nobody waiting who needn't.
-  // A person who asks for one at a time gets that.
-  const inTurn = turns(options.jobs)
-  const mostRunning = options.jobs === 1 ? 1 : 2 * options.jobs
+  // A small one among them hardly brings any: restic derives its key and waits whether others saw its lock. A person who asks for one at a
+  // time gets that.
+  const [some, large] = [turns(options.jobs + 1), turns(options.jobs)]
+  const inTurnOf = ({ name }: Choice): InTurn => (isSmall(planned.get(name)) ? some : (work) => large(() => some(work)))
+  const mostRunning = options.jobs === 1 ? 1 : 2 * options.jobs + 1
   const begin = (choice: Choice): void => {
     waiting.delete(choice)
-    const work = recoverOne(site, recovery, choice, planned.get(choice.name), results, { ...options, inTurn })
+    const work = recoverOne(site, recovery, choice, planned.get(choice.name), results, { ...options, inTurn: inTurnOf(choice) })
       .then((result) => standing(site, result, options.again, choice.skip?.next))
       .then((result) => {
         results.set(choice.name, result)

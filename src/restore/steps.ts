@@ -4,6 +4,7 @@ import { basename, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Context, Handlers, Move, Path, RestoreStep, Unit } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
+import type { InTurn } from '../execute.ts'
 import { heldAt, hold, inside, lstatIfThere } from '../host/files.ts'
 import { runHook } from '../host/hooks.ts'
 import { renumber } from '../host/owners.ts'
@@ -42,7 +43,7 @@ export interface RestoreJob {
   /** Descriptors that children keep open. */
   hold: number[]
   output(line: string): void
-  inTurn<T>(work: () => Promise<T>): Promise<T>
+  inTurn: InTurn
   bytes: number
   /** Since the units were stopped; `seconds` once they run again. */
   downtime: { since: number; seconds: number | null } | null

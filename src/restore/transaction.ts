@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path'
 import { cleanUp } from '../backup/run.ts'
 import type { Event, EventBody, Outcome, Path, Plan, RestoreStep, Result, Unit } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
-import { execute } from '../execute.ts'
+import { execute, type InTurn } from '../execute.ts'
 import { isWithin, lstatIfThere } from '../host/files.ts'
 import { dropDatabases } from '../host/postgres-load.ts'
 import { masksFor, maskUnits, startUnits, unmaskUnits } from '../host/systemd.ts'
@@ -27,8 +27,8 @@ export interface InPlaceOptions {
   signal: AbortSignal
   emit(event: Event): void
   output(line: string): void
-  /** Does what brings data, by restic or into a server, when others that restore leave room for it. Without it at once. */
-  inTurn?<T>(work: () => Promise<T>): Promise<T>
+  /** For what brings data, by restic or into a server, beside others that do. Without it at once. */
+  inTurn?: InTurn
 }
 
 /** A restore of one service, under its lock. */

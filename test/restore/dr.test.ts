@@ -209,17 +209,25 @@ describe.skipIf(!isRoot)('dr', () => {
     )
   })
 
-  test('[dr.21] two bring data at a time, however many are begun', async () => {
+  test.each([
+    ['two bring data', 17 << 20, 2],
+    ['three that are small bring data', 1, 3],
+  ])('[dr.21] %s at a time, however many are begun', async (_, bytes, most) => {
     const log = w.path('restores')
     const slowly = resticBefore(
       w,
-      `if [ "$command" = restore ]; then echo 1 >>${log}; "$real" "$@"; exit=$?; sleep 0.3; echo -1 >>${log}; exit $exit; fi`,
+      `if [ "$command" = restore ]; then echo 1 >>${log}; "$real" "$@"; exit=$?; sleep 1; echo -1 >>${log}; exit $exit; fi`,
     )
-    w.manifest({ services: Object.fromEntries(['base', 'notes', 'wiki', 'off'].map((name) => [name, { paths: [path(name)] }])) })
-    expect((await w.cli(['dr', '--yes'], slowly)).exit).toBe(0)
+    const names = ['one', 'two', 'three', 'four', 'five']
+    w.manifest({ services: Object.fromEntries(names.map((name) => [name, { paths: [path(name)] }])) })
+    for (const name of names) w.write(`srv/${name}/file`, Buffer.alloc(bytes))
+    expect((await w.cli(['backup', '--all'])).exit).toBe(0)
+    for (const name of names) rmSync(path(name), { recursive: true })
+    expect((await w.cli(['dr', '--yes', '--overwrite'], slowly)).exit).toBe(0)
     const steps = readFileSync(log, 'utf8').trim().split('\n').map(Number)
-    expect(steps).toHaveLength(8)
-    expect(Math.max(...steps.map((_, i) => steps.slice(0, i + 1).reduce((sum, step) => sum + step)))).toBe(2)
+    rmSync(log)
+    expect(steps).toHaveLength(10)
+    expect(Math.max(...steps.map((_, i) => steps.slice(0, i + 1).reduce((sum, step) => sum + step)))).toBe(most)
   })
 
   test('[dr.5] one that waits for a failed one is left alone, says so, and so does what waits for that', async () => {

@@ -28,14 +28,16 @@ describe.skipIf(!isRoot || !has('strace') || !has('mkfs.ext4')).each([
   const unmount = () => sh(`! mountpoint -q ${disk()} || umount ${disk()}`)
   /** Nothing is written of itself, by the clock or by a guess of the filesystem's. */
   const insert = (image: string) => sh(`mount -o loop,commit=300,noauto_da_alloc ${w.path(image)} ${disk()}`)
+  /** Into a new file: another process's view of all mounts may hold the one before, and write to it. */
+  const copy = (from: string, to: string) => sh(`cp --sparse=always --remove-destination ${w.path(from)} ${w.path(to)}`)
   const reset = () => {
     unmount()
-    sh(`cp --sparse=always ${w.path('image-saved')} ${w.path('image')}`)
+    copy('image-saved', 'image')
     insert('image')
   }
   /** The machine is without power at this moment, and boots again. */
   const cut = () => {
-    sh(`cp --sparse=always ${w.path('image')} ${w.path('image-of-the-cut')}`)
+    copy('image', 'image-of-the-cut')
     unmount()
     insert('image-of-the-cut')
   }

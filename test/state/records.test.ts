@@ -106,6 +106,16 @@ describe('[state.4] a damaged record', () => {
     expect(json().services).toEqual([{ name: 'notes', message: 'its record is damaged', keep: [], remove: [] }])
   })
 
+  test('or a folder in its place, is told with what to do', async () => {
+    rmSync(file)
+    mkdirSync(file)
+    const told = `${file} is a folder, where a file of ours should be: move it aside`
+    expect((await w.cli(['status', '--json'])).json().services[0]).toMatchObject({ state: 'unknown', message: expect.stringContaining(told) })
+    expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 1, stderr: expect.stringContaining(told) })
+    rmSync(file, { recursive: true })
+    writeFileSync(file, good, { mode: 0o600 })
+  })
+
   test('is set aside by the next backup, which says where, and then doctor does', async () => {
     const damaged = good.replace('{', '!')
     writeFileSync(file, damaged)
