@@ -122,6 +122,7 @@ function makeProgram(start: Start, argv: string[]): Command {
   for (const command of [program, ...program.commands]) command.exitOverride().configureOutput({ outputError: () => {}, writeErr: () => {} })
   return program
 }
+
 /** A repository takes its time: what the command will ask it for is asked while the command itself is loaded. */
 async function foresee({ looksAt }: CommandSpec, input: Input): Promise<void> {
   const names = looksAt?.(input)
@@ -129,6 +130,8 @@ async function foresee({ looksAt }: CommandSpec, input: Input): Promise<void> {
   const { manifest, restic } = await input.site()
   const services = Object.entries(manifest.services).filter(([name]) => names.length === 0 || names.includes(name))
   for (const repository of new Set(services.map(([, service]) => service.repository))) restic(repository).foreseeSnapshots({ signal: input.signal })
+  // Now, not when the command's own modules have run.
+  await new Promise(setImmediate)
 }
 
 function made({ flags, description, repeatable }: CommandSpec['options'][number]): Option {

@@ -1,5 +1,5 @@
 // The only caller of restic: arguments and environment in, typed results out, exit codes as errors.
-import { constants, existsSync } from 'node:fs'
+import { constants, existsSync, readFileSync, statSync } from 'node:fs'
 import { access, readFile } from 'node:fs/promises'
 import { asFailure, Failure } from '../errors.ts'
 import { type Finished, lines, type ProcessOptions, run } from '../host/shell.ts'
@@ -482,7 +482,8 @@ async function askVersion(program: string, options: CallOptions): Promise<string
 async function readSecret(asked: Asked, file: string, mayBeEmpty = false): Promise<string> {
   let text: string
   try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file))
+    // To pass a small file to another thread and back takes longer than to read it; for what a pipe brings one may have to wait.
+    text = new TextDecoder('utf-8', { fatal: true }).decode(statSync(file).isFile() ? readFileSync(file) : await readFile(file))
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? ''
     throw failure('secrets-unreadable', asked, `${file} ${unreadableFiles[code] ?? `can't be read (${code})`}`, error)
