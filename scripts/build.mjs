@@ -44,7 +44,7 @@ await build({
   sourcemap: 'linked',
   sourcesContent: false,
 })
-await compile(join(outdir, 'cli.cjs'), join(outdir, 'cli.cache'))
+await compile(join(outdir, 'cli.cjs'), join(outdir, `cli-${process.arch}.cache`))
 
 /** Keeps what V8 compiles of the bundle while a host's status is asked for: what most commands need, of which none has to ask a repository. */
 async function compile(bundle, cache) {

@@ -15,10 +15,10 @@ if (process.env.DEBUG) {
   script.runInThisContext()(exports, require, module, file, __dirname)
 }
 
-/** It lies beside its bundle, so who could change it could change that. Missing, or of another V8, it is done without. */
+/** It lies beside its bundle, so who could change it could change that. Missing, of another kind of machine or of another V8, it is done without. */
 function compiled(): { cachedData?: Buffer } {
   try {
-    return { cachedData: readFileSync(join(__dirname, 'cli.cache')) }
+    return { cachedData: readFileSync(join(__dirname, `cli-${process.arch}.cache`)) }
   } catch {
     return {}
   }

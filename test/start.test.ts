@@ -16,7 +16,7 @@ function built(): { help(env?: Record<string, string>): Promise<string>; bundle:
   const bundle = join(folder, 'cli.cjs')
   writeFileSync(bundle, readFileSync(bundle, 'utf8').replace(summary, other))
   return {
-    ...{ bundle, cache: join(folder, 'cli.cache') },
+    ...{ bundle, cache: join(folder, `cli-${process.arch}.cache`) },
     async help(env = {}) {
       const { exit, stdout, stderr } = await start([process.execPath, join(folder, 'atelier-backup.cjs'), '--help'], { env }).ended
       expect([exit, stderr]).toEqual([0, ''])
