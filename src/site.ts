@@ -73,7 +73,7 @@ function knowing(state: string, client: Restic): Restic {
     if (!isMissing || (await pinnedRepository(state, client.name).catch(() => null)) === null) throw error
     throw new Failure(
       'no-repository',
-      `repository ${client.name} (${await client.location()}) was there and has vanished: nothing is created in its place. Bring it back, or, if it is gone for good: atelier-backup adopt --repository ${client.name}`,
+      `repository ${client.name} (${await client.location()}) was there and has vanished, or its place in the manifest was changed: nothing is created in its place. Bring it back, or, if it is gone for good: atelier-backup adopt --repository ${client.name}`,
     )
   }
   return {

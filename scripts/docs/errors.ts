@@ -161,7 +161,7 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
   'postgres-failed': ['A dump failed; there is no snapshot without it.', "PostgreSQL's own words stand in the message."],
 
   // Restores
-  'unfinished-restore': ['A restore in place was interrupted.', 'atelier-backup restore SERVICE --resume (or --rollback)'],
+  'unfinished-restore': ['A restore in place was interrupted.', 'atelier-backup restore SERVICE --resume; --rollback takes it back'],
   'nothing-to-resume': ['Nothing is unfinished.', 'Nothing.'],
   'nothing-to-roll-back': [
     'No restore is unfinished, and no old data is kept (with --at: none of that time or before it).',

@@ -109,8 +109,8 @@ function requireSame(name: string, id: string, pinned: string | null): void {
   )
 }
 
-/** Never create a repository where a disk should be mounted, or where even the folder around it is missing. */
-async function requirePlace(location: string): Promise<void> {
+/** Never create a repository where a disk should be mounted, or where even the folder around it is missing. @throws Failure `not-mounted`, `no-repository` */
+export async function requirePlace(location: string): Promise<void> {
   const path: Path = location.replace(/^local:/, '')
   if (!path.startsWith('/')) return
   const unmounted = await missingMount(path)

@@ -26,15 +26,25 @@ export async function chooseName(site: Site): Promise<string> {
   return choose('Which service?', choices, "the service's name")
 }
 
-export function describeRestore({ outcome, bytes, seconds, downtimeSeconds }: Result): string {
-  if (outcome !== 'ok') return outcome
-  const stopped = downtimeSeconds === null ? null : `stopped ${formatSeconds(downtimeSeconds)}`
-  return ['restored', figures(bytes, seconds), stopped].filter(Boolean).join('  ')
+export const describeRestore = described('restored')
+const describeRollback = described('put back')
+
+function described(done: string): (result: Result) => string {
+  return ({ outcome, bytes, seconds, downtimeSeconds }) => {
+    if (outcome !== 'ok') return outcome
+    const stopped = downtimeSeconds === null ? null : `stopped ${formatSeconds(downtimeSeconds)}`
+    return [done, bytes === null ? null : figures(bytes, seconds), stopped].filter(Boolean).join('  ')
+  }
 }
 
-function repaired(name: string, { json, outliveTerminal }: Input, work: (watcher: Watcher) => Promise<Result>): Promise<number> {
+function repaired(
+  name: string,
+  { json, outliveTerminal }: Input,
+  work: (watcher: Watcher) => Promise<Result>,
+  describe = describeRestore,
+): Promise<number> {
   outliveTerminal()
-  return reportOne(name, { json, describe: describeRestore }, work)
+  return reportOne(name, { json, describe }, work)
 }
 
 /** Asked for in vain it is no restore that failed, and doesn't stand in the record as one. */
@@ -71,7 +81,7 @@ async function rollback(site: Site, name: string, input: Input): Promise<number>
   if ((await readJournal(site.state, name)) !== null) {
     if (until)
       throw new Failure('usage', `${name}: a restore is unfinished, and --rollback takes back that one: give no --at, or finish it with --resume`)
-    return repaired(name, input, (watcher) => rollBackRestore(site, name, { signal: input.signal, ...watcher }))
+    return repaired(name, input, (watcher) => rollBackRestore(site, name, { signal: input.signal, ...watcher }), describeRollback)
   }
   const all = keptRestores(await readRecord(site.state, name))
   const named = until ? keptUntil(name, all, until) : all.length === 1 || isSet(input, 'yes') ? all[0] : null
@@ -80,7 +90,7 @@ async function rollback(site: Site, name: string, input: Input): Promise<number>
   if (!input.json) print(...keptView(site, all, kept))
   if (!isSet(input, 'yes') && !(await typeToConfirm(`Type ${name} to put it back:`, name, '--yes')))
     throw new Failure('declined', `${name}: that isn't its name: nothing was touched`, { exit: 130 })
-  return repaired(name, input, (watcher) => rollBackRestore(site, name, { signal: input.signal, ...watcher }, kept.run))
+  return repaired(name, input, (watcher) => rollBackRestore(site, name, { signal: input.signal, ...watcher }, kept.run), describeRollback)
 }
 
 /** Times are shown to the minute: one that is given so means its end, as a date does. */

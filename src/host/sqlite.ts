@@ -131,7 +131,11 @@ async function isOursAlone(folder: string): Promise<boolean> {
 
 const sqliteErrors: [RegExp, Code, string][] = [
   [/database is locked|database is busy/, 'sqlite-locked', 'stayed locked for SECONDS s: something holds a long transaction open'],
-  [/file is not a database|file is encrypted/, 'sqlite-not-a-database', 'is no SQLite database, or is encrypted: declare it under paths instead'],
+  [
+    /file is not a database|file is encrypted/,
+    'sqlite-not-a-database',
+    'is no SQLite database, or is encrypted: take it out of `sqlite`; under `paths` it is saved as the file that it is',
+  ],
   [/malformed|corrupt/, 'sqlite-corrupt', 'is corrupt'],
   [
     /readonly database/,

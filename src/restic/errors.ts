@@ -113,7 +113,7 @@ function explain(code: string | undefined, { words, exit, stderr, asked, parent 
   switch (code) {
     case 'no-repository':
       if (asked.passwordFile === null) return 'there is none: is that its place?'
-      return `there is none; a backup creates it where the manifest says initialize = true, or type: atelier-backup restic --repository ${asked.name} -- init`
+      return `there is none: is that its place? A new one is made by the first backup where the manifest says initialize = true, or by: atelier-backup restic --repository ${asked.name} -- init`
     case 'locked':
       return `locked${lockedBy(stderr)}; wait, or, if nothing runs there, type: atelier-backup unlock${asked.name === 'main' ? '' : ` --repository ${asked.name}`}`
     case 'wrong-password':

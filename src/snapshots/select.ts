@@ -133,13 +133,19 @@ export function newestFirst(snapshots: Snapshot[]): Snapshot[] {
   return [...snapshots].sort((a, b) => Date.parse(b.time) - Date.parse(a.time) || (a.id < b.id ? 1 : -1))
 }
 
-/** Other hosts whose snapshots of the service are there, in words for the end of a message, or nothing. */
-export function elsewhereWords(all: Snapshot[], { name, service, host }: Subject): string {
+/** Where else its snapshots are, in words for the end of a message, or nothing. */
+export function elsewhereWords(all: Snapshot[], subject: Subject): string {
+  const hosts = hostsElsewhere(all, subject)
+  return hosts.length === 0 ? '' : `; there are some of ${hosts.join(', ')}: --host ${hosts[0]}`
+}
+
+/** Other hosts whose snapshots of the service are there, by name. */
+export function hostsElsewhere(all: Snapshot[], { name, service, host }: Subject): string[] {
   const names = [name, ...service.formerNames].map(tags.service)
   const hosts = new Set(
     all.filter((snapshot) => snapshot.host !== host && snapshot.tags.some((tag) => names.includes(tag))).map((snapshot) => snapshot.host),
   )
-  return hosts.size === 0 ? '' : `; there are some of ${[...hosts].sort().join(', ')}: --host ${[...hosts].sort()[0]}`
+  return [...hosts].sort()
 }
 
 /** Snapshots of a service that come from elsewhere: not made by this install. */

@@ -100,7 +100,7 @@ export async function requireNoJournal(state: string, service: string): Promise<
 export function unfinished(service: string): Failure {
   return new Failure(
     'unfinished-restore',
-    `${service}: a restore is unfinished; finish it with: atelier-backup restore ${service} --resume (or --rollback)`,
+    `${service}: a restore is unfinished; finish it with: atelier-backup restore ${service} --resume; --rollback takes it back`,
   )
 }
 

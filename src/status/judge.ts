@@ -46,7 +46,7 @@ export function judge(service: string, found: Findings): Judgement {
   const past = newest === null || isPast(newest) ? newest : newestOf((found.snapshots ?? []).filter(isPast))
   const newestTime = found.snapshots === null ? found.lastOk : (past?.time ?? null)
   if (found.unfinishedRestore)
-    return { state: 'unfinished-restore', message: `a restore is unfinished: atelier-backup restore ${service} --resume (or --rollback)` }
+    return { state: 'unfinished-restore', message: `a restore is unfinished (--rollback takes it back): atelier-backup restore ${service} --resume` }
   if (found.running) return { state: 'running', message: null }
   if (!found.enabled) return { state: 'disabled', message: null }
   if (found.unknown !== null) return { state: 'unknown', message: found.unknown }

@@ -7,12 +7,13 @@ import { scheduleOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
-import { countable, elsewhereWords, fromElsewhere, newestOf, snapshotsOf } from '../snapshots/select.ts'
+import { countable, fromElsewhere, hostsElsewhere, newestOf, type Subject, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
 import { lastRun, readHistory } from '../state/records.ts'
 import { readRunning } from '../state/running.ts'
+import { shellWord } from '../text.ts'
 import { type Judgement, judge, mustBeDone, periodOf, type State } from './judge.ts'
 
 /** Bytes, seconds, ISO 8601. */
@@ -200,7 +201,7 @@ function serviceStatus(
     latest: answer !== null && answer.failure === null ? newest && latestOf(newest) : rememberedLatest(lastOk, site.manifest.host),
     nextRun: job?.nextRun ?? null,
     lastRun: last && { outcome: last.outcome, started: last.started, seconds: last.seconds, downtimeSeconds: last.downtimeSeconds },
-    message: judgement.state === 'never' && answer ? judgement.message + elsewhereWords(answer.snapshots, subject) : judgement.message,
+    message: judgement.state === 'never' && answer ? neverWords(judgement.message, answer.snapshots, subject) : judgement.message,
     exit: judgement.state === 'unknown' ? (failure?.exit ?? 1) : exitOf[judgement.state],
     days,
     // Where nothing stood before, nothing is kept.
@@ -209,6 +210,12 @@ function serviceStatus(
     ),
     oldDatabases: (readable?.oldDatabases ?? []).flatMap(({ kept, since }) => (kept === null ? [] : [{ kept, since }])),
   }
+}
+
+/** A fresh install under another name has nothing to save yet. */
+function neverWords(message: string | null, snapshots: Snapshot[], subject: Subject): string | null {
+  const hosts = hostsElsewhere(snapshots, subject)
+  return hosts.length === 0 ? message : `never backed up here, but on ${hosts.join(', ')}: atelier-backup dr --host ${shellWord(hosts[0] ?? '')}`
 }
 
 function latestOf({ id, time, host, bytes, files }: Snapshot): ServiceStatus['latest'] {

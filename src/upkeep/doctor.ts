@@ -1,5 +1,6 @@
 // Is everything in order? Checks as data: each says what it found and what mends it.
 import { access, constants, stat } from 'node:fs/promises'
+import { requirePlace } from '../backup/repository.ts'
 import { asFailure, type Failure } from '../errors.ts'
 import { resolveLinks } from '../host/files.ts'
 import { canMountPrivately } from '../host/mounts.ts'
@@ -97,10 +98,17 @@ async function checkRepository(site: Site, name: string, signal: AbortSignal): P
     const { code, message } = asFailure(error)
     const wasThere = code === 'no-repository' && (await pinnedRepository(site.state, name).catch(() => '')) !== null
     if (wasThere) return [bad('repository', message, 'mount its disk, or bring it back')]
-    if (code === 'no-repository' && site.manifest.repositories[name]?.initialize)
-      return [good('repository', `${name} (${location}) isn't there yet: the first backup creates it`)]
+    if (code === 'no-repository' && site.manifest.repositories[name]?.initialize) return [await judgePlace(name, location)]
     return judgeRepository(name, location, asFailure(error))
   }
+}
+
+/** Of one that isn't there yet. */
+function judgePlace(name: string, location: string): Promise<Check> {
+  return requirePlace(location).then(
+    () => good('repository', `${name} (${location}) isn't there yet: the first backup creates it`),
+    (error) => bad('repository', `${name}: ${asFailure(error).message}`, 'then the first backup creates it; or correct its place in the manifest'),
+  )
 }
 
 /** How a repository answered, and whether the password opened it; `failure`: of a call that needs both. */
@@ -115,7 +123,7 @@ export function judgeRepository(name: string, location: string, failure: Failure
 const installRestic = 'install restic 0.17 or newer'
 const placeSecret = 'place the secret (agenix, sops-nix) or correct its path in the manifest'
 const remedies: Record<string, string> = {
-  'no-repository': 'set initialize = true, or: atelier-backup restic -- init',
+  'no-repository': 'correct its place; for a new one set initialize = true, or: atelier-backup restic -- init',
   'secrets-unreadable': placeSecret,
   'restic-missing': installRestic,
   'restic-too-old': installRestic,
@@ -143,7 +151,7 @@ async function checkPaths(site: Site): Promise<Check[]> {
             bad(
               'paths',
               `${name}: ${path} doesn't exist`,
-              `if it was lost: atelier-backup dr (or restore ${name} --in-place); else create it, or take it out of the manifest`,
+              `if it was lost: atelier-backup dr --only ${name}; else create it, or take it out of the manifest`,
             ),
           ]
         : [],
@@ -170,7 +178,7 @@ async function checkState(site: Site, repositories: string[]): Promise<Check[]> 
   for (const name of Object.keys(site.manifest.services)) {
     await readRecord(site.state, name).catch(failing(`atelier-backup backup ${name}`))
     await readRunning(site.state, name).catch(failing(`atelier-backup run --cleanup ${name}`))
-    const resume = `atelier-backup restore ${name} --resume (or --rollback)`
+    const resume = `atelier-backup restore ${name} --resume; --rollback takes it back`
     const journal = await readJournal(site.state, name).catch(
       failing('by hand, then remove the journal: --resume and --rollback need one that can be read'),
     )

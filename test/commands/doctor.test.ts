@@ -64,6 +64,16 @@ const broken: [what: string, how: Break, name: string, message: string, remedy: 
   ['the environment file is missing', () => declare({ environmentFile: '/nowhere' }), 'secrets', '/nowhere', 'agenix'],
   ['the password is wrong', () => declare({ passwordFile: secret('wrong') }), 'password', "doesn't open it", 'created with'],
   ['there is no repository', () => declare({ repository: '/nowhere' }), 'repository', 'was there and has vanished', 'mount its disk'],
+  [
+    'a new repository has no place',
+    () => {
+      rmSync(w.path('state/repositories/main.json'))
+      declare({ repository: '/nowhere/restic', initialize: true })
+    },
+    'repository',
+    "/nowhere doesn't exist: no repository is created at /nowhere/restic",
+    'correct its place',
+  ],
   ['another repository is there', async () => declare(await another()), 'repository', 'another repository than before', 'adopt --repository main'],
   ['a path is missing', () => declare({}, { paths: [w.path('notes'), '/nowhere'] }), 'paths', "notes: /nowhere doesn't exist", 'take it out'],
   ['a database is missing', () => declare({}, { sqlite: ['/nowhere.db'] }), 'paths', '/nowhere.db', 'take it out'],

@@ -113,7 +113,7 @@ describe('[state.1] a host with a service in each state', () => {
   })
 
   test('messages say what to type', () => {
-    expect(of('unfinished-restore').message).toContain('atelier-backup restore unfinished-restore --resume (or --rollback)')
+    expect(of('unfinished-restore').message).toMatch(/--rollback takes it back.*: atelier-backup restore unfinished-restore --resume$/)
     expect(of('never').message).toContain('atelier-backup backup never')
     expect(of('overdue').message).toContain('journalctl -u restic-backups-overdue -n 50')
     expect(of('partial').message).toContain(`${w.path('missing')} doesn't exist`)
@@ -126,6 +126,12 @@ describe('[state.1] a host with a service in each state', () => {
     expect([exit, stdout]).toEqual([3, expect.stringMatching(/ RUN .*\n.* backup +partial .*[0-9a-f]{8}\n/)])
     expect(stdout).toContain(`  warned    ${w.path('missing')} doesn't exist`)
     expect((await w.cli(['status', 'partial', 'ok'])).stdout).not.toContain(' RUN ')
+  })
+
+  test('[newest.6] what is backed up on another host alone is told with the way to it: a fresh install under another name has nothing to save', async () => {
+    await w.restic(['backup', '--quiet', '--host', 'dead', '--tag', 'service:never', w.path('data')])
+    const { services } = (await w.cli(['status', 'never', '--json'])).json()
+    expect(services[0]).toMatchObject({ state: 'never', message: 'never backed up here, but on dead: atelier-backup dr --host dead' })
   })
 
   test('[newest.4] unadopted names dr and adopt', () => {

@@ -100,6 +100,7 @@ describe.skipIf(!isRoot)('a service in two versions', () => {
     expect(await w.restore('--rollback', '--at', '2001-01-01')).toMatchObject({ exit: 2, stderr: expect.stringContaining(first?.since ?? '?') })
     const { exit, stdout } = await w.restore('--rollback', '--at', first?.since ?? '')
     expect([exit, stdout]).toEqual([0, expect.stringContaining(part)])
+    expect(stdout).toMatch(/notes.*put back/)
     expect(stdout).not.toContain('newest')
     expect(isChanged()).toBe(true)
     expect(w.rows()).toBe(fresh.rows)
