@@ -15,6 +15,8 @@ const endings = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 const opened: NodeJS.WriteStream[] = [process.stdout]
 
 leaveLostFolder()
+// Should there be nothing left to wait for before the command has told how it ended, it didn't.
+process.exitCode = 1
 // Open handles (a terminal's, a timer's) don't keep a finished command alive.
 void main(process.argv.slice(2)).then((exit) => process.exit(exit))
 
@@ -29,10 +31,11 @@ function leaveLostFolder(): void {
 
 async function main(argv: string[]): Promise<number> {
   // Whoever read our output has left (`| head`): that is no reason to break off a backup.
-  let unwritten: Error | null = null
+  let unwritten: Failure | null = null
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     const isLost = error.code === 'EPIPE' || (error.code === 'EIO' && process.stdout.isTTY)
-    if (!isLost) unwritten = error
+    if (!isLost)
+      unwritten = new Failure(error.code === 'ENOSPC' ? 'disk-full' : 'failed', `what was to be printed can't be written: ${error.message}`)
   })
   let exit = 0
   const start: Start = async (run, input) => {
@@ -52,14 +55,14 @@ async function main(argv: string[]): Promise<number> {
   const program = makeProgram(start, argv)
   try {
     await program.parseAsync(argv, { from: 'user' }).catch((error) => withoutCommand(error, start, program.opts()))
-    await written()
-    if (unwritten) throw unwritten
-    return exit
   } catch (error) {
     exit = await ended(error, argv)
-    await written()
-    return exit
   }
+  await written()
+  if (!unwritten) return exit
+  exit = await ended(unwritten, argv)
+  await written()
+  return exit
 }
 
 /** Standard error takes its time to come into being, for which --help has no use. */

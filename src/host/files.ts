@@ -1,5 +1,5 @@
 // Files: durable writes, links resolved, durable renames.
-import { constants, lstatSync, readFileSync, type Stats } from 'node:fs'
+import { constants, readFileSync, type Stats, statSync } from 'node:fs'
 import { type FileHandle, lstat, open, readdir, readlink, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { Failure } from '../errors.ts'
@@ -103,17 +103,23 @@ export function asideName(file: string): string {
   return `${file}.damaged-${Date.now()}`
 }
 
-/** The text of a small file, or null if there is none. @throws Failure `state-damaged` where a folder stands in its place */
+/** The text of a small file, or null if there is none. @throws Failure `state-damaged` where something else stands in its place */
 export async function readIfThere(file: string): Promise<string | null> {
   try {
     // Most often there is none, and it takes long to say so: an error with its stack, several for each service. And to pass a small file to
     // another thread and back takes longer than to read it.
-    const there = lstatSync(file, { throwIfNoEntry: false })
-    if (there?.isDirectory()) throw new Failure('state-damaged', `${file} is a folder, where a file of ours should be: move it aside`)
+    const there = statSync(file, { throwIfNoEntry: false })
+    // Whoever reads from a pipe waits for a writer, for ever.
+    if (there && !there.isFile()) throw notOurs(file)
     return there ? readFileSync(file, 'utf8') : null
   } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ELOOP') throw notOurs(file)
     return nullIfMissing(error as NodeJS.ErrnoException)
   }
+}
+
+function notOurs(file: string): Failure {
+  return new Failure('state-damaged', `${file} is no file, where one of ours should be: move aside what stands there`)
 }
 
 /** lstat, or null if nothing is there. */

@@ -94,11 +94,12 @@ export async function lookRecovery(site: Site, wish: RecoveryWish, signal: Abort
   const chosen = await Promise.all(
     names.map(async (name): Promise<Choice> => {
       const known = before.chosen.find((choice) => choice.name === name && choice.snapshot !== null)
-      if (known) return { ...known, skip: null }
       const service = site.manifest.services[name] as Service
+      const after = afterOf(service, names)
+      if (known) return { ...known, skip: null, after }
       const next = elsewhere.get(service.repository)
       const choice = await chooseFor(site, name, service, wish, snapshots.get(service.repository) ?? [], install)
-      return { ...choice, skip: choice.skip && next ? notGiven(name, service.repository, next) : choice.skip, after: afterOf(service, names) }
+      return { ...choice, skip: choice.skip && next ? notGiven(name, service.repository, next) : choice.skip, after }
     }),
   )
   const wanted = chosen.flatMap(({ name, snapshot }) =>
@@ -209,12 +210,18 @@ async function chooseFor(
     notes: [],
   })
   if (all instanceof Failure) return skip(all.code, all.message, 'repository')
-  const { origin } = await readRecord(site.state, name).catch(() => ({ origin: null }))
+  const record = await readRecord(site.state, name).catch(asFailure)
+  const origin = record instanceof Failure ? null : record.origin
   const subject = { name, service, host: wish.host, origin: wish.host === site.manifest.host ? origin : null, install }
   const until = snapshotsOf(all, subject).filter(({ time }) => wish.at === null || Date.parse(time) <= Date.parse(wish.at))
   const upTo = countable(until, subject)
   const [newest] = newestFirst(upTo)
   const complete = newestFirst(upTo).find(isComplete)
+  if (record instanceof Failure && !wish.overwrite && (await holdsData(site, service)))
+    return skip(
+      'protected',
+      `${name}: whether its data lives here can't be told (${record.message}): left alone; --overwrite restores it all the same`,
+    )
   if (origin !== null && !wish.overwrite && (await holdsData(site, service)))
     return skip(
       'protected',

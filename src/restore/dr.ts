@@ -160,6 +160,8 @@ export async function recover({ site, recovery, planned }: PlannedRecovery, opti
   save()
   while (waiting.size + running.size > 0) {
     for (const choice of waiting) if (running.size < mostRunning && choice.after.every((other) => results.has(other))) begin(choice)
+    // Who waits for nobody that could come says so.
+    if (running.size === 0) for (const choice of waiting) begin(choice)
     await Promise.race(running)
   }
   await saved

@@ -24,7 +24,7 @@ export async function withRepositoryLock<T>(state: string, repository: string, w
 }
 
 /**
- * Takes a service's lock without waiting. flock(2) belongs to the open file, not to the process: the short-lived `flock` locks
+ * Takes a service's lock, without waiting for another run. flock(2) belongs to the open file, not to the process: the short-lived `flock` locks
  * the file that we keep open.
  * @throws Failure `busy` (exit 11), which says what holds it.
  */
@@ -32,10 +32,13 @@ export async function lockService(state: string, service: string): Promise<Lock>
   const fd = openSync(`${placeOf(state, 'locks', service)}.lock`, 'a', 0o600)
   const release = () => closeSync(fd)
   try {
-    const { exit, stderr } = await run(['flock', '--nonblock', '--exclusive', '3'], { hold: [fd] })
+    const take = (...how: string[]) => run(['flock', ...how, '--exclusive', '3'], { hold: [fd] })
+    let { exit, stderr } = await take('--nonblock')
+    const running = exit === 1 ? await readRunning(state, service).catch(() => null) : null
+    // Children of one that was killed or interrupted: they end in a moment.
+    if (exit === 1 && !running) ({ exit, stderr } = await take('--timeout', '2'))
     if (exit === 0) return { fd, release }
     if (exit !== 1) throw new Failure('lock-failed', `${service}: the lock can't be taken: ${stderr.trim()}`)
-    const running = await readRunning(state, service).catch(() => null)
     const who = running ? `a ${running.kind} runs since ${running.started} (pid ${running.pid})` : 'another atelier-backup is at work'
     throw new Failure('busy', `${service}: ${who}; wait for it, or look with: atelier-backup status ${service}`, { exit: 11 })
   } catch (error) {

@@ -1,5 +1,7 @@
 // Is everything in order? Checks as data: each says what it found and what mends it.
+import { existsSync } from 'node:fs'
 import { access, constants, stat } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import { requirePlace } from '../backup/repository.ts'
 import { asFailure, type Failure } from '../errors.ts'
 import { resolveLinks } from '../host/files.ts'
@@ -132,7 +134,8 @@ const remedies: Record<string, string> = {
 /** A lock that is alive is refreshed every five minutes; an exclusive one keeps everybody out, alive or not. Source: restic's internal/repository/lock.go. */
 function checkLocks(site: Site, name: string, locks: RepositoryLock[]): Check {
   const stale = ({ time }: RepositoryLock) => site.now().getTime() - Date.parse(time) > 30 * 60_000
-  const lock = locks.find(({ exclusive }) => exclusive) ?? locks.find(stale)
+  const gone = ({ host, pid }: RepositoryLock) => host === hostname() && !existsSync(`/proc/${pid}`)
+  const lock = locks.find(({ exclusive }) => exclusive) ?? locks.find((each) => stale(each) || gone(each))
   if (!lock) return good('locks', `${name} isn't locked exclusively, and by nobody who is gone`)
   return bad(
     'locks',

@@ -141,6 +141,15 @@ describe.skipIf(!isRoot)('dr', () => {
     expect([file('base'), file('wiki')]).toEqual(['lives here', 'lives on'])
   })
 
+  test('[dr.3] data of which a damaged record can’t tell whether it lives here is left alone, unless --overwrite says otherwise', async () => {
+    w.write('srv/base/file', 'lives here')
+    w.write('state/records/base.json', '{"trunc')
+    const { exit, results } = await dr('--only', 'base')
+    expect([exit, results.base?.code, file('base')]).toEqual([3, 'protected', 'lives here'])
+    expect((await dr('--only', 'base', '--overwrite')).results.base?.outcome).toBe('ok')
+    expect(file('base')).toBe('second of base')
+  })
+
   test('[dr.4] a service that fails stops no other, keeps its old data, is named, and the exit is not 0', async () => {
     w.write('srv/data/file', 'of the fresh install')
     const { exit, stdout, stderr } = await w.cli(['dr', '--yes'], failing('data'))
@@ -162,6 +171,16 @@ describe.skipIf(!isRoot)('dr', () => {
     expect(names.map((name) => results[name]?.outcome)).toEqual(names.map(() => 'ok'))
     expect(names.map(file)).toEqual(names.map((name) => (['data', 'off'].includes(name) ? 'lived on since' : `second of ${name}`)))
     expect(await w.cli(['dr', '--resume', '--yes'])).toMatchObject({ exit: 2, stderr: expect.stringContaining('no disaster recovery is unfinished') })
+  })
+
+  test('[dr.4] --resume brings back what came after a service that isn’t declared any more', async () => {
+    expect(await w.cli(['dr', '--yes'], failing('base'))).toMatchObject({ exit: 1 })
+    expect([file('notes'), file('wiki')]).toEqual([null, null])
+    const { base: _, ...left } = declared()
+    w.manifest({ services: { ...left, notes: { paths: [path('notes')] } } })
+    const { exit, results } = await dr('--resume')
+    expect([exit, results.notes?.outcome, results.wiki?.outcome]).toEqual([0, 'ok', 'ok'])
+    expect([file('notes'), file('wiki')]).toEqual(['second of notes', 'second of wiki'])
   })
 
   test('[dr.4] a part that a person restores in between does not count as the whole', async () => {

@@ -1,9 +1,10 @@
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { setImmediate } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { RunRecord } from '../../src/state/record.gen.ts'
 import { emptyRecord, lastRun, pinnedRepository, pinRepository, readRecord, setAsideRecords, updateRecord } from '../../src/state/records.ts'
 import { cliFile, start } from '../lib/cli.ts'
+import { output } from '../lib/live.ts'
 import { has } from '../lib/needs.ts'
 import { type World, world } from '../lib/world.ts'
 
@@ -106,10 +107,14 @@ describe('[state.4] a damaged record', () => {
     expect(json().services).toEqual([{ name: 'notes', message: 'its record is damaged', keep: [], remove: [] }])
   })
 
-  test('or a folder in its place, is told with what to do', async () => {
+  test.each([
+    ['a folder', () => mkdirSync(file)],
+    ['a pipe', () => output(['mkfifo', file])],
+    ['a link to itself', () => symlinkSync(file, file)],
+  ])('or %s in its place, is told with what to do', async (_, make) => {
     rmSync(file)
-    mkdirSync(file)
-    const told = `${file} is a folder, where a file of ours should be: move it aside`
+    make()
+    const told = `${file} is no file, where one of ours should be: move aside what stands there`
     expect((await w.cli(['status', '--json'])).json().services[0]).toMatchObject({ state: 'unknown', message: expect.stringContaining(told) })
     expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 1, stderr: expect.stringContaining(told) })
     rmSync(file, { recursive: true })
