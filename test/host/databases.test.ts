@@ -146,7 +146,7 @@ describe.skipIf(!canHost)('a host with PostgreSQL 17', { timeout: 120_000 }, () 
     expect(JSON.parse(await journal())).toMatchObject({ phase: 'exchanging' })
     expect(await status()).toMatchObject({
       state: 'unfinished-restore',
-      message: expect.stringContaining('atelier-backup restore shop --resume; --rollback takes it back'),
+      message: expect.stringContaining('--rollback takes it back): atelier-backup restore shop --resume'),
     })
     expect(await host.sh('journalctl --boot --output cat -u atelier-backup-recover-databases')).toMatch(
       /^shop: PostgreSQL, the server: it does not answer.*; its units stay stopped: .* --resume, or take it back with --rollback$/m,
