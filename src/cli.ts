@@ -45,7 +45,8 @@ async function main(argv: string[]): Promise<number> {
       process.on(signal, () => {
         if (signal !== 'SIGHUP' || !outlives) interruption.abort(new Failure('interrupted', `interrupted by ${signal}`))
       })
-    openErrors()
+    // While the first files are read.
+    setImmediate(openErrors)
     const outliveTerminal = () => {
       outlives = true
     }

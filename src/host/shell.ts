@@ -26,6 +26,8 @@ export interface ProcessOptions {
   /** Each line of standard output as it comes; it isn't kept then. Of a line beyond a million characters only its beginning. */
   onLine?: (line: string) => void
   onErrorLine?: (line: string) => void
+  /** All of standard output so far, whenever it ends in a line's end: what reads it may begin while the program comes to its end. */
+  onOutput?: (text: string) => void
   /** As soon as it runs; the program that is started in the end keeps this pid. */
   onStart?: (pid: number) => void
 }
@@ -50,6 +52,7 @@ export async function run(argv: string[], options: ProcessOptions = {}): Promise
   const keep = (text: string) => {
     size += text.length
     if (size <= mostOutput) out.push(text)
+    if (options.onOutput && text.endsWith('\n') && size <= mostOutput) options.onOutput(out.join(''))
   }
   const { child, ended } = start(argv, options)
   const read = child.stdout ? readAll(child.stdout, options.onLine ? lineCutter(options.onLine) : keep) : undefined

@@ -1,6 +1,7 @@
 // The only caller of restic: arguments and environment in, typed results out, exit codes as errors.
 import { constants, existsSync, readFileSync, statSync } from 'node:fs'
 import { access, readFile } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { asFailure, Failure } from '../errors.ts'
 import { type Finished, lines, type ProcessOptions, run } from '../host/shell.ts'
 import { printable } from '../text.ts'
@@ -98,14 +99,18 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
       lockers?.started(pid)
     }
     const ending = run(argv, { ...ready, ...more, onStart })
-    if (reading) await Promise.all([ending.catch(() => {}), version(options).catch(aborted(asked))])
+    if (reading) {
+      // Not at once: two cores have enough to do then, with that call and with what loads meanwhile.
+      await Promise.race([ending.catch(() => {}), sleep(100, undefined, { ref: false })])
+      await Promise.all([ending.catch(() => {}), version(options).catch(aborted(asked))])
+    }
     const finished = await ending.catch(aborted(asked))
     if (pid !== null && unlocked.includes(finished.exit)) lockers?.ended(pid)
     return finished
   }
 
-  const call = async (args: string[], options: CallOptions): Promise<string> => {
-    const finished = await ended([program, ...args], options)
+  const call = async (args: string[], options: CallOptions, more: ProcessOptions = {}): Promise<string> => {
+    const finished = await ended([program, ...args], options, more)
     if (finished.exit !== 0) throw failureOf(finished, asked, { reason: options.signal?.reason })
     return finished.stdout
   }
@@ -126,7 +131,16 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
     }
   }
 
-  const ask = async <T>(args: string[], as: (value: unknown) => T, options: CallOptions): Promise<T> => understood(await call(args, options), as)
+  const ask = async <T>(args: string[], as: (value: unknown) => T, options: CallOptions): Promise<T> => {
+    let early: { length: number; answer: T | null } | null = null
+    const onOutput = (text: string) => {
+      early = { length: text.length, answer: parseAnswer(text, as) }
+    }
+    const text = await call(args, options, { onOutput })
+    // What came after it counts, too.
+    const { length, answer } = early ?? { length: -1, answer: null }
+    return length === text.length && answer !== null ? answer : understood(text, as)
+  }
 
   /** What a call prints, as it comes: nothing of it may be missing. */
   async function* stream(args: string[], options: CallOptions): AsyncGenerator<Message> {

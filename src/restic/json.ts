@@ -206,7 +206,8 @@ interface RawGroup {
   reasons: { snapshot: RawSnapshot; matches: string[] }[] | null
 }
 
-function snapshotOf({ summary, ...raw }: RawSnapshot): Snapshot {
+function snapshotOf(raw: RawSnapshot): Snapshot {
+  const { summary } = raw
   return {
     id: idOf(raw.id),
     shortId: textOf(raw.short_id),
@@ -230,8 +231,8 @@ interface Keyed {
   fraction: number
 }
 function keyOf({ time }: Snapshot): Omit<Keyed, 'snapshot'> {
-  const [digits = ''] = /\.\d+/.exec(time) ?? []
-  return { seconds: Math.floor(Date.parse(time) / 1000), fraction: Number(`0${digits}`) }
+  const point = time.indexOf('.')
+  return { seconds: Math.floor(Date.parse(time) / 1000), fraction: point < 0 ? 0 : Number.parseFloat(time.slice(point)) }
 }
 
 /** Go's os.FileMode keeps setuid, setgid and sticky in high bits of its own. */

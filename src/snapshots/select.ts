@@ -70,7 +70,8 @@ function indexOf(all: Snapshot[]): Map<string, number[]> {
 }
 
 function keyOf(host: string, key: string): string {
-  return JSON.stringify([host, key])
+  // With its length, no host's name runs into what follows it.
+  return `${host.length} ${host}${key}`
 }
 
 function pathKey(paths: Path[]): string {

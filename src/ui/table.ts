@@ -49,6 +49,7 @@ export function cut(text: string, width: number): string {
 
 /** Lines of whole words; one that is wider than a line stands alone, unbroken: it may be a path to copy. */
 export function wrapped(text: string, width: number): string[] {
+  if (displayWidth(text) <= width) return [text]
   const lines: string[] = []
   // What is to be typed stays on one line, if it fits.
   const whole = text.replaceAll(/\(?atelier-backup [^),;]*[),;]*/g, (command) =>
