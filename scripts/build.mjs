@@ -46,7 +46,7 @@ await build({
 })
 await compile(join(outdir, 'cli.cjs'), join(outdir, `cli-${process.arch}.cache`))
 
-/** Keeps what V8 compiles of the bundle while a host's status is asked for: what most commands need, of which none has to ask a repository. */
+/** Keeps what V8 compiles of the bundle for the status of a host whose repository isn't there: most of what every command needs. */
 async function compile(bundle, cache) {
   const host = await mkdtemp(join(tmpdir(), 'atelier-build-'))
   const services = Object.fromEntries(['a', 'b'].map((name) => [name, { paths: [host], units: [] }]))

@@ -102,7 +102,7 @@ export const commands: CommandSpec[] = [
       { flags: '--environment-file <file>', description: "with --from-repository: the storage's credentials (asked for on a terminal)" },
       { flags: '--run-commands', description: "with --from-repository: let the manifest's health checks run here" },
       { flags: '--save-manifest <file>', description: 'with --from-repository: write the manifest into this new file' },
-      { flags: '--jobs <number>', description: 'services side by side (default: 2)' },
+      { flags: '--jobs <number>', description: 'services side by side, and one more that is small (default: 2)' },
       yes,
       dryRun,
       host,
