@@ -80,6 +80,14 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
     return folder !== null && (await access(`${folder}/locks`, constants.W_OK).catch((error: NodeJS.ErrnoException) => error.code)) === 'EROFS'
   }
 
+  /** Asks for the version while what only reads is at work, and waits for both. @throws Failure `restic-missing`, `restic-too-old` */
+  const meanwhile = async (work: Promise<unknown>, options: CallOptions): Promise<void> => {
+    const over = work.catch(() => {})
+    // Not at once: two cores have enough to do then, with that call and with what loads meanwhile.
+    await Promise.race([over, sleep(100, undefined, { ref: false })])
+    await Promise.all([over, version(options).catch(aborted(asked))])
+  }
+
   /** One call, however it ends. */
   const ended = async (argv: string[], options: CallOptions, more: ProcessOptions = {}): Promise<Finished> => {
     // What only reads begins before the version is asked for.
@@ -99,11 +107,7 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
       lockers?.started(pid)
     }
     const ending = run(argv, { ...ready, ...more, onStart })
-    if (reading) {
-      // Not at once: two cores have enough to do then, with that call and with what loads meanwhile.
-      await Promise.race([ending.catch(() => {}), sleep(100, undefined, { ref: false })])
-      await Promise.all([ending.catch(() => {}), version(options).catch(aborted(asked))])
-    }
+    if (reading) await meanwhile(ending, options)
     const finished = await ending.catch(aborted(asked))
     if (pid !== null && unlocked.includes(finished.exit)) lockers?.ended(pid)
     return finished
@@ -144,10 +148,12 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
 
   /** What a call prints, as it comes: nothing of it may be missing. */
   async function* stream(args: string[], options: CallOptions): AsyncGenerator<Message> {
-    const output = lines([program, ...args], await prepared(options).catch(aborted(asked)))
+    const output = lines([program, ...args], await prepared(options, true).catch(aborted(asked)))
     try {
-      for (;;) {
-        const { value, done } = await output.next().catch(aborted(asked))
+      const first = output.next()
+      await meanwhile(first, options)
+      for (let next = first; ; next = output.next()) {
+        const { value, done } = await next.catch(aborted(asked))
         if (done && value.exit !== 0) throw failureOf(value, asked, { reason: options.signal?.reason })
         if (done) return
         const message = parseLine(value)

@@ -16,7 +16,7 @@ import {
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, type TestContext, test } from 'vitest'
 import { killedAt } from '../lib/killed.ts'
-import { output, resticBefore, sql } from '../lib/live.ts'
+import { instead, output, resticBefore, sql } from '../lib/live.ts'
 import { has, isRoot } from '../lib/needs.ts'
 import { attributes, fingerprint, makeHostileTree } from '../lib/tree.ts'
 import { type World, world } from '../lib/world.ts'
@@ -526,6 +526,19 @@ describe.skipIf(!isRoot)('as root', () => {
         expect(content(`${cut}/${path}`)).toEqual(content(w.path('disk', path)))
         expect(content(`${cut}/${path}`).length).toBe(151)
       }
+    })
+
+    test('[restore.46] what is staged is brought to disk while more of it is written, and not for each little', async (t) => {
+      const w = await onImage(t)
+      const synced = w.path('synced')
+      const told = (bytes: number) => `echo '{"message_type":"status","total_bytes":1000000000,"bytes_restored":${bytes}}'`
+      const waits = `for n in $(seq 100); do test -s ${synced} && break; sleep 0.1; done`
+      const script = `if [ $command = restore ]; then ${told(1_000_000)}; sleep 0.5; test -e ${synced} && exit 1; ${told(100_000_000)}; ${waits}; test -s ${synced} || exit 1; fi`
+      const { env } = resticBefore(w, script)
+      const PATH = instead(w, env.PATH, 'sync', `echo "$@" >>${synced}; exec "$real" "$@"`)
+      expect(await w.cli(['restore', 's', ...inPlace], { env: { PATH } })).toMatchObject({ exit: 0 })
+      // Once meanwhile, and once when all is there.
+      expect(readFileSync(synced, 'utf8').trim().split('\n')).toHaveLength(2)
     })
 
     test.skipIf(!has('strace')).for(['--resume', '--rollback'])(
