@@ -3,6 +3,7 @@ import { Command, CommanderError, Option } from 'commander'
 import type { CommandSpec, Input } from './commands/command.ts'
 import { commands, globalOptions } from './commands/index.ts'
 import { asFailure, Failure } from './errors.ts'
+import type { Restic } from './restic/types.ts'
 import type { Site } from './site.ts'
 import { oneLine, printable } from './text.ts'
 
@@ -131,10 +132,19 @@ function makeProgram(start: Start, argv: string[]): Command {
 async function foresee({ looksAt }: CommandSpec, input: Input): Promise<void> {
   const names = looksAt?.(input)
   if (!names) return
-  const { manifest, restic } = await input.site()
+  let only: Restic | null = null
+  const { manifest, restic } = await input.site(async (restic) => {
+    only = restic
+    await foreseen([restic], input)
+  })
+  if (only !== null) return
   const services = Object.entries(manifest.services).filter(([name]) => names.length === 0 || names.includes(name))
-  for (const repository of new Set(services.map(([, service]) => service.repository))) restic(repository).foreseeSnapshots({ signal: input.signal })
-  // Now, not when the command's own modules have run.
+  await foreseen([...new Set(services.map(([, service]) => service.repository))].map(restic), input)
+}
+
+async function foreseen(repositories: Restic[], { signal }: Input): Promise<void> {
+  for (const restic of repositories) restic.foreseeSnapshots({ signal })
+  // Now, not when what comes next has run: the check of the rest of the manifest, the command's own modules.
   await new Promise(setImmediate)
 }
 
@@ -154,9 +164,9 @@ async function inputOf(args: string[], flags: Input['flags']): Promise<Unsignall
   if (flags.color === false) process.env.NO_COLOR = '1'
   const json = flags.json === true
   if (json) (await import('./ui/terminal.ts')).askNothing()
-  const open = async () => {
+  const open = async (early: Parameters<Input['site']>[0]) => {
     const [{ openSite }, { requireRights }] = await Promise.all([import('./site.ts'), import('./commands/rights.ts')])
-    const site = await openSite({ manifest: text(flags.manifest), stateDir: text(flags.stateDir) })
+    const site = await openSite({ manifest: text(flags.manifest), stateDir: text(flags.stateDir) }, process.env, early)
     await requireRights(site)
     return site
   }
@@ -165,8 +175,8 @@ async function inputOf(args: string[], flags: Input['flags']): Promise<Unsignall
     args,
     flags,
     json,
-    site() {
-      site ??= open()
+    site(early) {
+      site ??= open(early)
       return site
     },
   }

@@ -24,10 +24,20 @@ export interface Site {
   restic(repository: string): Restic
 }
 
-/** @throws Failure of the manifest's loader */
-export async function openSite(options: { manifest?: string | undefined; stateDir?: string | undefined }, environment = process.env): Promise<Site> {
+/** `early`: given the only repository while the rest of the manifest is still unchecked. @throws Failure of the manifest's loader */
+export async function openSite(
+  options: { manifest?: string | undefined; stateDir?: string | undefined },
+  environment = process.env,
+  early?: (restic: Restic) => Promise<void>,
+): Promise<Site> {
   const manifestFile = resolve(options.manifest ?? (environment.ATELIER_BACKUP_MANIFEST || defaultManifest))
-  return siteOf(await loadManifest(manifestFile), manifestFile, placesOf(options.stateDir, environment))
+  const places = placesOf(options.stateDir, environment)
+  const client = clientsOf(places, new Map())
+  const manifest = await loadManifest(manifestFile, async (repositories) => {
+    const [only, ...others] = Object.entries(repositories)
+    if (only && others.length === 0) await early?.(client(...only))
+  })
+  return siteOf(manifest, manifestFile, places, new Map(), client)
 }
 
 /** Where state and cache are. Absolute: what we start runs in another folder. An empty variable counts as none. */
@@ -41,28 +51,36 @@ export function placesOf(stateDir: string | undefined, environment = process.env
 export function siteOf(
   manifest: Manifest,
   manifestFile: string,
-  { state, cache }: { state: string; cache: string },
+  places: { state: string; cache: string },
   given: Site['given'] = new Map(),
+  client = clientsOf(places, given),
 ): Site {
-  const clients = new Map<string, Restic>()
   return {
     manifest,
     manifestFile,
-    state,
+    state: places.state,
     now: () => new Date(),
     given,
     restic(name) {
       const repository = manifest.repositories[name]
-      if (!repository)
-        throw new Failure('unknown-repository', `no repository "${name}" in ${manifestFile}${didYouMean(name, Object.keys(manifest.repositories))}`, {
-          exit: 2,
-        })
-      const client =
-        clients.get(name) ??
-        knowing(state, openRestic({ name, repository, given: given.get(name), cacheDir: cache, lockers: lockersOf(state, name) }))
-      clients.set(name, client)
-      return client
+      if (repository) return client(name, repository)
+      throw new Failure('unknown-repository', `no repository "${name}" in ${manifestFile}${didYouMean(name, Object.keys(manifest.repositories))}`, {
+        exit: 2,
+      })
     },
+  }
+}
+
+type Clients = (name: string, repository: Manifest['repositories'][string]) => Restic
+
+/** One client for each name. */
+function clientsOf({ state, cache }: { state: string; cache: string }, given: Site['given']): Clients {
+  const clients = new Map<string, Restic>()
+  return (name, repository) => {
+    const client =
+      clients.get(name) ?? knowing(state, openRestic({ name, repository, given: given.get(name), cacheDir: cache, lockers: lockersOf(state, name) }))
+    clients.set(name, client)
+    return client
   }
 }
 

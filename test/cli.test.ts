@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { commands } from '../src/commands/index.ts'
 import { cliFile, type Ended, start, startCli } from './lib/cli.ts'
-import { living, until } from './lib/live.ts'
+import { living, nobodyLives, resticBefore, until } from './lib/live.ts'
 import { loadedBy } from './lib/loaded.ts'
 import { has, isRoot } from './lib/needs.ts'
 import { terminal } from './lib/terminal.ts'
@@ -186,6 +186,13 @@ describe('[cli.4] every error is one line that says what to do next:', () => {
   ])('%s', async (_, file, said) => {
     for (const args of [['status'], ['backup', '--all'], ['dr', '--yes']])
       expect(await untouched([...args, '--manifest', at(file)])).toMatchObject({ exit: 1, stdout: '', stderr: line(said) })
+  })
+
+  test('[cli.10] a fault that is found when the repository has been asked already: nobody goes on asking', async () => {
+    const { env } = resticBefore(w, `echo $$ >>${w.path('asked')}; exec sleep 600`)
+    const waits = w.cli(['status'], { env: { ...env, ATELIER_BACKUP_MANIFEST: at('misspelled.json') } })
+    expect(await waits).toMatchObject({ exit: 1, stdout: '', stderr: line('services') })
+    await nobodyLives(w)
   })
 
   test('nothing declared', async () => {

@@ -2,6 +2,7 @@
 import { resolve } from 'node:path'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
+import type { Restic } from '../restic/types.ts'
 import type { Site } from '../site.ts'
 import { shellWord } from '../text.ts'
 
@@ -38,7 +39,8 @@ export interface Input {
   signal: AbortSignal
   /** From now on a lost terminal (SIGHUP) ends nothing: live data is being exchanged. */
   outliveTerminal(): void
-  site(): Promise<Site>
+  /** `early`: given the only repository that the manifest declares, while the rest of it is still unchecked. */
+  site(early?: (restic: Restic) => Promise<void>): Promise<Site>
 }
 
 export function textFlag({ flags }: Input, name: string): string | undefined {

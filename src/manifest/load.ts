@@ -1,4 +1,5 @@
 // A file → a manifest with every default filled, or an error that says what to mend.
+import { readFileSync, statSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import type { $ZodIssue } from 'zod/v4/core'
@@ -13,17 +14,22 @@ import type { Manifest } from './types.gen.ts'
 import { version1Schema, version1Words } from './version1.gen.ts'
 import { isVersion1, upgraded } from './version1.ts'
 
-/** @throws Failure `manifest-missing`, `manifest-unreadable`, `manifest-invalid` (a ManifestInvalid, with all problems) */
-export async function loadManifest(file: string): Promise<Manifest> {
+/**
+ * `early`: told of the declared repositories before all else is checked, which takes longer than to start restic; not where they have faults, or by
+ * version 1.
+ * @throws Failure `manifest-missing`, `manifest-unreadable`, `manifest-invalid` (a ManifestInvalid, with all problems)
+ */
+export async function loadManifest(file: string, early?: (repositories: Manifest['repositories']) => Promise<void>): Promise<Manifest> {
   const bytes = await contentOf(file).catch((error: NodeJS.ErrnoException) => {
     throw notRead(file, error)
   })
   if (bytes.length > mostBytes) throw new ManifestInvalid(file, [`more than ${mostBytes >> 20} MiB: no manifest is that large`])
-  try {
-    return readManifest(new TextDecoder('utf-8', { fatal: true }).decode(bytes), file)
-  } catch (error) {
-    throw error instanceof TypeError ? new ManifestInvalid(file, ['not UTF-8 text']) : error
+  const value = json(utf8(bytes, file), file)
+  if (early && !isVersion1(value)) {
+    const sound = manifestSchema.shape.repositories.safeParse((value as { repositories?: unknown } | null)?.repositories)
+    if (sound.success) await early(bare(sound.data))
   }
+  return checked(value, file, hostname())
 }
 
 /** Two hundred services with all their fields take less than one. */
@@ -31,6 +37,9 @@ const mostBytes = 16 << 20
 
 /** No more than it takes to see that it is too much: a device or a pipe may have no end. */
 async function contentOf(file: string): Promise<Buffer> {
+  const stat = statSync(file)
+  // To pass a small file to another thread and back takes longer than to read it.
+  if (stat.isFile() && stat.size <= mostBytes) return readFileSync(file)
   const handle = await open(file, 'r')
   try {
     const parts: Buffer[] = []
@@ -51,13 +60,24 @@ async function contentOf(file: string): Promise<Buffer> {
  * @throws ManifestInvalid
  */
 export function readManifest(text: string, file: string, host = hostname()): Manifest {
-  const value = json(text, file)
+  return checked(json(text, file), file, host)
+}
+
+function checked(value: unknown, file: string, host: string): Manifest {
   const version1 = isVersion1(value)
   const current = version1 ? upgraded(shape(version1Schema, version1Words, value, `${file} (version 1)`), host) : value
   const manifest = shape(manifestSchema, manifestWords, current, file)
   const problems = meaningProblems(manifest)
   if (problems.length > 0) throw new ManifestInvalid(file, problems)
   return normal(manifest)
+}
+
+function utf8(bytes: Buffer, file: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch {
+    throw new ManifestInvalid(file, ['not UTF-8 text'])
+  }
 }
 
 function json(text: string, file: string): unknown {

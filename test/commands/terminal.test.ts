@@ -139,7 +139,7 @@ describe('list', () => {
   test('says what changed since the snapshot before, and brings back what is gone', async () => {
     const t = w.terminal(['list', 'notes'])
     await walk(t, ['? Snapshots of notes', enter], [at('Walk'), down], [at('What changed'), enter])
-    expect(await screenOf(t, /gone since .*kB\n/)).toEqual([
+    expect(await screenOf(t, /gone since .*kB\n.*esc back/s)).toEqual([
       '✓ Snapshots of notes ID______, today TIME_',
       '? 1 new, 1 changed, 1 gone since ID______, +N.N kB',
       '❯ changed  /ROOT/data/notes/a.txt',
