@@ -12,7 +12,17 @@ import { unitsOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Snapshot } from '../restic/types.ts'
 import type { Site } from '../site.ts'
-import { countable, elsewhereWords, hasShrunk, isComplete, newestFirst, passedOver, type Size, snapshotsOf } from '../snapshots/select.ts'
+import {
+  countable,
+  elsewhereWords,
+  hasShrunk,
+  hostsElsewhere,
+  isComplete,
+  newestFirst,
+  passedOver,
+  type Size,
+  snapshotsOf,
+} from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import { pinnedRepository, readRecord } from '../state/records.ts'
@@ -203,13 +213,13 @@ async function chooseFor(
   all: Snapshot[] | Failure,
   install: string | null,
 ): Promise<Omit<Choice, 'after'>> {
-  const skip = (code: Code, message: string, of: 'repository' | 'service' = 'service') => ({
+  const skip = (code: Code, message: string, more: { of?: 'repository'; next?: string } = {}) => ({
     name,
     snapshot: null,
-    skip: { code, message, of },
+    skip: { code, message, of: 'service' as const, ...more },
     notes: [],
   })
-  if (all instanceof Failure) return skip(all.code, all.message, 'repository')
+  if (all instanceof Failure) return skip(all.code, all.message, { of: 'repository' })
   const record = await readRecord(site.state, name).catch(asFailure)
   const origin = record instanceof Failure ? null : record.origin
   const subject = { name, service, host: wish.host, origin: wish.host === site.manifest.host ? origin : null, install }
@@ -227,11 +237,14 @@ async function chooseFor(
       'protected',
       `${name}: it lives here (${origin.how} since ${origin.since.slice(0, 10)}): left alone; --overwrite restores it all the same`,
     )
-  if (!newest)
+  if (!newest) {
+    const [other] = hostsElsewhere(all, subject)
     return skip(
       'unknown-snapshot',
       `${name}: no snapshots on ${wish.host}${wish.at ? ' at that time or before it' : ''}${elsewhereWords(all, subject)}`,
+      other === undefined ? {} : { next: `atelier-backup dr --host ${shellWord(other)}` },
     )
+  }
   const passed = passedNotes(passedOver(until, subject, complete ?? newest))
   if (complete) {
     const before = newestFirst(upTo).find((snapshot) => isComplete(snapshot) && Date.parse(snapshot.time) < Date.parse(complete.time))

@@ -257,6 +257,8 @@ function nextFor({ name, exit, code }: Result, idle: Unit[], again: string): str
   if (exit === 0) return idle.length > 0 ? `systemctl start ${idle.join(' ')}` : null
   const flag = consentFor[code ?? '']
   if (flag) return `${again} --only ${name} ${flag}`
+  // To ask again would find as little.
+  if (code === 'unknown-snapshot') return null
   return code === 'undo-failed' ? `atelier-backup restore ${name} --rollback` : `${again} --resume`
 }
 const consentFor: Record<string, string> = {

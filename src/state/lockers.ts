@@ -29,7 +29,13 @@ export function lockersOf(state: string, repository: string): { started(pid: num
         // A user without the rights, a full disk, a restic that is done already.
       }
     },
-    ended: (pid) => rmSync(join(folder, String(pid)), { force: true }),
+    ended(pid) {
+      try {
+        rmSync(join(folder, String(pid)), { force: true })
+      } catch {
+        // What stands in the folder's place. A note that is left tells of no lock that is alive.
+      }
+    },
   }
 }
 

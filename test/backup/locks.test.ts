@@ -1,5 +1,5 @@
 // Locks in the repository: ours that a crash left go by themselves, a stranger's never.
-import { readdirSync } from 'node:fs'
+import { readdirSync, rmSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { beforeEach, expect, test } from 'vitest'
 import { living, until } from '../lib/live.ts'
@@ -38,6 +38,13 @@ const strangers: [who: string, lock: Parameters<typeof lockRepository>[1]][] = [
   ['another host', { hostname: 'elsewhere' }],
   ['another machine of the same name', { hostname: hostname(), pid: 4_194_300 }],
 ]
+test('a file in the place of the notes on our own restics keeps nothing from running', async () => {
+  rmSync(w.path('state/repositories/main.lockers'), { recursive: true, force: true })
+  w.write('state/repositories/main.lockers', '')
+  expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 0, stderr: '' })
+  expect((await w.cli(['prune'])).exit).toBe(0)
+})
+
 test.each(strangers)('[lock.2] [repository.6] beside the lock of %s nothing is removed, and who holds it is named', async (_, stranger) => {
   await killedPrune()
   await lockRepository(w.repository, stranger)

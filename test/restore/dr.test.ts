@@ -270,14 +270,15 @@ describe.skipIf(!isRoot)('dr', () => {
     expect([file('base'), file('data')]).toEqual(['first of base', 'first of data'])
     expect(await dr('--only', 'base', '--overwrite', '--at', '2001-01-01')).toMatchObject({
       exit: 1,
-      results: { base: { code: 'unknown-snapshot' } },
+      results: { base: { code: 'unknown-snapshot', next: null } },
     })
     expect(await w.cli(['dr', '--yes', '--only', 'wkii'])).toMatchObject({ exit: 2, stderr: expect.stringContaining('wiki') })
   })
 
   test('[dr.6] --host takes the snapshots of another host', async () => {
     w.manifest({ services: declared(), host: 'newhost' })
-    expect(await dr()).toMatchObject({ exit: 1, results: { base: { code: 'unknown-snapshot' } } })
+    const other = { code: 'unknown-snapshot', next: 'atelier-backup dr --host testhost' }
+    expect(await dr()).toMatchObject({ exit: 1, results: { base: other } })
     expect((await dr('--host', 'testhost')).exit).toBe(0)
     expect(look()).toEqual(saved)
   })

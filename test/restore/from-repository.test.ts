@@ -63,7 +63,7 @@ describe.skipIf(!isRoot)('dr --from-repository', () => {
   test('[dr.15] at a terminal it asks for what is missing; the password is shown nowhere, and only restic’s environment holds it', async () => {
     const { env } = resticBefore(
       w,
-      `if [ "$command" = restore ]; then touch ${w.path('begun')}; while [ ! -e ${w.path('go')} ]; do sleep 0.02; done; fi`,
+      `if [ "$command" = restore ]; then : >${w.path('begun')}; while [ ! -e ${w.path('go')} ]; do sleep 0.02; done; fi`,
     )
     const terminal = w.terminal(['dr', '--from-repository'], { env, rows: 60 })
     const answers: [string | RegExp, string][] = [

@@ -24,6 +24,13 @@ test.skipIf(!has('strace'))('a shared lock is nothing to worry about until nobod
   expect(await bad(later(31))).toEqual([['locks', expect.stringMatching(`^main is locked by .*, pid ${pid}, since 2`)]])
 })
 
+test.skipIf(!has('strace'))('a lock whose restic is gone is named at once, though it keeps out only what locks exclusively', async (t) => {
+  const w = await world(t)
+  w.manifest({ services: { notes: { paths: [w.write('notes', 'a')] } } })
+  const { pid } = await leaveLock(w, 'killed', ['backup', w.path('notes')])
+  expect(await bad(await openSite({}, w.env))).toEqual([['locks', expect.stringMatching(`^main is locked by .*, pid ${pid}, since 2`)]])
+})
+
 test('a clock that was never set is said to be so', async (t) => {
   const w = await world(t)
   w.manifest({ services: { notes: { paths: [w.write('notes', 'a')] } } })
