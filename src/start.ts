@@ -11,7 +11,7 @@ if (process.env.DEBUG) {
   process.setSourceMapsEnabled(true)
   require(file)
 } else {
-  const script = new Script(wrap(readFileSync(file, 'utf8')), { filename: file, ...compiled() })
+  const script = new Script(wrap(readFileSync(file, 'latin1')), { filename: file, ...compiled() })
   script.runInThisContext()(exports, require, module, file, __dirname)
 }
 

@@ -150,7 +150,7 @@ function longestPause(list: string): number {
 }
 
 const units: [RegExp, number][] = [
-  [/^(usec|us|µs)$/, 0.001],
+  [/^(usec|us|\u00b5s)$/, 0.001],
   [/^(msec|ms)$/, 1],
   [/^(seconds?|sec|s|)$/, 1000],
   [/^(minutes?|min|m)$/, minute],
@@ -163,6 +163,6 @@ const units: [RegExp, number][] = [
 
 /** A time span as systemd writes it ("1h 30min"), in milliseconds; unknown words count as nothing. Source: systemd.time(7). */
 export function durationMs(span: string): number {
-  const parts = [...span.matchAll(/(\d+(?:\.\d+)?)\s*([a-zµ]*)/gi)]
+  const parts = [...span.matchAll(/(\d+(?:\.\d+)?)\s*([a-z\u00b5]*)/gi)]
   return parts.reduce((sum, [, amount, unit]) => sum + Number(amount) * (units.find(([pattern]) => pattern.test(unit ?? ''))?.[1] ?? 0), 0)
 }

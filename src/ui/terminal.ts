@@ -64,7 +64,7 @@ export function printJson(value: unknown, readable = false): void {
 
 /** Our own typography as the locale takes it, character for character. Names and paths stay as they are. */
 export function typeset(text: string): string {
-  return hasUnicode() ? text : text.replaceAll(/[…–·→]/g, (character) => plain[character] ?? '?')
+  return hasUnicode() ? text : text.replaceAll(new RegExp(`[${Object.keys(plain).join('')}]`, 'g'), (character) => plain[character] ?? '?')
 }
 const plain: Record<string, string> = { '…': '~', '–': '-', '·': '-', '→': '>' }
 
