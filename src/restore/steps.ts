@@ -189,14 +189,14 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
 }
 
 /**
- * Brings to disk what is written, while more is written: told how many bytes there are, not oftener than for every 64 MiB. The kernel by itself
+ * Brings to disk what is written, while more is written: told how many bytes there are, not oftener than for every 256 MiB. The kernel by itself
  * waits for half a minute, or until a tenth of the memory is unwritten, and the flush at the end for all of that.
  */
 function writesBack(folder: Path, signal: AbortSignal): (bytes: number) => void {
   let begun = 0
   let busy = false
   return (bytes) => {
-    if (busy || signal.aborted || bytes - begun < 64 * 1024 * 1024) return
+    if (busy || signal.aborted || bytes - begun < 256 * 1024 * 1024) return
     begun = bytes
     busy = true
     const done = () => {

@@ -533,7 +533,7 @@ describe.skipIf(!isRoot)('as root', () => {
       const synced = w.path('synced')
       const told = (bytes: number) => `echo '{"message_type":"status","total_bytes":1000000000,"bytes_restored":${bytes}}'`
       const waits = `for n in $(seq 100); do test -s ${synced} && break; sleep 0.1; done`
-      const script = `if [ $command = restore ]; then ${told(1_000_000)}; sleep 0.5; test -e ${synced} && exit 1; ${told(100_000_000)}; ${waits}; test -s ${synced} || exit 1; fi`
+      const script = `if [ $command = restore ]; then ${told(200_000_000)}; sleep 0.5; test -e ${synced} && exit 1; ${told(300_000_000)}; ${waits}; test -s ${synced} || exit 1; fi`
       const { env } = resticBefore(w, script)
       const PATH = instead(w, env.PATH, 'sync', `echo "$@" >>${synced}; exec "$real" "$@"`)
       expect(await w.cli(['restore', 's', ...inPlace], { env: { PATH } })).toMatchObject({ exit: 0 })
