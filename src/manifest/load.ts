@@ -27,7 +27,7 @@ export async function loadManifest(file: string, early?: (repositories: Manifest
   const value = json(utf8(bytes, file), file)
   if (early && !isVersion1(value)) {
     const sound = manifestSchema.shape.repositories.safeParse((value as { repositories?: unknown } | null)?.repositories)
-    if (sound.success) await early(bare(sound.data))
+    if (sound.success) await early(sound.data)
   }
   return checked(value, file, hostname())
 }

@@ -45,11 +45,11 @@ export interface RecoveryWish {
   emptyMounts: boolean
 }
 
-/** What will happen to one service. `skip` says why it is left alone; `of` whose fault that is; `next` what brings it back. */
+/** What will happen to one service. `skip` says why it is left alone; `of` whose fault that is; `next` what brings it back, or `host` which other one has it. */
 export interface Choice {
   name: string
   snapshot: Snapshot | null
-  skip: { code: Code; message: string; of: 'repository' | 'service'; next?: string } | null
+  skip: { code: Code; message: string; of: 'repository' | 'service'; next?: string; host?: string } | null
   /** Services of this recovery that come first. */
   after: string[]
   notes: string[]
@@ -213,7 +213,7 @@ async function chooseFor(
   all: Snapshot[] | Failure,
   install: string | null,
 ): Promise<Omit<Choice, 'after'>> {
-  const skip = (code: Code, message: string, more: { of?: 'repository'; next?: string } = {}) => ({
+  const skip = (code: Code, message: string, more: { of?: 'repository'; host?: string } = {}) => ({
     name,
     snapshot: null,
     skip: { code, message, of: 'service' as const, ...more },
@@ -242,7 +242,7 @@ async function chooseFor(
     return skip(
       'unknown-snapshot',
       `${name}: no snapshots on ${wish.host}${wish.at ? ' at that time or before it' : ''}${elsewhereWords(all, subject)}`,
-      other === undefined ? {} : { next: `atelier-backup dr --host ${shellWord(other)}` },
+      other === undefined ? {} : { host: other },
     )
   }
   const passed = passedNotes(passedOver(until, subject, complete ?? newest))

@@ -15,6 +15,7 @@ import { readJournal } from '../state/journal.ts'
 import { lastRun, readRecord } from '../state/records.ts'
 import { newRunId } from '../state/running.ts'
 import { sealed, unsealed } from '../state/sealed.ts'
+import { shellWord } from '../text.ts'
 import { type Choice, type Looked, lookRecovery, type RecoveryWish, withKnownUnits } from './dr-look.ts'
 import { emptiedBy, type PlannedRestore, planInPlace, requireEmptyable, restoreInPlace, resumeRestore } from './inplace.ts'
 import { type InPlaceOptions, named } from './transaction.ts'
@@ -148,7 +149,7 @@ export async function recover({ site, recovery, planned }: PlannedRecovery, opti
   const begin = (choice: Choice): void => {
     waiting.delete(choice)
     const work = recoverOne(site, recovery, choice, planned.get(choice.name), results, { ...options, inTurn: inTurnOf(choice) })
-      .then((result) => standing(site, result, options.again, choice.skip?.next))
+      .then((result) => standing(site, result, options.again, choice.skip))
       .then((result) => {
         results.set(choice.name, result)
         options.result(result)
@@ -240,7 +241,7 @@ function resultFor(name: string, outcome: Result['outcome'], exit: number, why: 
 }
 
 /** With how the service stands now, and what is left to do. */
-async function standing(site: Site, result: Result, again: string, next?: string): Promise<Recovered> {
+async function standing(site: Site, result: Result, again: string, skip: Choice['skip']): Promise<Recovered> {
   const service = serviceOf(site, result.name)
   const units = await standingOf(unitsOf(result.name, service)).catch(() => [])
   const idle = units.filter(({ state, rests }) => state !== 'active' && state !== 'activating' && !rests).map(({ unit }) => unit)
@@ -249,16 +250,17 @@ async function standing(site: Site, result: Result, again: string, next?: string
     ...result,
     units: units.map(({ unit, state }) => ({ unit, state })),
     health: failed ? 'failed' : result.exit !== 0 ? null : service.healthCheck === null ? 'unchecked' : 'passed',
-    next: next !== undefined && result.exit !== 0 ? next : nextFor(result, idle, again),
+    next: nextFor(result, idle, again, skip),
   }
 }
 
-function nextFor({ name, exit, code }: Result, idle: Unit[], again: string): string | null {
+function nextFor({ name, exit, code }: Result, idle: Unit[], again: string, skip: Choice['skip']): string | null {
   if (exit === 0) return idle.length > 0 ? `systemctl start ${idle.join(' ')}` : null
+  if (skip?.next !== undefined) return skip.next
   const flag = consentFor[code ?? '']
   if (flag) return `${again} --only ${name} ${flag}`
-  // To ask again would find as little.
-  if (code === 'unknown-snapshot') return null
+  // To ask again would find as little. The later --host counts.
+  if (code === 'unknown-snapshot') return skip?.host === undefined ? null : `${again} --host ${shellWord(skip.host)}`
   return code === 'undo-failed' ? `atelier-backup restore ${name} --rollback` : `${again} --resume`
 }
 const consentFor: Record<string, string> = {

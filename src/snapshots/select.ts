@@ -6,6 +6,7 @@ import type { Engine } from '../manifest/engines.ts'
 import { nearest } from '../manifest/nearest.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Snapshot } from '../restic/types.ts'
+import { shellWord } from '../text.ts'
 
 /** Tags that mean something to us. `partial`: something could not be read. `failed`: the run failed after it was saved. `manifest`: no service's. */
 export const tags = {
@@ -137,7 +138,7 @@ export function newestFirst(snapshots: Snapshot[]): Snapshot[] {
 /** Where else its snapshots are, in words for the end of a message, or nothing. */
 export function elsewhereWords(all: Snapshot[], subject: Subject): string {
   const hosts = hostsElsewhere(all, subject)
-  return hosts.length === 0 ? '' : `; there are some of ${hosts.join(', ')}: --host ${hosts[0]}`
+  return hosts.length === 0 ? '' : `; there are some of ${hosts.join(', ')}: --host ${shellWord(hosts[0] ?? '')}`
 }
 
 /** Other hosts whose snapshots of the service are there, by name. */

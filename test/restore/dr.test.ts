@@ -279,6 +279,8 @@ describe.skipIf(!isRoot)('dr', () => {
     w.manifest({ services: declared(), host: 'newhost' })
     const other = { code: 'unknown-snapshot', next: 'atelier-backup dr --host testhost' }
     expect(await dr()).toMatchObject({ exit: 1, results: { base: other } })
+    const [flags, again] = [['--state-dir', w.path('state')], `atelier-backup dr --state-dir ${w.path('state')} --host testhost`]
+    expect((await dr(...flags)).results).toMatchObject({ base: { next: again }, wiki: { next: again } })
     expect((await dr('--host', 'testhost')).exit).toBe(0)
     expect(look()).toEqual(saved)
   })
