@@ -41,7 +41,7 @@ export async function storeManifest(
     for (const [name, text] of Object.entries(texts)) await writeDurably(join(folder, name), text)
     await site.restic(repository).backup({
       ...call,
-      hold: [...(call.hold ?? []), fd],
+      inheritFds: [...(call.inheritFds ?? []), fd],
       paths: [folder],
       exclude: [],
       tags: [tags.manifest, tags.install(about.install)],

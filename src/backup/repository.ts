@@ -92,7 +92,7 @@ export async function createIfAllowed(site: Site, name: string, error: unknown, 
   await requirePlace(await restic.location())
   // Of two services that start together the second finds the repository there. restic itself lets both initialise, and ruins it.
   return withRepositoryLock(site.state, name, (fd) => {
-    const held = { ...call, hold: [...(call.hold ?? []), fd] }
+    const held = { ...call, inheritFds: [...(call.inheritFds ?? []), fd] }
     return restic.repositoryId(held).catch((again: unknown) => (isCode(again, 'no-repository') ? restic.init(held) : Promise.reject(again)))
   })
 }

@@ -77,7 +77,7 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
       const about = { run, name, install, staging: await stagingOf(site, name) }
       const look = async () => {
         await requireRepositoryApart(site, name, service.exclude)
-        standing = await settle(site, name, record, install, { signal: options.signal, hold: [fd] })
+        standing = await settle(site, name, record, install, { signal: options.signal, inheritFds: [fd] })
         return lookBackup(service, { ...about, unadopted: standing.unadopted })
       }
       const facts = await look().catch((error: unknown) => {
@@ -97,7 +97,7 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
           restic,
           standing,
           before: lastWhole(record),
-          hold: [fd],
+          inheritFds: [fd],
           outcome: (failure: Failure | null) => outcomeOf({ ...job, failure: job.failure ?? failure }),
           warn,
           output: options.output,
@@ -133,7 +133,7 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
     if (job.summary === null || standing === null || standing.unadopted || options.signal.aborted) return
     const { repository } = serviceOf(site, name)
     const time = new Date(Date.parse(job.summary.time) - 1000)
-    await storeManifest(site, repository, { repositoryId: standing.repositoryId, install, time }, { signal: options.signal, hold: [fd] })
+    await storeManifest(site, repository, { repositoryId: standing.repositoryId, install, time }, { signal: options.signal, inheritFds: [fd] })
   }
 
   async function remember(run: string, standing: Standing | null): Promise<void> {
@@ -201,7 +201,7 @@ export async function cleanUp(site: Site, name: string, output: (line: string) =
   const job: Job = {
     ...{ name, service, manifest: site.manifest, state: site.state, restic: site.restic(service.repository) },
     // Stopped or not, it can't be known: they are started.
-    ...{ standing: null, before: null, hold: [], summary: null, missed: [], stopped: { at: performance.now(), seconds: null }, output },
+    ...{ standing: null, before: null, inheritFds: [], summary: null, missed: [], stopped: { at: performance.now(), seconds: null }, output },
     outcome: () => 'failed',
     warn: (_, message) => output(message),
   }

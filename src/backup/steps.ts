@@ -27,7 +27,7 @@ export interface Job {
   /** Null: the repository couldn't be asked, and the plan saves nothing. */
   standing: Standing | null
   /** Descriptors that children keep open. */
-  hold: number[]
+  inheritFds: number[]
   /** Set by the steps. */
   summary: BackupSummary | null
   /** Why something isn't in the snapshot though it should be: makes it partial. */
@@ -86,7 +86,9 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
       apply: async ({ engine, databases, folder }, { signal }) => {
         await mkdir(folder, { recursive: true, mode: 0o700 })
         // A snapshot without the dumps would look whole: there is none then.
-        await dumpers[engine](job.manifest, databases, folder, { signal, hold: job.hold }).catch(named(`${job.name}: no snapshot was made`))
+        await dumpers[engine](job.manifest, databases, folder, { signal, inheritFds: job.inheritFds }).catch(
+          named(`${job.name}: no snapshot was made`),
+        )
       },
     },
     view: { apply: async (view, { signal }) => makeView(view, signal).catch(named(job.name)) },
@@ -109,7 +111,7 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
         await mkdir(dirname(to), { recursive: true, mode: 0o700 })
         const identity = real === live ? await identityOf(live) : null
         try {
-          const { state, message } = await copyDatabase(real, to, { signal, hold: job.hold })
+          const { state, message } = await copyDatabase(real, to, { signal, inheritFds: job.inheritFds })
           copies.push({ live, copy: to, identity })
           if (state === 'unknown') job.warn('sqlite-unchecked', `${database} is saved, but can't be checked here: ${message}`)
         } catch (error) {
@@ -145,7 +147,7 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
         const paths = outermost([...links, ...savable, ...(step.dumps === null ? [] : [step.dumps])])
         const request = {
           signal: context.signal,
-          hold: job.hold,
+          inheritFds: job.inheritFds,
           paths,
           exclude: [...step.exclude, ...sidecars, ...uncopied.map(escapePattern), ...ownFolders(job.state, paths, step.dumps)],
           tags: job.missed.length > 0 ? [...step.tags, tags.partial] : step.tags,
@@ -215,7 +217,7 @@ async function requireUnreplaced(job: Job, copies: Copy[]): Promise<void> {
     const made = job.summary?.snapshotId ?? ''
     // It isn't what this run has saved.
     job.summary = null
-    const id = await job.restic.tag(made, [tags.failed], { hold: job.hold }).catch((error) => {
+    const id = await job.restic.tag(made, [tags.failed], { inheritFds: job.inheritFds }).catch((error) => {
       job.warn('tag-failed', `snapshot ${made.slice(0, 8)} holds a replaced database and can't be marked: ${asFailure(error).message}`)
       return made
     })
@@ -242,7 +244,7 @@ async function markUnread(job: Job): Promise<void> {
   if (further > 0) job.warn('unreadable', `${further} further files were not read`)
   if (marked) return
   try {
-    summary.snapshotId = await job.restic.tag(summary.snapshotId, [tags.partial], { hold: job.hold })
+    summary.snapshotId = await job.restic.tag(summary.snapshotId, [tags.partial], { inheritFds: job.inheritFds })
   } catch (error) {
     job.warn('tag-failed', `snapshot ${summary.snapshotId.slice(0, 8)} can't be marked as partial: ${asFailure(error).message}`)
   }

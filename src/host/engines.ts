@@ -8,7 +8,7 @@ import { dumpPostgres } from './postgres.ts'
  * no whole dump is an error. `hold`: descriptors that children keep open.
  * @throws Failure with codes of the engine's own, `disk-full`, `interrupted`
  */
-type Dump = (manifest: Manifest, databases: string[], folder: string, options: { signal: AbortSignal; hold: number[] }) => Promise<void>
+type Dump = (manifest: Manifest, databases: string[], folder: string, options: { signal: AbortSignal; inheritFds: number[] }) => Promise<void>
 
 export const dumpers: Record<Engine, Dump> = {
   postgres: ({ postgresql }, databases, folder, options) => dumpPostgres(postgresql, databases, folder, options),

@@ -3,7 +3,7 @@ import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Code, Failure } from '../errors.ts'
-import { type Finished, run } from './shell.ts'
+import { type ProcessResult, run } from './shell.ts'
 
 /** How to reach the server: by its socket, as the system user `user` and the role of the same name (peer authentication). */
 export interface PostgresServer {
@@ -15,7 +15,7 @@ export interface PostgresServer {
 export interface PostgresOptions {
   signal: AbortSignal
   /** Descriptors that children keep open. */
-  hold: number[]
+  inheritFds: number[]
 }
 
 /**
@@ -63,8 +63,8 @@ export async function runPostgres(
   [program = '', ...args]: string[],
   work: string,
   what: string,
-  { signal, hold, input, file = '', redirect, settings = {} }: Call,
-): Promise<Finished> {
+  { signal, inheritFds, input, file = '', redirect, settings = {} }: Call,
+): Promise<ProcessResult> {
   const { PATH = '/usr/bin:/bin' } = process.env
   const { user, socketDir, port } = server
   // With the user goes what pdeathsig was set before.
@@ -77,7 +77,7 @@ export async function runPostgres(
       .join(' '),
   }
   const interrupted = () => new Failure('interrupted', `${work} was interrupted`)
-  const attempt = () => run(argv, { signal, hold, env, ...(input === undefined ? {} : { input }) })
+  const attempt = () => run(argv, { signal, inheritFds, env, ...(input === undefined ? {} : { input }) })
   let finished = await attempt()
   for (let left = 600; left > 0 && recovers.test(finished.stderr); left--) {
     await sleep(1000, undefined, { signal }).catch(() => {})

@@ -18,7 +18,7 @@ export interface ProcessOptions {
   /** How long a child may take to end after SIGTERM. Default 30 s: restic removes its lock, perhaps over a slow line. */
   graceSeconds?: number
   /** File descriptors that the child keeps open as 3, 4, …: a lock held on them lasts as long as the child. */
-  hold?: number[]
+  inheritFds?: number[]
   /** Own process group: Ctrl-C at the terminal doesn't reach it, and the whole group is ended with it. */
   group?: boolean
   /** This terminal's standard streams. */
@@ -33,7 +33,7 @@ export interface ProcessOptions {
 }
 
 /** `exit` is 128 + signal where a signal ended the process. `stderr` holds the last 64 KiB. */
-export interface Finished {
+export interface ProcessResult {
   exit: number
   stdout: string
   stderr: string
@@ -46,7 +46,7 @@ export interface Finished {
  * Run a program to its end. Never throws on an exit code.
  * @throws Failure `missing-tool` if the program doesn't exist; `bad-argument` for a NUL in an argument; `too-much-output` beyond 256 MiB.
  */
-export async function run(argv: string[], options: ProcessOptions = {}): Promise<Finished> {
+export async function run(argv: string[], options: ProcessOptions = {}): Promise<ProcessResult> {
   const out: string[] = []
   let size = 0
   const keep = (text: string) => {
@@ -66,7 +66,7 @@ export async function run(argv: string[], options: ProcessOptions = {}): Promise
  * Standard output line by line, at the reader's pace (memory stays flat). Leaving the loop early ends the process.
  * The return value is how the process ended.
  */
-export async function* lines(argv: string[], options: ProcessOptions = {}): AsyncGenerator<string, Finished> {
+export async function* lines(argv: string[], options: ProcessOptions = {}): AsyncGenerator<string, ProcessResult> {
   const early = new AbortController()
   const signal = options.signal ? AbortSignal.any([options.signal, early.signal]) : early.signal
   const { child, ended } = start(argv, { ...options, signal })
@@ -94,7 +94,7 @@ export function plainEnvironment(): Record<string, string> {
   return { PATH, HOME, ...(TMPDIR ? { TMPDIR } : {}), LANG: 'C.UTF-8' }
 }
 
-function start(argv: string[], options: ProcessOptions): { child: ChildProcess; ended: Promise<Finished> } {
+function start(argv: string[], options: ProcessOptions): { child: ChildProcess; ended: Promise<ProcessResult> } {
   if (argv.some((argument) => argument.includes('\0'))) throw new Failure('bad-argument', `a NUL byte stands in an argument of ${argv[0]}`)
   options.signal?.throwIfAborted()
   const child = spawned(argv, options)
@@ -122,7 +122,7 @@ function spawned(argv: string[], options: ProcessOptions): ChildProcess {
       cwd: options.cwd ?? '/',
       // SHLVL: without it bash takes a socket for a remote shell's and reads ~/.bashrc.
       env: { SHLVL: '1', ...(options.env ?? plainEnvironment()) },
-      stdio: options.terminal ? 'inherit' : [options.input ? 'pipe' : 'ignore', 'pipe', 'pipe', ...(options.hold ?? [])],
+      stdio: options.terminal ? 'inherit' : [options.input ? 'pipe' : 'ignore', 'pipe', 'pipe', ...(options.inheritFds ?? [])],
       detached: options.group ?? false,
     })
     // One that ends before it has read all: how it ended tells more.
@@ -134,7 +134,7 @@ function spawned(argv: string[], options: ProcessOptions): ChildProcess {
   }
 }
 
-async function finish(child: ChildProcess, program: string, options: ProcessOptions): Promise<Finished> {
+async function finish(child: ChildProcess, program: string, options: ProcessOptions): Promise<ProcessResult> {
   let interrupted = false
   let timedOut = false
   let killer: NodeJS.Timeout | undefined

@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { type Code, Failure } from '../errors.ts'
 import { lstatIfThere } from './files.ts'
-import { type Finished, run } from './shell.ts'
+import { type ProcessResult, run } from './shell.ts'
 
 /** Files beside a database that belong to it. A copy needs none of them; beside another database they are poison. Source: sqlite.org/tempfiles.html; -wal2: the wal2 branch. */
 export const sidecarSuffixes = ['-wal', '-shm', '-journal', '-wal2'] as const
@@ -82,7 +82,7 @@ async function requireFiles(database: string): Promise<void> {
 export interface CopyOptions {
   signal: AbortSignal
   /** Descriptors that children keep open. */
-  hold: number[]
+  inheritFds: number[]
   /** How long to wait for others' locks. */
   busySeconds?: number
 }
@@ -144,7 +144,7 @@ const sqliteErrors: [RegExp, Code, string][] = [
   ],
   [/disk is full|No space left/, 'disk-full', "can't be copied: no space is left for the copy"],
 ]
-function sqliteFailure(database: string, { exit, stderr }: Finished, busySeconds: number): Failure {
+function sqliteFailure(database: string, { exit, stderr }: ProcessResult, busySeconds: number): Failure {
   const [, code, message] = sqliteErrors.find(([pattern]) => pattern.test(stderr)) ?? [
     null,
     'sqlite-failed',
@@ -160,7 +160,7 @@ export interface DatabaseCheck {
 }
 
 /** Checks a database that nobody uses (a copy), without writing beside it. */
-export async function checkDatabase(file: string, options: { signal?: AbortSignal; hold?: number[] } = {}): Promise<DatabaseCheck> {
+export async function checkDatabase(file: string, options: { signal?: AbortSignal; inheritFds?: number[] } = {}): Promise<DatabaseCheck> {
   const uri = `${pathToFileURL(file).href}?mode=ro&immutable=1`
   const argv = ['sqlite3', '-batch', '-init', '/dev/null', '-readonly', uri]
   const { exit, stdout, stderr, interrupted } = await run(argv, { ...options, input: 'PRAGMA quick_check(5);\n' })

@@ -3,7 +3,7 @@ import { constants, existsSync, readFileSync, statSync } from 'node:fs'
 import { access, readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asFailure, Failure } from '../errors.ts'
-import { type Finished, lines, type ProcessOptions, run } from '../host/shell.ts'
+import { lines, type ProcessOptions, type ProcessResult, run } from '../host/shell.ts'
 import { printable } from '../text.ts'
 import { parseEnvironmentFile, resticEnvironment } from './environment.ts'
 import { type Asked, failure, failureOf, interruption, isTimeout, redacted, secretsOf } from './errors.ts'
@@ -66,13 +66,13 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
     return { env: resticEnvironment({ ...repository, given: given ?? null, cacheDir, variables }), folder: local.startsWith('/') ? local : null }
   })
 
-  const prepared = async ({ signal, hold }: CallOptions, reading = false): Promise<ProcessOptions> => {
+  const prepared = async ({ signal, inheritFds }: CallOptions, reading = false): Promise<ProcessOptions> => {
     if (!reading) await version({ ...(signal ? { signal } : {}) })
     const { env } = await opened().catch(async (error) => {
       await version({ ...(signal ? { signal } : {}) })
       throw error
     })
-    return { env, ...(signal ? { signal } : {}), ...(hold ? { hold } : {}) }
+    return { env, ...(signal ? { signal } : {}), ...(inheritFds ? { inheritFds } : {}) }
   }
 
   const isReadOnly = async () => {
@@ -89,7 +89,7 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
   }
 
   /** One call, however it ends. */
-  const ended = async (argv: string[], options: CallOptions, more: ProcessOptions = {}): Promise<Finished> => {
+  const ended = async (argv: string[], options: CallOptions, more: ProcessOptions = {}): Promise<ProcessResult> => {
     // What only reads begins before the version is asked for.
     const reading = argv.includes('--no-lock')
     const ready = await prepared(options, reading).catch(aborted(asked))

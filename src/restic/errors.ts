@@ -1,6 +1,6 @@
 // restic's exit codes and last words as errors: what happened, and what to type next.
 import { type Code, Failure } from '../errors.ts'
-import type { Finished } from '../host/shell.ts'
+import type { ProcessResult } from '../host/shell.ts'
 import { oneLine, printable } from '../text.ts'
 import { isMessage, parseLine } from './json.ts'
 
@@ -13,7 +13,11 @@ export interface Asked {
 }
 
 /** What a finished call that failed means. `reason`: why we interrupted it. `parent` was given: its absence has a meaning of its own. */
-export function failureOf(finished: Finished, asked: Asked, { reason, parent }: { reason?: unknown; parent?: string | undefined } = {}): Failure {
+export function failureOf(
+  finished: ProcessResult,
+  asked: Asked,
+  { reason, parent }: { reason?: unknown; parent?: string | undefined } = {},
+): Failure {
   const { exit, interrupted, stderr } = finished
   const words = redacted(lastWords(stderr), asked.secrets)
   if (interrupted && isTimeout(reason))

@@ -54,7 +54,7 @@ export interface Given {
 /** What every call takes. `hold` are file descriptors that the child keeps open (locks), so that a lock outlives us for as long as the child does. */
 export interface CallOptions {
   signal?: AbortSignal
-  hold?: number[]
+  inheritFds?: number[]
 }
 
 export interface BackupRequest extends CallOptions {

@@ -71,7 +71,7 @@ async function copy(from: Path, to: Path, creating: number, mounted: Mounted): P
             if (path === mounted.path && String(stat.ino) !== mounted.inode) throw otherFile(path)
           }
           const argv = ['--preserve=mode,ownership,timestamps,xattr', '--no-target-directory', '--', '/proc/self/fd/3', '/proc/self/fd/4']
-          const { exit, stderr } = await run(['cp', ...argv], { hold: [reading.fd, writing.fd] })
+          const { exit, stderr } = await run(['cp', ...argv], { inheritFds: [reading.fd, writing.fd] })
           if (exit !== 0)
             throw new Failure(
               /No space left|quota exceeded/i.test(stderr) ? 'disk-full' : 'copy-failed',

@@ -179,7 +179,7 @@ export async function requireKept(name: string, server: PostgresServer, kept: st
 
 /** For what is not to be interrupted: it is short, and the service waits. */
 export function deaf(): PostgresOptions {
-  return { signal: new AbortController().signal, hold: [] }
+  return { signal: new AbortController().signal, inheritFds: [] }
 }
 
 async function rename(server: PostgresServer, renames: { from: string; to: string }[], opened: JournalDatabase[]): Promise<void> {
@@ -203,6 +203,6 @@ function missing(live: string, name: string): Failure {
   return new Failure('data-missing', `the databases ${live} and ${name} aren't those that the restore knows: nothing was put in their place`)
 }
 
-function optionsOf({ signal, hold }: CallOptions): PostgresOptions {
-  return { signal: signal ?? new AbortController().signal, hold: hold ?? [] }
+function optionsOf({ signal, inheritFds }: CallOptions): PostgresOptions {
+  return { signal: signal ?? new AbortController().signal, inheritFds: inheritFds ?? [] }
 }

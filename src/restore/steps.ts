@@ -42,7 +42,7 @@ export interface RestoreJob {
   postgresql: PostgresServer
   journal: RestoreJournal
   /** Descriptors that children keep open. */
-  hold: number[]
+  inheritFds: number[]
   output(line: string): void
   inTurn: InTurn
   bytes: number
@@ -68,11 +68,18 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
             emit({ type: 'progress', ...progress })
           }
           // Children have it as their third descriptor: whoever owns the folder around it can't put another one in its place.
-          const holds = [stage.fd, ...job.hold]
+          const inheritFds = [stage.fd, ...job.inheritFds]
           // By its name where that leads nowhere else whatever others do: through the handle the kernel takes a tenth longer.
           const named = (await ownFolder(dirname(folder), '/')) === dirname(folder)
           const bring = () =>
-            job.restic.restore({ snapshot, target: named ? join(folder, 'new') : inFirst('new'), include: paths, signal, hold: holds, onProgress })
+            job.restic.restore({
+              snapshot,
+              target: named ? join(folder, 'new') : inFirst('new'),
+              include: paths,
+              signal,
+              inheritFds,
+              onProgress,
+            })
           // No paths would mean all.
           if (paths.length > 0) job.bytes += (await job.inTurn(bring).catch(byName(folder))).bytes
           // restic exits 0 when an include matches nothing.
@@ -97,7 +104,7 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
     verify: {
       apply: async ({ databases }, { signal }) => {
         for (const database of databases) {
-          const { state, message } = await checkDatabase(database, { signal, hold: job.hold })
+          const { state, message } = await checkDatabase(database, { signal, inheritFds: job.inheritFds })
           if (state === 'corrupt')
             throw new Failure('sqlite-corrupt', `${name}: the database ${database} of this snapshot is corrupt (${message}): try an older one`)
         }
@@ -107,7 +114,7 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
     loadPostgres: {
       apply: async ({ from, databases, tablespaces, data }, { signal, emit }) => {
         await whileRoom(name, data, signal, async (signal) => {
-          const options = { signal, hold: job.hold }
+          const options = { signal, inheritFds: job.inheritFds }
           await createRoles(job.postgresql, join(from, dumpFiles.globals), options)
           for (const { database, fresh } of databases) {
             const load = { database, fresh, dump: join(from, dumpFiles.of(database)), tablespaces }
@@ -142,7 +149,7 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
           const { mtime } = await attributesOf(folder)
           // The folders above it may have been made since.
           await makeParents(to, from, folder)
-          await carry(name, from, to, { signal, hold: job.hold })
+          await carry(name, from, to, { signal, inheritFds: job.inheritFds })
           // The folder's own time is the snapshot's.
           await setTime(folder, mtime)
         }
@@ -220,7 +227,7 @@ async function isThere(path: Path): Promise<boolean> {
 }
 
 /** Copies an entry, through folders that are held: those of live data may be the service's. */
-async function carry(name: string, from: Path, to: Path, options: { signal: AbortSignal; hold: number[] }): Promise<void> {
+async function carry(name: string, from: Path, to: Path, options: { signal: AbortSignal; inheritFds: number[] }): Promise<void> {
   // A database comes with its own sidecars, which hold committed rows; what the snapshot has beside it belongs to another.
   const database = await isDatabase(from)
   for (const stale of database ? await sidecarsOf(to) : []) await heldAt(stale, (at) => rm(at))
@@ -228,7 +235,7 @@ async function carry(name: string, from: Path, to: Path, options: { signal: Abor
   const { exit, stderr, interrupted } = await heldAt(from, (_, source) =>
     heldAt(to, (_, target) => {
       const argv = ['cp', '--archive', '--reflink=auto', '--target-directory=/proc/self/fd/4', '--', ...along]
-      return run(argv, { signal: options.signal, hold: [source.fd, target.fd, ...options.hold] })
+      return run(argv, { signal: options.signal, inheritFds: [source.fd, target.fd, ...options.inheritFds] })
     }),
   )
   if (interrupted) throw new Failure('interrupted', `${name}: interrupted while ${from} was carried over`)
@@ -331,6 +338,6 @@ export async function checkHealth(
 export async function removeFolder(folder: Path): Promise<void> {
   if (!(await isThere(folder))) return
   const argv = ['rm', '--recursive', '--force', '--one-file-system', '--', inFirst(basename(folder))]
-  const { exit, stderr } = await heldAt(folder, (_, parent) => run(argv, { hold: [parent.fd] }))
+  const { exit, stderr } = await heldAt(folder, (_, parent) => run(argv, { inheritFds: [parent.fd] }))
   if (exit !== 0) throw new Failure('remove-failed', `${folder} can't be removed: ${stderr.trim().split('\n')[0]}`)
 }

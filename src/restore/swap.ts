@@ -186,7 +186,7 @@ async function exchange(one: Path, other: Path): Promise<boolean> {
   await heldAt(one, (_, source) =>
     heldAt(other, async (_, target) => {
       const paths = [`/proc/self/fd/3/${basename(one)}`, `/proc/self/fd/4/${basename(other)}`]
-      await run(['mv', '--exchange', '--no-copy', '--no-target-directory', '--', ...paths], { hold: [source.fd, target.fd] })
+      await run(['mv', '--exchange', '--no-copy', '--no-target-directory', '--', ...paths], { inheritFds: [source.fd, target.fd] })
       await source.sync()
       await target.sync()
     }),
@@ -268,7 +268,7 @@ export async function setTime(folder: Path, mtime: string | null): Promise<void>
   if (mtime === null) return
   const held = await hold(folder)
   try {
-    await run(['touch', '--no-create', `--date=${mtime}`, '--', '/proc/self/fd/3'], { hold: [held.fd] })
+    await run(['touch', '--no-create', `--date=${mtime}`, '--', '/proc/self/fd/3'], { inheritFds: [held.fd] })
   } finally {
     await held.close()
   }

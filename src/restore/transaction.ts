@@ -37,7 +37,7 @@ export interface Transaction {
   name: string
   run: string
   started: string
-  hold: number[]
+  inheritFds: number[]
   options: InPlaceOptions
   emit(body: EventBody): void
   /** Writes into the record how it ended: before its journal goes, or a crash in between would leave a restore that nobody knows was done. */
@@ -93,7 +93,7 @@ export async function transact(
     // Its plan tells what it stopped and made: announced over, nobody would know any more.
     if ((await readLeftBehind(site.state, name))?.kind === 'backup') await cleanUp(site, name, options.output)
     await announce(site.state, name, { run, kind: 'restore', started })
-    const ended = await work({ site, name, run, started, hold: [lock.fd], options, emit, remember }).catch(failed)
+    const ended = await work({ site, name, run, started, inheritFds: [lock.fd], options, emit, remember }).catch(failed)
     if (!isPlanned) emit({ type: 'plan', plan: { run, service: name, steps: [], always: [], notes: [] } })
     if (!isRemembered || ended.failure)
       await remember(ended).catch((error) =>
@@ -110,7 +110,7 @@ export async function transact(
 
 /** Carries out a plan whose intent the journal states. Only if something couldn't be taken back does the journal stay open. */
 export async function carryOut(
-  { site, name, hold, options, emit, remember }: Transaction,
+  { site, name, inheritFds, options, emit, remember }: Transaction,
   plan: Plan<RestoreStep>,
   journal: RestoreJournal,
 ): Promise<Ended> {
@@ -125,7 +125,7 @@ export async function carryOut(
     state: site.state,
     postgresql: site.manifest.postgresql,
     journal,
-    hold,
+    inheritFds,
     output: options.output,
     inTurn: options.inTurn ?? ((work) => work()),
     bytes: 0,

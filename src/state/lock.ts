@@ -15,7 +15,7 @@ export interface Lock {
 export async function withRepositoryLock<T>(state: string, repository: string, work: (fd: number) => Promise<T>): Promise<T> {
   const fd = openSync(`${placeOf(state, 'repositories', repository)}.lock`, 'a', 0o600)
   try {
-    const { exit, stderr } = await run(['flock', '--exclusive', '3'], { hold: [fd] })
+    const { exit, stderr } = await run(['flock', '--exclusive', '3'], { inheritFds: [fd] })
     if (exit !== 0) throw new Failure('lock-failed', `repository ${repository}: the lock can't be taken: ${stderr.trim()}`)
     return await work(fd)
   } finally {
@@ -32,7 +32,7 @@ export async function lockService(state: string, service: string): Promise<Lock>
   const fd = openSync(`${placeOf(state, 'locks', service)}.lock`, 'a', 0o600)
   const release = () => closeSync(fd)
   try {
-    const take = (...how: string[]) => run(['flock', ...how, '--exclusive', '3'], { hold: [fd] })
+    const take = (...how: string[]) => run(['flock', ...how, '--exclusive', '3'], { inheritFds: [fd] })
     let { exit, stderr } = await take('--nonblock')
     const running = exit === 1 ? await readRunning(state, service).catch(() => null) : null
     // Children of one that was killed or interrupted: they end in a moment.

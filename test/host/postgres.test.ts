@@ -6,7 +6,7 @@ import { createRoles, databaseIds, dropDatabases, globalsOf, loadDatabase, lookP
 import { output } from '../lib/live.ts'
 import { canPostgres, makeServer, type Server } from '../lib/postgres.ts'
 
-const options = { signal: new AbortController().signal, hold: [] }
+const options = { signal: new AbortController().signal, inheritFds: [] }
 const hostile = `it's "$HOME" \\d; -- %I dbname=x`
 const quoted = `"${hostile.replaceAll('"', '""')}"`
 

@@ -133,7 +133,7 @@ it('held files stay open in the child', async () => {
       return lstatSync(link, { throwIfNoEntry: false }) ? readlinkSync(link) : []
     })
   }
-  await run(['sh', '-c', 'echo $$; exec sleep 1'], { hold: [fd], onLine })
+  await run(['sh', '-c', 'echo $$; exec sleep 1'], { inheritFds: [fd], onLine })
   closeSync(fd)
   expect(open).toContain(file)
 })

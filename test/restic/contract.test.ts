@@ -560,7 +560,7 @@ describe.each(resticPrograms())('%s', (program) => {
       let held: string[] = []
       const saving = backup({
         signal: controller.signal,
-        hold: [file],
+        inheritFds: [file],
         onProgress() {
           const [pid = 0] = running(folder)
           held = fs.readdirSync(`/proc/${pid}/fd`).map((fd) => fs.readlinkSync(`/proc/${pid}/fd/${fd}`))
