@@ -5,7 +5,7 @@ let
   schema = builtins.fromJSON (builtins.readFile ../schema/backup-manifest.schema.json);
   derived = import ./schema-to-options.nix { inherit lib schema defaultOf; };
   schemaAssertions = import ./schema-assertions.nix { inherit lib schema; inherit (derived) deref regex; };
-  meaning = import ./meaning.nix { inherit lib config; };
+  semantics = import ./semantics.nix { inherit lib config; };
   units = import ./units.nix { inherit lib config; };
 
   # /run/agenix/NAME is agenix's secret NAME, wherever the host has agenix put it.
@@ -31,8 +31,8 @@ in
   config = lib.mkIf cfg.enable {
     atelier.backup.host = config.networking.hostName;
     atelier.backup.services = import ./discovery.nix { inherit lib; services = config.atelier.services or { }; };
-    assertions = schemaAssertions "atelier.backup" manifest ++ meaning.assertions;
-    inherit (meaning) warnings;
+    assertions = schemaAssertions "atelier.backup" manifest ++ semantics.assertions;
+    inherit (semantics) warnings;
     environment.etc."atelier/backup-manifest.json".text = builtins.toJSON manifest;
     environment.systemPackages = [ cfg.package ];
     systemd = { inherit (units) services timers; };

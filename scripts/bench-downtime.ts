@@ -1,7 +1,7 @@
 // For how long a service is down while it is saved: on a test host, whose systemd stops and starts it, on three kinds of disk.
 
-import { makeNixosHost, mountDiskOn, rebuild } from '../test/host/nixos.ts'
 import type { TestHost } from '../test/lib/host.ts'
+import { makeNixosHost, mountDiskOn, rebuild } from '../test/machine/nixos.ts'
 
 const password = 'bench'
 

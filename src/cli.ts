@@ -207,7 +207,7 @@ async function ended(error: unknown, argv: string[]): Promise<number> {
   process.stderr.write(`atelier-backup: ${printable(oneLine(failure.message))}${code}\n`)
   const { stack = '' } = failure.cause instanceof Error ? failure.cause : failure
   if (process.env.DEBUG) process.stderr.write(`${stack.split('\n').map(printable).join('\n')}\n`)
-  if (spec?.reports && argv.includes('--json')) (await import('./commands/work.ts')).printReport([], failure.exit, failure)
+  if (spec?.reports && argv.includes('--json')) (await import('./views/report.ts')).printReport([], failure.exit, failure)
   return failure.exit
 }
 

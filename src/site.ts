@@ -1,17 +1,17 @@
 // One host as the commands see it: its manifest, its state folder, its repositories.
 import { join, resolve } from 'node:path'
+import { defaultCache, defaultManifest, defaultState } from './defaults.ts'
 import { Failure } from './errors.ts'
 import { isWithin, lstatIfThere, realAsFarAsThere } from './host/files.ts'
 import { loadManifest } from './manifest/load.ts'
 import { nearest } from './manifest/nearest.ts'
 import type { Manifest, Service } from './manifest/types.gen.ts'
-import { defaultCache, defaultManifest, defaultState } from './places.ts'
 import { openRestic } from './restic/client.ts'
 import { excluded } from './restic/patterns.ts'
 import type { Given, Restic } from './restic/types.ts'
 import { placeOf } from './state/install.ts'
-import { lockersOf } from './state/lockers.ts'
 import { pinnedRepository } from './state/records.ts'
+import { lockersOf } from './state/restic-processes.ts'
 
 export interface Site {
   manifest: Manifest

@@ -7,10 +7,14 @@ import { loadedBy } from './lib/loaded.ts'
 
 /** Bottom first: what stands on a floor reaches its own and those below. */
 const floors = [
-  ['core.ts', 'errors.ts', 'execute.ts', 'text.ts', 'places.ts', 'manifest'],
+  ['core.ts', 'errors.ts', 'execute.ts', 'text.ts', 'defaults.ts', 'signals.ts', 'manifest'],
   ['restic', 'host', 'state', 'snapshots', 'ui'],
   ['site.ts'],
-  ['backup', 'restore', 'upkeep', 'status'],
+  ['repository'],
+  ['backup', 'restore', 'status'],
+  ['retention', 'checks'],
+  ['recovery'],
+  ['views'],
   ['commands'],
   ['cli.ts'],
   ['start.ts'],
@@ -26,7 +30,10 @@ const never: Record<string, string[]> = {
   'site.ts': ['ui'],
   backup: ['ui'],
   restore: ['ui'],
-  upkeep: ['ui'],
+  repository: ['ui'],
+  retention: ['ui'],
+  checks: ['ui'],
+  recovery: ['ui'],
   status: ['ui'],
   'status/judge.ts': ['host', 'restic', 'state'],
 }

@@ -2,8 +2,8 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import type { Option } from '../../src/commands/command.ts'
 import { commands, globalOptions } from '../../src/commands/index.ts'
+import { defaultCache, defaultManifest, defaultState } from '../../src/defaults.ts'
 import { exits } from '../../src/errors.ts'
-import { defaultCache, defaultManifest, defaultState } from '../../src/places.ts'
 import { errors } from './errors.ts'
 
 const schema = JSON.parse(readFileSync('schema/backup-manifest.schema.json', 'utf8'))

@@ -5,6 +5,7 @@ import { asFailure, type Code, Failure } from '../errors.ts'
 import { execute } from '../execute.ts'
 import { endHook } from '../host/hooks.ts'
 import { unitsOf } from '../manifest/resolve.ts'
+import { removeOwnLocks, type Standing, settle } from '../repository/identity.ts'
 import { requireRepositoryApart, type Site, serviceOf, stagingOf } from '../site.ts'
 import { installId, makeState } from '../state/install.ts'
 import { readJournal, requireNoJournal } from '../state/journal.ts'
@@ -15,7 +16,6 @@ import { announce, announceEnd, clearState, newRunId, type Running, readLeftBehi
 import { clearLook, lookBackup, unlooked } from './look.ts'
 import { storeManifest } from './manifest.ts'
 import { heldStill, planBackup } from './plan.ts'
-import { removeOwnLocks, type Standing, settle } from './repository.ts'
 import { backupHandlers, type Job } from './steps.ts'
 
 export interface BackupOptions {

@@ -1,6 +1,7 @@
 // This install's data is the truth from now on: its backups count, whatever the repository holds from elsewhere.
-import { createIfAllowed } from '../backup/repository.ts'
+
 import { Failure } from '../errors.ts'
+import { createIfAllowed } from '../repository/identity.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { makeState } from '../state/install.ts'
 import { lockService } from '../state/lock.ts'

@@ -1,6 +1,7 @@
 // What several commands look up and ask: a service, with its snapshots, and one of them.
-import { requireHost, requireKnown } from '../backup/repository.ts'
+
 import { Failure } from '../errors.ts'
+import { requireHost, requireKnown } from '../repository/identity.ts'
 import type { Node, Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { countable, elsewhereWords, newestFirst, pick, type Subject, snapshotsOf } from '../snapshots/select.ts'

@@ -2,7 +2,7 @@
 // Our own: ready-made ones pass what was typed through `eval`, so that a Tab after $(…) would run it.
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { defaultManifest, defaultState } from '../places.ts'
+import { defaultManifest, defaultState } from '../defaults.ts'
 import { printable } from '../text.ts'
 import type { CommandSpec, Input, Option } from './command.ts'
 import { commands, globalOptions } from './index.ts'

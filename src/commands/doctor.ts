@@ -1,9 +1,10 @@
 // Is everything in order? The manifest's own mistakes come as a check too.
+
+import { type Check, examine } from '../checks/doctor.ts'
 import { asFailure } from '../errors.ts'
 import { printable } from '../text.ts'
 import { timesInWords } from '../ui/format.ts'
 import { isInteractive, print, printJson, sign } from '../ui/terminal.ts'
-import { type Check, examine } from '../upkeep/doctor.ts'
 import type { Input } from './command.ts'
 
 export async function run(input: Input): Promise<number> {

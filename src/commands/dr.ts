@@ -1,5 +1,6 @@
 // Disaster recovery: every service brought back on a fresh install, or on a machine that has nothing but the repository.
 import { asFailure, Failure } from '../errors.ts'
+import type { RecoveryWish } from '../recovery/look.ts'
 import {
   interruptedRecovery,
   type PlannedRecovery,
@@ -9,18 +10,17 @@ import {
   type Recovery,
   recover,
   saveReport,
-} from '../restore/dr.ts'
-import type { RecoveryWish } from '../restore/dr-look.ts'
+} from '../recovery/recover.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { parseTime } from '../snapshots/select.ts'
 import { waitingFor } from '../ui/progress.ts'
 import { typeToConfirm } from '../ui/prompt.ts'
 import { isInteractive, print, printJson } from '../ui/terminal.ts'
+import { describeRecovered, planView, reportView } from '../views/dr.ts'
+import { withReport } from '../views/report.ts'
 import { jobsFlag } from './backup.ts'
 import { type Input, isSet, listFlag, repeated, textFlag } from './command.ts'
-import { requireFromRepository, siteFromRepository } from './dr-repository.ts'
-import { describeRecovered, planView, reportView } from './dr-view.ts'
-import { withReport } from './work.ts'
+import { requireFromRepository, siteFromRepository } from './dr-from-repository.ts'
 
 export async function run(input: Input): Promise<number> {
   const jobs = jobsFlag(input)

@@ -1,6 +1,6 @@
 // Alone on a terminal: what would you like to do? Unfinished restores come first, and what was done leads back here.
 import { asFailure } from '../errors.ts'
-import { isRecoveryOpen } from '../restore/dr.ts'
+import { isRecoveryOpen } from '../recovery/recover.ts'
 import type { Site } from '../site.ts'
 import { readJournal } from '../state/journal.ts'
 import { readRecord } from '../state/records.ts'

@@ -1,6 +1,7 @@
 // Forget by the retention, then free the space.
 import { joinExits } from '../core.ts'
 import { asFailure } from '../errors.ts'
+import { discardExpired, type Pruned, pruneRepository } from '../retention/prune.ts'
 import type { Site } from '../site.ts'
 import { manifestsKept } from '../snapshots/manifests.ts'
 import { tags } from '../snapshots/select.ts'
@@ -8,7 +9,6 @@ import { counted, printable } from '../text.ts'
 import { formatTime } from '../ui/format.ts'
 import { tableLines } from '../ui/table.ts'
 import { columns, print, printJson, sign } from '../ui/terminal.ts'
-import { discardExpired, type Pruned, pruneRepository } from '../upkeep/prune.ts'
 import { type Input, isSet, textFlag } from './command.ts'
 
 export async function run(input: Input): Promise<number> {

@@ -2,7 +2,7 @@
 import type { Result } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { emptiedBy, nothingToResume, planInPlace, requireEmptyable, restoreInPlace, resumeRestore } from '../restore/inplace.ts'
-import { discardOld, type KeptRestore, keptRestores, keptUntil, nothingKept, rollBackRestore } from '../restore/old.ts'
+import { discardOld, type KeptRestore, keptRestores, keptUntil, nothingKept, rollBackRestore } from '../restore/rollback.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { parseTime } from '../snapshots/select.ts'
 import { readJournal } from '../state/journal.ts'
@@ -11,8 +11,8 @@ import { printable } from '../text.ts'
 import { formatSeconds, formatTime } from '../ui/format.ts'
 import { choose, requireTerminal, typeToConfirm } from '../ui/prompt.ts'
 import { print, printJson } from '../ui/terminal.ts'
+import { figures, reportOne, type Watcher } from '../views/report.ts'
 import { type Input, isSet, textFlag } from './command.ts'
-import { figures, reportOne, type Watcher } from './work.ts'
 
 /** By its flag. */
 export const repairs: [flag: string, repair: (site: Site, name: string, input: Input) => Promise<number>][] = [

@@ -15,11 +15,11 @@ import { printable } from '../text.ts'
 import { formatBytes, formatTime } from '../ui/format.ts'
 import { choose, chooseMany, inTurn, requireTerminal, typeToConfirm } from '../ui/prompt.ts'
 import { isInteractive, print, printJson, sign } from '../ui/terminal.ts'
+import { reportOne } from '../views/report.ts'
+import { planView } from '../views/restore.ts'
 import { chooseEntry, chooseSnapshot, type Entry, lookUp } from './choose.ts'
 import { type Input, isSet, pathFlags, textFlag } from './command.ts'
 import { chooseName, describeRestore, repairs } from './restore-repair.ts'
-import { planView } from './restore-view.ts'
-import { reportOne } from './work.ts'
 
 export async function run(input: Input): Promise<number> {
   requireOneMode(input)

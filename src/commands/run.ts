@@ -5,8 +5,8 @@ import { serviceOf } from '../site.ts'
 import { makeState } from '../state/install.ts'
 import { lockService } from '../state/lock.ts'
 import { printable } from '../text.ts'
+import { reportOne } from '../views/report.ts'
 import { type Input, isSet } from './command.ts'
-import { reportOne } from './work.ts'
 
 export async function run(input: Input): Promise<number> {
   const site = await input.site()

@@ -5,9 +5,9 @@ import { readHistory } from '../state/records.ts'
 import { queryStatus, type ServiceStatus } from '../status/query.ts'
 import { waitingFor } from '../ui/progress.ts'
 import { print, printJson } from '../ui/terminal.ts'
+import { statusView } from '../views/status.ts'
+import { detailView } from '../views/status-detail.ts'
 import { type Input, isSet } from './command.ts'
-import { detailView } from './status-detail.ts'
-import { statusView } from './status-view.ts'
 
 export async function run(input: Input): Promise<number> {
   const site = await input.site()

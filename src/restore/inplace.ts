@@ -10,8 +10,8 @@ import { type RestoreJournal, readJournal, unfinished } from '../state/journal.t
 import { pinnedRepository, pinRepository } from '../state/records.ts'
 import { newRunId } from '../state/running.ts'
 import { lookRestore, lookUnits, type RestoreFacts } from './look.ts'
-import { rollBackRestore } from './old.ts'
 import { planRestore } from './plan.ts'
+import { rollBackRestore } from './rollback.ts'
 import { carryOut, endAtBoot, goForward, type InPlaceOptions, tidy, transact } from './transaction.ts'
 
 export interface PlannedRestore {

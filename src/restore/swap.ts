@@ -10,7 +10,7 @@ import { run } from '../host/shell.ts'
 import { isSidecarOf, sidecarsOf } from '../host/sqlite.ts'
 import { reservedPattern } from '../snapshots/select.ts'
 import type { Attributes, JournalMove } from '../state/journal.ts'
-import { copyWhole, type Mounted, otherFile } from './copied.ts'
+import { copyWhole, type Mounted, otherFile } from './overwrite.ts'
 
 /** The moves with what the journal must know to take them in either direction; folders that stay become moves of their entries. */
 export async function identifyMoves(moves: Move[]): Promise<JournalMove[]> {

@@ -4,8 +4,8 @@ import { dirname } from 'node:path'
 import type { DatabaseMove, Iso, Move, Path, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { readIfThere, syncFolder, writeDurably } from '../host/files.ts'
+import { sealed, unsealed } from './checksum.ts'
 import { placeOf } from './install.ts'
-import { sealed, unsealed } from './sealed.ts'
 
 /** Of a folder. `mtime` as touch(1) takes a date; null: as it comes. */
 export interface Attributes {

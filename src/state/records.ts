@@ -4,10 +4,10 @@ import { join } from 'node:path'
 import type { Iso } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { asideName, readIfThere, writeDurably } from '../host/files.ts'
+import { sealed, unsealed } from './checksum.ts'
 import { placeOf } from './install.ts'
 import { type Run, type RunRecord, runRecordSchema } from './record.gen.ts'
 import { readLeftBehind } from './running.ts'
-import { sealed, unsealed } from './sealed.ts'
 
 /** Enough for the strip of 30 days with several runs a day. */
 const runsKept = 200

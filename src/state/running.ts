@@ -5,8 +5,8 @@ import type { Event, Iso, Plan } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { crypto } from '../host/crypto.ts'
 import { asideName, clearUnfinished, readIfThere, writeDurably } from '../host/files.ts'
+import { sealed, unsealed } from './checksum.ts'
 import { placeOf } from './install.ts'
-import { sealed, unsealed } from './sealed.ts'
 
 export interface Running {
   run: string

@@ -1,11 +1,13 @@
 // Everything `status` tells, looked up: one restic call for each repository, however many services.
-import { requireKnown } from '../backup/repository.ts'
+
 import type { Iso, Path } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { type Job, jobsOf, turnsAfter } from '../host/jobs.ts'
 import { scheduleOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
+import { requireKnown } from '../repository/identity.ts'
 import type { Snapshot } from '../restic/types.ts'
+import { withTimeout } from '../signals.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { countable, fromElsewhere, hostsElsewhere, newestOf, type Subject, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
@@ -117,23 +119,13 @@ function latest(times: (Date | null)[]): Date | null {
   return times.reduce((last, time) => (last === null || (time !== null && time > last) ? time : last), null)
 }
 
-/** A repository that doesn't answer within a minute is said to be so: restic itself tries for a quarter of an hour. */
-export function patient(signal: AbortSignal): AbortSignal {
-  // Not AbortSignal.timeout within AbortSignal.any: Node 20 collects it as garbage, and it never comes.
-  const limit = new AbortController()
-  const timer = setTimeout(() => limit.abort(new DOMException('no answer within a minute', 'TimeoutError')), 60_000)
-  timer.unref()
-  signal.addEventListener('abort', () => limit.abort(signal.reason), { once: true })
-  return limit.signal
-}
-
 interface Answer {
   snapshots: Snapshot[]
   failure: Failure | null
 }
 
 async function askRepository(site: Site, name: string, signal: AbortSignal): Promise<Answer> {
-  const call = { signal: patient(signal) }
+  const call = { signal: withTimeout(signal) }
   try {
     const snapshots = await site.restic(name).snapshots(call)
     await requireKnown(site, name, snapshots, call)

@@ -1,11 +1,11 @@
 // Whatever happens to a byte of what is remembered: it is noticed, named, and nothing is believed that wasn't written.
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { sealed, unsealed } from '../../src/state/checksum.ts'
 import { type RestoreJournal, readJournal, writeJournal } from '../../src/state/journal.ts'
-import { deadLockers, lockersOf } from '../../src/state/lockers.ts'
 import { pinnedRepository, pinRepository, readRecord } from '../../src/state/records.ts'
+import { deadLockers, lockersOf } from '../../src/state/restic-processes.ts'
 import { announce, readLeftBehind, readRunning } from '../../src/state/running.ts'
-import { sealed, unsealed } from '../../src/state/sealed.ts'
 import fc, { fuzzTimeout, runs } from '../lib/fuzz.ts'
 import { type World, world } from '../lib/world.ts'
 

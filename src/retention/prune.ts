@@ -1,10 +1,11 @@
 // Retention: each declared service's old snapshots are forgotten, then the repository is pruned once.
-import { removeOwnLocks, requirePinned } from '../backup/repository.ts'
+
 import { Failure } from '../errors.ts'
 import { retentionOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
+import { removeOwnLocks, requirePinned } from '../repository/identity.ts'
 import type { Forgotten, Snapshot } from '../restic/types.ts'
-import { discardOld } from '../restore/old.ts'
+import { discardOld } from '../restore/rollback.ts'
 import type { Site } from '../site.ts'
 import { manifestsKept, storedManifests } from '../snapshots/manifests.ts'
 import { countable, isComplete, isInFuture, newestFirst, snapshotsOf, tags } from '../snapshots/select.ts'

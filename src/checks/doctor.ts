@@ -2,20 +2,20 @@
 import { existsSync } from 'node:fs'
 import { access, constants, stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { requirePlace } from '../backup/repository.ts'
 import { asFailure, type Failure } from '../errors.ts'
 import { resolveLinks } from '../host/files.ts'
 import { canMountPrivately } from '../host/mounts.ts'
 import { run } from '../host/shell.ts'
 import { hasSystemd } from '../host/systemd.ts'
+import { requirePlace } from '../repository/identity.ts'
 import type { RepositoryLock, Snapshot } from '../restic/types.ts'
+import { withTimeout } from '../signals.ts'
 import { requireRepositoryApart, type Site } from '../site.ts'
 import { isInFuture } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import { pinnedRepository, readRecord, setAsideRecords } from '../state/records.ts'
 import { readRunning } from '../state/running.ts'
-import { patient } from '../status/query.ts'
 import { counted } from '../text.ts'
 
 export interface Check {
@@ -85,7 +85,7 @@ async function checkSecret(repository: string, file: string): Promise<Check> {
 
 async function checkRepository(site: Site, name: string, signal: AbortSignal): Promise<Check[]> {
   const restic = site.restic(name)
-  const call = { signal: patient(signal) }
+  const call = { signal: withTimeout(signal) }
   const location = await restic.location().catch(() => '')
   try {
     const id = await restic.repositoryId(call)

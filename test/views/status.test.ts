@@ -1,13 +1,13 @@
 // The status as a person reads it, at every width: inline, as it stands on the screen.
 import { afterEach, expect, test, vi } from 'vitest'
-import { detailView } from '../../src/commands/status-detail.ts'
-import { statusView } from '../../src/commands/status-view.ts'
 import { readManifest } from '../../src/manifest/load.ts'
 import type { Site } from '../../src/site.ts'
 import type { Run } from '../../src/state/record.gen.ts'
 import type { ServiceStatus, Status } from '../../src/status/query.ts'
 import { displayWidth } from '../../src/ui/table.ts'
 import { typeset } from '../../src/ui/terminal.ts'
+import { statusView } from '../../src/views/status.ts'
+import { detailView } from '../../src/views/status-detail.ts'
 
 afterEach(() => void vi.unstubAllEnvs())
 

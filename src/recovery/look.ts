@@ -1,6 +1,5 @@
 // What a disaster recovery may know before it begins: a snapshot for each service, its plan, the room for all of them. Nothing is touched.
 import { readdir } from 'node:fs/promises'
-import { requireHost } from '../backup/repository.ts'
 import type { Iso, Path } from '../core.ts'
 import { asFailure, type Code, Failure } from '../errors.ts'
 import { sideBySide } from '../execute.ts'
@@ -10,7 +9,11 @@ import { unknownUnits } from '../host/systemd.ts'
 import { holdsPassword } from '../manifest/location.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
+import { requireHost } from '../repository/identity.ts'
 import type { Snapshot } from '../restic/types.ts'
+import { deaf } from '../restore/databases.ts'
+import { emptiedBy, type PlannedRestore, planInPlace, requireEmptyable } from '../restore/inplace.ts'
+import { mountNotes, neededRoom, passedNotes, spareBytes } from '../restore/plan.ts'
 import type { Site } from '../site.ts'
 import {
   countable,
@@ -27,9 +30,6 @@ import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import { pinnedRepository, readRecord } from '../state/records.ts'
 import { shellWord } from '../text.ts'
-import { deaf } from './databases.ts'
-import { emptiedBy, type PlannedRestore, planInPlace, requireEmptyable } from './inplace.ts'
-import { mountNotes, neededRoom, passedNotes, spareBytes } from './plan.ts'
 import { type PreflightCheck, preflight } from './preflight.ts'
 import { knowingTrees } from './trees.ts'
 

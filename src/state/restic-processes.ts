@@ -3,9 +3,9 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { readIfThere } from '../host/files.ts'
+import { sealed, unsealed } from './checksum.ts'
 import { placeOf } from './install.ts'
 import { identity, isAlive } from './running.ts'
-import { sealed, unsealed } from './sealed.ts'
 
 /** A restic that we started; alive or not. */
 export interface Locker {

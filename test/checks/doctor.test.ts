@@ -1,6 +1,6 @@
 import { afterEach, expect, test, vi } from 'vitest'
+import { examine } from '../../src/checks/doctor.ts'
 import { openSite, type Site } from '../../src/site.ts'
-import { examine } from '../../src/upkeep/doctor.ts'
 import { has } from '../lib/needs.ts'
 import { leaveLock } from '../lib/restics.ts'
 import { world } from '../lib/world.ts'

@@ -1,12 +1,13 @@
 // What is checked before a disaster recovery, as data: shown before the question, and in the plan for machines.
+
+import { type Check, checkClock, checkSecrets, judgeRepository } from '../checks/doctor.ts'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
 import type { Snapshot } from '../restic/types.ts'
+import type { PlannedRestore } from '../restore/inplace.ts'
+import { spareBytes } from '../restore/plan.ts'
 import type { Site } from '../site.ts'
-import { type Check, checkClock, checkSecrets, judgeRepository } from '../upkeep/doctor.ts'
-import type { Choice } from './dr-look.ts'
-import type { PlannedRestore } from './inplace.ts'
-import { spareBytes } from './plan.ts'
+import type { Choice } from './look.ts'
 
 /** `service`: whose; null: it concerns all. */
 export interface PreflightCheck extends Check {

@@ -9,9 +9,9 @@ import type { BackupRequest, BackupSummary, CallOptions, RepositoryLock, Restic,
 import { didYouMean, type Site, serviceOf } from '../site.ts'
 import { fromElsewhere, snapshotsOf } from '../snapshots/select.ts'
 import { withRepositoryLock } from '../state/lock.ts'
-import { deadLockers, forgetLockers } from '../state/lockers.ts'
 import type { RunRecord } from '../state/record.gen.ts'
 import { pinnedRepository, readRecord } from '../state/records.ts'
+import { deadLockers, forgetLockers } from '../state/restic-processes.ts'
 
 /** What must be known before a backup. `parent` is set in the steady state, in which no other call than the backup itself is needed. */
 export interface Standing {

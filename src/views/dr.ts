@@ -1,13 +1,13 @@
 // A disaster recovery as a person reads it: the plan before the host's name is typed, and the report at the end.
 import type { Result } from '../core.ts'
-import type { PlannedRecovery, Recovered, Recovery } from '../restore/dr.ts'
-import type { Choice } from '../restore/dr-look.ts'
+import type { Choice } from '../recovery/look.ts'
+import type { PlannedRecovery, Recovered, Recovery } from '../recovery/recover.ts'
 import type { Site } from '../site.ts'
 import { counted, printable } from '../text.ts'
 import { formatAge, formatBytes, formatSeconds, formatTime, timesInWords } from '../ui/format.ts'
 import { type Column, tableLines } from '../ui/table.ts'
 import { columns, sign, styled } from '../ui/terminal.ts'
-import { figures } from './work.ts'
+import { figures } from './report.ts'
 
 /** What is left alone comes last, with its reason: that is what needs a person. */
 export function planView(site: Site, recovery: Recovery): string[] {
