@@ -41,18 +41,18 @@ async function main(argv: string[]): Promise<number> {
   let exit = 0
   const start: Start = async (run, input) => {
     const interruption = new AbortController()
-    let outlives = false
+    let ignoresHangup = false
     for (const signal of endings)
       process.on(signal, () => {
-        if (signal !== 'SIGHUP' || !outlives) interruption.abort(new Failure('interrupted', `interrupted by ${signal}`))
+        if (signal !== 'SIGHUP' || !ignoresHangup) interruption.abort(new Failure('interrupted', `interrupted by ${signal}`))
       })
     // While the first files are read.
     setImmediate(openErrors)
-    const outliveTerminal = () => {
-      outlives = true
+    const ignoreHangup = () => {
+      ignoresHangup = true
     }
     ;(await import('./ui/terminal.ts')).askUntil(interruption.signal)
-    exit = await run({ ...input, signal: interruption.signal, outliveTerminal })
+    exit = await run({ ...input, signal: interruption.signal, ignoreHangup })
   }
   const program = makeProgram(start, argv)
   try {
@@ -84,7 +84,7 @@ async function written(): Promise<void> {
   await new Promise(setImmediate)
 }
 
-type Unsignalled = Omit<Input, 'signal' | 'outliveTerminal'>
+type Unsignalled = Omit<Input, 'signal' | 'ignoreHangup'>
 type Start = (run: (input: Input) => Promise<number>, input: Unsignalled) => Promise<void>
 
 function makeProgram(start: Start, argv: string[]): Command {

@@ -15,7 +15,7 @@ export interface Ending {
  */
 export async function execute<S extends Step>(plan: Plan<S>, handlers: Handlers<S>, context: Context): Promise<Ending> {
   const ending: Ending = { failure: null, undone: [] }
-  const deaf: Context = { ...context, signal: new AbortController().signal }
+  const uninterruptible: Context = { ...context, signal: new AbortController().signal }
   const failed = (error: unknown) => {
     const failure = asFailure(error)
     if (ending.failure) context.emit({ type: 'warning', code: failure.code, message: failure.message })
@@ -41,7 +41,7 @@ export async function execute<S extends Step>(plan: Plan<S>, handlers: Handlers<
       const { undo } = handlerOf(handlers, step)
       if (!undo) continue
       try {
-        await undo(step, deaf)
+        await undo(step, uninterruptible)
         ending.undone.push(step.do)
         context.emit({ type: 'step', n, do: step.do, state: 'undone' })
       } catch (undoing) {
@@ -54,12 +54,13 @@ export async function execute<S extends Step>(plan: Plan<S>, handlers: Handlers<
       }
     }
   }
-  for (const [i, step] of plan.always.entries()) await apply(step, plan.steps.length + i, { ...deaf, failure: ending.failure }).catch(failed)
+  for (const [i, step] of plan.always.entries())
+    await apply(step, plan.steps.length + i, { ...uninterruptible, failure: ending.failure }).catch(failed)
   return ending
 }
 
 /** Runs `work` for each item, `width` at a time, and keeps the order of the results. */
-export async function sideBySide<T, R>(items: T[], width: number, work: (item: T) => Promise<R>): Promise<R[]> {
+export async function mapConcurrent<T, R>(items: T[], width: number, work: (item: T) => Promise<R>): Promise<R[]> {
   const results: R[] = []
   let next = 0
   const lane = async (): Promise<void> => {
@@ -70,10 +71,10 @@ export async function sideBySide<T, R>(items: T[], width: number, work: (item: T
 }
 
 /** Does what it is given when there is room for it. */
-export type InTurn = <T>(work: () => Promise<T>) => Promise<T>
+export type Limiter = <T>(work: () => Promise<T>) => Promise<T>
 
 /** Whoever comes waits until fewer than `width` are at work, in the order in which they came. */
-export function turns(width: number): InTurn {
+export function limiter(width: number): Limiter {
   let working = 0
   const waiting: (() => void)[] = []
   return async (work) => {

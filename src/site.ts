@@ -8,10 +8,10 @@ import { nearest } from './manifest/nearest.ts'
 import type { Manifest, Service } from './manifest/types.gen.ts'
 import { openRestic } from './restic/client.ts'
 import { excluded } from './restic/patterns.ts'
-import type { Given, Restic } from './restic/types.ts'
-import { placeOf } from './state/install.ts'
+import type { Credentials, Restic } from './restic/types.ts'
+import { statePath } from './state/install.ts'
 import { pinnedRepository } from './state/records.ts'
-import { lockersOf } from './state/restic-processes.ts'
+import { resticProcesses } from './state/restic-processes.ts'
 
 export interface Site {
   manifest: Manifest
@@ -19,7 +19,7 @@ export interface Site {
   state: string
   now(): Date
   /** Repositories whose secrets were given by a person, and aren't read from the manifest's files. */
-  given: ReadonlyMap<string, Given>
+  given: ReadonlyMap<string, Credentials>
   /** The client of a repository, by its name in the manifest; one for all callers. */
   restic(repository: string): Restic
 }
@@ -31,7 +31,7 @@ export async function openSite(
   early?: (restic: Restic) => Promise<void>,
 ): Promise<Site> {
   const manifestFile = resolve(options.manifest ?? (environment.ATELIER_BACKUP_MANIFEST || defaultManifest))
-  const places = placesOf(options.stateDir, environment)
+  const places = resolveFolders(options.stateDir, environment)
   const client = clientsOf(places, new Map())
   const manifest = await loadManifest(manifestFile, async (repositories) => {
     const [only, ...others] = Object.entries(repositories)
@@ -41,7 +41,7 @@ export async function openSite(
 }
 
 /** Where state and cache are. Absolute: what we start runs in another folder. An empty variable counts as none. */
-export function placesOf(stateDir: string | undefined, environment = process.env): { state: string; cache: string } {
+export function resolveFolders(stateDir: string | undefined, environment = process.env): { state: string; cache: string } {
   const state = resolve(stateDir ?? (environment.STATE_DIRECTORY || defaultState))
   const cache = environment.RESTIC_CACHE_DIR || environment.CACHE_DIRECTORY || (state === defaultState ? defaultCache : join(state, 'cache'))
   return { state, cache }
@@ -78,7 +78,8 @@ function clientsOf({ state, cache }: { state: string; cache: string }, given: Si
   const clients = new Map<string, Restic>()
   return (name, repository) => {
     const client =
-      clients.get(name) ?? knowing(state, openRestic({ name, repository, given: given.get(name), cacheDir: cache, lockers: lockersOf(state, name) }))
+      clients.get(name) ??
+      knowing(state, openRestic({ name, repository, given: given.get(name), cacheDir: cache, processes: resticProcesses(state, name) }))
     clients.set(name, client)
     return client
   }
@@ -138,7 +139,7 @@ export function serviceOf(site: Site, name: string): Service {
 /** Folder for a service's copies and dumps. @throws Failure `staging-unsafe` */
 export async function stagingOf(site: Site, name: string): Promise<string> {
   const { stagingDir } = site.manifest
-  if (stagingDir === null) return placeOf(site.state, 'staging', name)
+  if (stagingDir === null) return statePath(site.state, 'staging', name)
   const ours = join(stagingDir, 'atelier-backup')
   const stat = await lstatIfThere(ours)
   // Whoever owns it could lead us elsewhere by a link: to write there, or to delete.

@@ -22,6 +22,6 @@ export function shellWord(word: string): string {
 }
 
 /** "1 snapshot", "2 snapshots". */
-export function counted(count: number, what: string): string {
+export function pluralize(count: number, what: string): string {
   return `${count} ${what}${count === 1 ? '' : 's'}`
 }

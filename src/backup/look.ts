@@ -32,12 +32,12 @@ export interface BackupFacts {
 type About = Pick<BackupFacts, 'run' | 'name' | 'install' | 'staging'>
 
 /** What is known where looking failed. */
-export function unlooked(about: About): BackupFacts {
+export function factsUnknown(about: About): BackupFacts {
   return { ...about, unadopted: null, units: [], running: [], databases: {}, views: null }
 }
 
 /** @throws Failure `bad-pattern`, `no-space`, `no-systemd`, `unknown-unit` */
-export async function lookBackup(service: Service, about: About & { unadopted: boolean }): Promise<BackupFacts> {
+export async function gatherBackupFacts(service: Service, about: About & { unadopted: boolean }): Promise<BackupFacts> {
   const { name, staging } = about
   const malformed = service.exclude.findIndex((pattern) => !isPattern(pattern))
   if (malformed >= 0)

@@ -8,7 +8,7 @@ import type { CallOptions } from '../restic/types.ts'
 import type { Site } from '../site.ts'
 import { manifestFiles, type StoredHost } from '../snapshots/manifests.ts'
 import { tags } from '../snapshots/select.ts'
-import { placeOf } from '../state/install.ts'
+import { statePath } from '../state/install.ts'
 import { withRepositoryLock } from '../state/lock.ts'
 
 /**
@@ -28,7 +28,7 @@ export async function storeManifest(
     [manifestFiles.host]: `${JSON.stringify(host, null, 2)}\n`,
   }
   const hash = crypto().createHash('sha256').update(Object.values(texts).join('\0')).digest('hex')
-  const base = placeOf(site.state, 'repositories', repository)
+  const base = statePath(site.state, 'repositories', repository)
   const note = `${JSON.stringify({ hash, repositoryId: about.repositoryId })}\n`
   const isStored = async () => (await readIfThere(`${base}.manifest.json`)) === note
   if (await isStored()) return

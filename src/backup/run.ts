@@ -5,7 +5,7 @@ import { asFailure, type Code, Failure } from '../errors.ts'
 import { execute } from '../execute.ts'
 import { endHook } from '../host/hooks.ts'
 import { unitsOf } from '../manifest/resolve.ts'
-import { removeOwnLocks, type Standing, settle } from '../repository/identity.ts'
+import { type RepositoryState, removeOwnLocks, resolveState } from '../repository/identity.ts'
 import { requireRepositoryApart, type Site, serviceOf, stagingOf } from '../site.ts'
 import { installId, makeState } from '../state/install.ts'
 import { readJournal, requireNoJournal } from '../state/journal.ts'
@@ -13,7 +13,7 @@ import { lockService } from '../state/lock.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
 import { emptyRecord, isRecorded, killedRun, lastRun, pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
 import { announce, announceEnd, clearState, newRunId, type Running, readLeftBehind, recordPlan, setRunningAside } from '../state/running.ts'
-import { clearLook, lookBackup, unlooked } from './look.ts'
+import { clearLook, factsUnknown, gatherBackupFacts } from './look.ts'
 import { storeManifest } from './manifest.ts'
 import { heldStill, planBackup } from './plan.ts'
 import { backupHandlers, type Job } from './steps.ts'
@@ -64,7 +64,7 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
     await cleanUp(site, name, options.output)
     await requireNoJournal(site.state, name)
     const run = newRunId(started)
-    let standing: Standing | null = null
+    let standing: RepositoryState | null = null
     const warn = (code: Code, message: string) => {
       job.warnings.push({ code, message })
       emit({ type: 'warning', code, message })
@@ -77,12 +77,12 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
       const about = { run, name, install, staging: await stagingOf(site, name) }
       const look = async () => {
         await requireRepositoryApart(site, name, service.exclude)
-        standing = await settle(site, name, record, install, { signal: options.signal, inheritFds: [fd] })
-        return lookBackup(service, { ...about, unadopted: standing.unadopted })
+        standing = await resolveState(site, name, record, install, { signal: options.signal, inheritFds: [fd] })
+        return gatherBackupFacts(service, { ...about, unadopted: standing.unadopted })
       }
       const facts = await look().catch((error: unknown) => {
         job.failure = asFailure(error)
-        return unlooked(about)
+        return factsUnknown(about)
       })
       const plan = planBackup(service, facts)
       job.view = heldStill(plan)
@@ -129,14 +129,14 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
    * Dated a moment before the service's own snapshot, so that restic's "latest" is that one.
    * Not where nobody said which data is the truth: the manifest of a fresh install may lack what the lost host had.
    */
-  async function storeChanged(standing: Standing | null, install: string, fd: number): Promise<void> {
+  async function storeChanged(standing: RepositoryState | null, install: string, fd: number): Promise<void> {
     if (job.summary === null || standing === null || standing.unadopted || options.signal.aborted) return
     const { repository } = serviceOf(site, name)
     const time = new Date(Date.parse(job.summary.time) - 1000)
     await storeManifest(site, repository, { repositoryId: standing.repositoryId, install, time }, { signal: options.signal, inheritFds: [fd] })
   }
 
-  async function remember(run: string, standing: Standing | null): Promise<void> {
+  async function remember(run: string, standing: RepositoryState | null): Promise<void> {
     const { repository } = serviceOf(site, name)
     // It counts, also where postBackup failed.
     const { summary } = job
@@ -195,7 +195,7 @@ export async function cleanUp(site: Site, name: string, output: (line: string) =
   if (!left.plan) await clearLook(service, { name, run: left.run }).catch((error: unknown) => output(asFailure(error).message))
   // Nothing is stopped before the plan is noted; where that is damaged, all that it may have stopped is started.
   const stopped = left.pid === 0 && service.stopForBackup ? unitsOf(name, service) : []
-  const nothingKnown = { ...unlooked({ run: left.run, name, install: '', staging: await stagingOf(site, name) }), running: stopped }
+  const nothingKnown = { ...factsUnknown({ run: left.run, name, install: '', staging: await stagingOf(site, name) }), running: stopped }
   const { always } = (left.plan ?? planBackup(service, nothingKnown)) as Plan<BackupStep>
   const plan: Plan<BackupStep> = { run: left.run, service: name, notes: [], steps: [], always }
   const job: Job = {

@@ -11,7 +11,7 @@ import { copyDatabase, otherName, sidecarSuffixes } from '../host/sqlite.ts'
 import { afterStop, startUnits, stopUnits } from '../host/systemd.ts'
 import { makeView, removeView } from '../host/views.ts'
 import type { Manifest, Service } from '../manifest/types.gen.ts'
-import { type Standing, save } from '../repository/identity.ts'
+import { type RepositoryState, saveSnapshot } from '../repository/identity.ts'
 import { escapePattern, excluded } from '../restic/patterns.ts'
 import type { BackupSummary, Restic } from '../restic/types.ts'
 import { hasShrunk, tags } from '../snapshots/select.ts'
@@ -25,7 +25,7 @@ export interface Job {
   restic: Restic
   manifest: Manifest
   /** Null: the repository couldn't be asked, and the plan saves nothing. */
-  standing: Standing | null
+  standing: RepositoryState | null
   /** Descriptors that children keep open. */
   inheritFds: number[]
   /** Set by the steps. */
@@ -156,7 +156,7 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
           prefix: privately({ ...step.views, ...Object.fromEntries(copies.map(({ live, copy }) => [live, copy])) }),
           onProgress: (progress: object) => context.emit({ type: 'progress', ...progress } as Parameters<typeof context.emit>[0]),
         }
-        job.summary = await save(job.restic, job.standing as Standing, request)
+        job.summary = await saveSnapshot(job.restic, job.standing as RepositoryState, request)
         await requireUnreplaced(job, copies)
         await markUnread(job)
         flagShrinking(job)

@@ -16,7 +16,7 @@ import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import { pinnedRepository, readRecord, setAsideRecords } from '../state/records.ts'
 import { readRunning } from '../state/running.ts'
-import { counted } from '../text.ts'
+import { pluralize } from '../text.ts'
 
 export interface Check {
   name: string
@@ -29,7 +29,7 @@ export interface Check {
 export async function examine(site: Site, signal: AbortSignal): Promise<Check[]> {
   const repositories = [...new Set(Object.values(site.manifest.services).map(({ repository }) => repository))]
   const groups = await Promise.all([
-    [good('manifest', `${site.manifestFile}: ${counted(Object.keys(site.manifest.services).length, 'service')}`)],
+    [good('manifest', `${site.manifestFile}: ${pluralize(Object.keys(site.manifest.services).length, 'service')}`)],
     checkRestic(site, repositories),
     ...repositories.map((name) => checkSecrets(site, name)),
     ...repositories.map((name) => checkRepository(site, name, signal)),
@@ -170,7 +170,7 @@ async function checkPaths(site: Site): Promise<Check[]> {
     ),
   )
   const found = [...missing, ...(await Promise.all(mixed))].flat()
-  return found.length > 0 ? found : [good('paths', `${counted(declared.length, 'declared path')} ${declared.length === 1 ? 'exists' : 'exist'}`)]
+  return found.length > 0 ? found : [good('paths', `${pluralize(declared.length, 'declared path')} ${declared.length === 1 ? 'exists' : 'exist'}`)]
 }
 
 async function checkState(site: Site, repositories: string[]): Promise<Check[]> {

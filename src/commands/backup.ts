@@ -5,10 +5,10 @@ import { runBackup } from '../backup/run.ts'
 import type { Event, Result } from '../core.ts'
 import { defaultManifest } from '../defaults.ts'
 import { Failure } from '../errors.ts'
-import { sideBySide } from '../execute.ts'
+import { mapConcurrent } from '../execute.ts'
 import { execStartOf, startAndWait } from '../host/systemd.ts'
 import { type Site, serviceOf } from '../site.ts'
-import { placeOf } from '../state/install.ts'
+import { statePath } from '../state/install.ts'
 import { readRunning } from '../state/running.ts'
 import { formatTime } from '../ui/format.ts'
 import { chooseMany } from '../ui/prompt.ts'
@@ -20,10 +20,10 @@ export async function run(input: Input): Promise<number> {
   const site = await input.site()
   const names = await wanted(site, input)
   const byUnit = new Set<string>()
-  await sideBySide(names, 8, async (name) => void ((await isRunByUnit(site, name)) && byUnit.add(name)))
+  await mapConcurrent(names, 8, async (name) => void ((await isRunByUnit(site, name)) && byUnit.add(name)))
   const hint = byUnit.size > 0 ? 'Ctrl-C leaves them running; atelier-backup status shows them.' : 'Ctrl-C ends it; what is saved stays.'
   return withReport(names, { json: input.json, hint }, (watcher) =>
-    sideBySide(names, jobs, async (name) => {
+    mapConcurrent(names, jobs, async (name) => {
       const result = byUnit.has(name)
         ? await followUnit(site, name, watcher, input.signal)
         : await runBackup(site, name, { signal: input.signal, ...watcher })
@@ -65,7 +65,7 @@ async function isRunByUnit(site: Site, name: string): Promise<boolean> {
 
 /** Starts the unit and follows its events. Ctrl-C ends the following, not the unit. */
 async function followUnit(site: Site, name: string, watcher: Watcher, signal: AbortSignal): Promise<Result> {
-  const file = `${placeOf(site.state, 'running', name)}.ndjson`
+  const file = `${statePath(site.state, 'running', name)}.ndjson`
   const running = await readRunning(site.state, name).catch(() => null)
   if (running) watcher.output(`${name}: a ${running.kind} runs since ${formatTime(running.started, site.now())} (pid ${running.pid}): this is it`)
   // Events of the run before, unless that still runs.

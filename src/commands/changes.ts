@@ -5,7 +5,7 @@ import { type Site, serviceOf } from '../site.ts'
 import { printable } from '../text.ts'
 import { formatBytes, formatCount, formatTime } from '../ui/format.ts'
 import { waitingFor } from '../ui/progress.ts'
-import { choose, unlessLeft } from '../ui/prompt.ts'
+import { choose, unlessCancelled } from '../ui/prompt.ts'
 import { cutStart } from '../ui/table.ts'
 import { columns, print } from '../ui/terminal.ts'
 import type { Entry } from './choose.ts'
@@ -38,7 +38,7 @@ export async function showChanges(site: Site, entry: Entry, older: Snapshot, new
   const more = `and ${formatCount(all - kept.length)} more: atelier-backup restic -- diff ${older.shortId} ${newer.shortId}`
   const choices = all > kept.length ? [...rows, { name: more, value: null }] : rows
   for (let change: Change | null | undefined; ; ) {
-    change = await unlessLeft(choose(withSize(title, newer), choices, '--path', { tidy: true, first: change }))
+    change = await unlessCancelled(choose(withSize(title, newer), choices, '--path', { tidy: true, first: change }))
     if (change === null) return null
     const exit = await restoreOne(site, entry, change, older, newer, input)
     if (exit !== null) return exit
@@ -70,7 +70,7 @@ async function restoreOne(site: Site, entry: Entry, { path, kind }: Change, olde
     })),
     { name: 'Back', value: null },
   ]
-  const snapshot = await unlessLeft(choose(printable(path), choices, '--path', { tidy: true }))
+  const snapshot = await unlessCancelled(choose(printable(path), choices, '--path', { tidy: true }))
   if (snapshot === null) return null
-  return unlessLeft(restore(site, { entries: [entry], wanted: { id: snapshot.id }, paths: [path], inPlace: null }, input))
+  return unlessCancelled(restore(site, { entries: [entry], wanted: { id: snapshot.id }, paths: [path], inPlace: null }, input))
 }

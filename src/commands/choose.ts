@@ -4,7 +4,7 @@ import { Failure } from '../errors.ts'
 import { requireHost, requireKnown } from '../repository/identity.ts'
 import type { Node, Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
-import { countable, elsewhereWords, newestFirst, pick, type Subject, snapshotsOf } from '../snapshots/select.ts'
+import { eligible, elsewhereWords, newestFirst, pick, type Subject, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readRecord } from '../state/records.ts'
 import { printable } from '../text.ts'
@@ -25,7 +25,7 @@ export interface Entry {
  * Entries of some services; one call of restic for each repository. `host`: another one's.
  * @throws Failure `unknown-host` (exit 2): none of the repositories knows it; names those that they know
  */
-export async function lookUp(site: Site, names: string[], host: string | undefined, signal: AbortSignal): Promise<Entry[]> {
+export async function findEntries(site: Site, names: string[], host: string | undefined, signal: AbortSignal): Promise<Entry[]> {
   const subjects = await Promise.all(names.map((name) => subjectOf(site, name, host)))
   const repositories = [...new Set(names.map((name) => serviceOf(site, name).repository))]
   const ask = async (name: string) => {
@@ -67,7 +67,7 @@ export async function chooseEntry(site: Site, message: string, entries: Entry[])
 export async function chooseSnapshot({ subject, snapshots }: Entry, now: Date): Promise<Snapshot> {
   if (snapshots.length === 0) return pick(snapshots, subject, { latest: true })
   // Not on one that a fresh install or a failed run has made.
-  return choose(`Snapshots of ${subject.name}`, snapshotChoices(snapshots, now), '--snapshot or --at', { first: countable(snapshots, subject)[0] })
+  return choose(`Snapshots of ${subject.name}`, snapshotChoices(snapshots, now), '--snapshot or --at', { first: eligible(snapshots, subject)[0] })
 }
 
 export function snapshotChoices(snapshots: Snapshot[], now: Date): Choice<Snapshot>[] {

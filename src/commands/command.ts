@@ -38,7 +38,7 @@ export interface Input {
   json: boolean
   signal: AbortSignal
   /** From now on a lost terminal (SIGHUP) ends nothing: live data is being exchanged. */
-  outliveTerminal(): void
+  ignoreHangup(): void
   /** `early`: given the only repository that the manifest declares, while the rest of it is still unchecked. */
   site(early?: (restic: Restic) => Promise<void>): Promise<Site>
 }

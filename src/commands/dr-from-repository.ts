@@ -8,8 +8,8 @@ import { holdsPassword } from '../manifest/location.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import type { Manifest } from '../manifest/types.gen.ts'
 import { parseEnvironmentFile } from '../restic/environment.ts'
-import type { Given, Restic, Snapshot } from '../restic/types.ts'
-import { placesOf, type Site, siteOf } from '../site.ts'
+import type { Credentials, Restic, Snapshot } from '../restic/types.ts'
+import { resolveFolders, type Site, siteOf } from '../site.ts'
 import { manifestFiles, type StoredHost, storedManifests } from '../snapshots/manifests.ts'
 import { parseTime } from '../snapshots/select.ts'
 import { printable, shellWord } from '../text.ts'
@@ -36,7 +36,7 @@ export function requireFromRepository(input: Input): void {
 
 /** `again`: how this command is called once more, without secrets. @throws Failure */
 export async function siteFromRepository(input: Input): Promise<{ site: Site; again: string }> {
-  const places = placesOf(textFlag(input, 'stateDir'))
+  const places = resolveFolders(textFlag(input, 'stateDir'))
   const { given, restic, snapshots } = await opened(input, places)
   const stored = await chooseManifest(snapshots, input, await restic.location())
   const { manifest, text, repository, file } = await waitingFor('reading the manifest', load(restic, stored, input))
@@ -53,7 +53,7 @@ export async function siteFromRepository(input: Input): Promise<{ site: Site; ag
 const nothing = JSON.stringify({ version: 2, host: 'nowhere', services: {} })
 
 /** The repository, asked for what it holds. A slip in what was typed at a prompt is mended there. @throws Failure */
-async function opened(input: Input, places: Parameters<typeof siteOf>[2]): Promise<{ given: Given; restic: Restic; snapshots: Snapshot[] }> {
+async function opened(input: Input, places: Parameters<typeof siteOf>[2]): Promise<{ given: Credentials; restic: Restic; snapshots: Snapshot[] }> {
   for (let location: string | undefined; ; ) {
     const given = await askGiven(input, location)
     const none = siteOf(readManifest(nothing, 'the manifest'), 'the manifest', places, new Map([['main', given]]))
@@ -79,7 +79,7 @@ const slips: Partial<Record<Code, string>> = {
 }
 
 /** From flags; at a terminal what is missing is asked for, but for a `location` that is known to be right. */
-async function askGiven(input: Input, known?: string): Promise<Given> {
+async function askGiven(input: Input, known?: string): Promise<Credentials> {
   const location = known ?? textFlag(input, 'repository') ?? (await askText('Where is the repository (as restic takes it)?', '--repository'))
   if (location.trim() === '')
     throw new Failure('usage', 'a repository has a location, as restic takes it: /mnt/backup/restic, sftp:user@host:/path, b2:bucket:path')
@@ -116,11 +116,11 @@ async function askVariables(input: Input, location: string): Promise<Record<stri
  * What opens the manifest's other repositories, where this machine's own secrets don't: asked for one after the other at a terminal. Elsewhere one call
  * opens one repository, and the plan says what to type for the rest.
  */
-async function askOthers(site: Site, first: string, input: Input): Promise<[string, Given][]> {
+async function askOthers(site: Site, first: string, input: Input): Promise<[string, Credentials][]> {
   const [only, except] = [listFlag(input, 'only'), listFlag(input, 'except')]
   const wanted = Object.entries(site.manifest.services).filter(([name]) => (only.length === 0 || only.includes(name)) && !except.includes(name))
   const names = [...new Set(wanted.map(([, { repository }]) => repository))].filter((name) => name !== first)
-  const others: [string, Given][] = []
+  const others: [string, Credentials][] = []
   for (const name of isInteractive() && !isSet(input, 'yes') ? names : []) {
     // Whoever has its secrets here, as agenix places them, needn't type them.
     if (

@@ -52,7 +52,7 @@ export async function run(input: Input): Promise<number> {
   let results: Recovered[] = []
   let report = ''
   const summary = () => reportView(plan, results, (performance.now() - begun) / 1000, report)
-  input.outliveTerminal()
+  input.ignoreHangup()
   return withReport(names, { json: input.json, describe: describeRecovered, summary }, async (watcher) => {
     results = await recover(plan, { signal: input.signal, jobs, again, ...watcher })
     // What came back did so, whatever becomes of the paper about it.

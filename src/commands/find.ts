@@ -8,10 +8,10 @@ import { tags } from '../snapshots/select.ts'
 import { printable } from '../text.ts'
 import { formatBytes, formatCount, formatTime } from '../ui/format.ts'
 import { waitingFor } from '../ui/progress.ts'
-import { askText, choose, unlessLeft } from '../ui/prompt.ts'
+import { askText, choose, unlessCancelled } from '../ui/prompt.ts'
 import { cutStart, displayWidth, tableLines } from '../ui/table.ts'
 import { columns, isInteractive, print, printJson } from '../ui/terminal.ts'
-import { type Entry, lookUp } from './choose.ts'
+import { type Entry, findEntries } from './choose.ts'
 import { type Input, textFlag } from './command.ts'
 import { restore } from './restore.ts'
 
@@ -22,7 +22,7 @@ export async function run(input: Input): Promise<number> {
   for (const name of names) serviceOf(site, name)
   const pattern = given ?? (await askText('Find which file? A part of its name, or a pattern (*.txt)', 'a pattern'))
   if (pattern.trim() === '') throw new Failure('usage', 'an empty pattern finds nothing: give a part of the name')
-  const entries = await waitingFor('asking the repository', lookUp(site, names, textFlag(input, 'host'), input.signal))
+  const entries = await waitingFor('asking the repository', findEntries(site, names, textFlag(input, 'host'), input.signal))
   const matches = await waitingFor('looking through all snapshots', find(site, entries, pattern, input.signal))
   const asks = isInteractive() && matches.length > 0
   if (asks) return browse(site, matches, pattern, input)
@@ -132,11 +132,11 @@ async function browse(site: Site, matches: Match[], pattern: string, input: Inpu
     return { name: `${printable(path)} ${lines[n]}`, line: () => lines[n] ?? '', value: version, short: printable(path) }
   })
   for (let version: Version | undefined; ; ) {
-    const chosen = await unlessLeft(choose(title, choices, '--json', { first: version }))
+    const chosen = await unlessCancelled(choose(title, choices, '--json', { first: version }))
     if (chosen === null) return 0
     version = chosen
     const { entry, snapshot, node } = chosen
-    const exit = await unlessLeft(restore(site, { entries: [entry], wanted: { id: snapshot.id }, paths: [node.path], inPlace: null }, input))
+    const exit = await unlessCancelled(restore(site, { entries: [entry], wanted: { id: snapshot.id }, paths: [node.path], inPlace: null }, input))
     if (exit !== null) return exit
   }
 }

@@ -3,14 +3,14 @@ import { Failure } from '../errors.ts'
 import { isWithin } from '../host/files.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
-import { countable, pick, wantedFrom } from '../snapshots/select.ts'
+import { eligible, pick, wantedFrom } from '../snapshots/select.ts'
 import { harmlessJson, printable } from '../text.ts'
 import { formatTime } from '../ui/format.ts'
 import { waitingFor } from '../ui/progress.ts'
-import { choose, unlessLeft } from '../ui/prompt.ts'
+import { choose, unlessCancelled } from '../ui/prompt.ts'
 import { drained, isInteractive, print, printJson } from '../ui/terminal.ts'
 import { showChanges } from './changes.ts'
-import { chooseEntry, type Entry, entryLines, fileLine, lookUp, snapshotChoices, snapshotLines } from './choose.ts'
+import { chooseEntry, type Entry, entryLines, fileLine, findEntries, snapshotChoices, snapshotLines } from './choose.ts'
 import { type Input, pathFlags, textFlag } from './command.ts'
 import { restore } from './restore.ts'
 import { walk } from './walk.ts'
@@ -23,7 +23,7 @@ export async function run(input: Input): Promise<number> {
   const inside = wanted !== undefined || path !== undefined
   if (given === undefined && inside) throw new Failure('usage', "--snapshot and --path need a service's name: atelier-backup list SERVICE")
   const names = given === undefined ? Object.keys(site.manifest.services) : [given]
-  const entries = await waitingFor('asking the repository', lookUp(site, names, textFlag(input, 'host'), input.signal))
+  const entries = await waitingFor('asking the repository', findEntries(site, names, textFlag(input, 'host'), input.signal))
   const [only] = entries
   if (only && inside) return files(site, only, pick(only.snapshots, only.subject, wantedFrom({ snapshot: wanted })), path, input)
   if (isInteractive()) return browse(site, entries, given === undefined, input)
@@ -82,7 +82,7 @@ function restic(site: Site, name: string) {
 /** Services → snapshots → what to do with one; each can be left for the one before. */
 async function browse(site: Site, entries: Entry[], several: boolean, input: Input): Promise<number> {
   for (;;) {
-    const entry = several ? await unlessLeft(chooseEntry(site, 'Which service?', entries)) : entries[0]
+    const entry = several ? await unlessCancelled(chooseEntry(site, 'Which service?', entries)) : entries[0]
     if (!entry) return 0
     if (entry.snapshots.length === 0) print(noSnapshots(site, entry))
     else {
@@ -101,9 +101,9 @@ async function browseSnapshots(site: Site, entry: Entry, input: Input): Promise<
   let snapshot: Snapshot | null | undefined
   for (;;) {
     const choices = [...snapshotChoices(snapshots, site.now()), { name: 'Leave', value: null }]
-    snapshot = await unlessLeft(choose<Snapshot | null>(`Snapshots of ${subject.name}`, choices, '--snapshot', { first: snapshot }))
+    snapshot = await unlessCancelled(choose<Snapshot | null>(`Snapshots of ${subject.name}`, choices, '--snapshot', { first: snapshot }))
     if (snapshot === null) return null
-    const older = countable(snapshots.slice(snapshots.indexOf(snapshot) + 1), subject)[0]
+    const older = eligible(snapshots.slice(snapshots.indexOf(snapshot) + 1), subject)[0]
     const actions: { name: string; value: Next }[] = [
       { name: 'Walk its files', value: 'files' },
       ...(older ? [{ name: 'What changed since the one before', value: 'changes' as Next }] : []),
@@ -112,16 +112,23 @@ async function browseSnapshots(site: Site, entry: Entry, input: Input): Promise<
     ]
     for (let next: Next | undefined; next !== 'back'; ) {
       const title = `${snapshot.shortId}, ${formatTime(snapshot.time, site.now())}`
-      next = (await unlessLeft(choose(title, actions, '--snapshot', { tidy: true, first: next }))) ?? 'back'
-      const exit = await carryOut(next, site, entry, snapshot, older, input)
+      next = (await unlessCancelled(choose(title, actions, '--snapshot', { tidy: true, first: next }))) ?? 'back'
+      const exit = await runAction(next, site, entry, snapshot, older, input)
       if (exit !== null) return exit
     }
   }
 }
 
-async function carryOut(next: Next, site: Site, entry: Entry, snapshot: Snapshot, older: Snapshot | undefined, input: Input): Promise<number | null> {
+async function runAction(
+  next: Next,
+  site: Site,
+  entry: Entry,
+  snapshot: Snapshot,
+  older: Snapshot | undefined,
+  input: Input,
+): Promise<number | null> {
   if (next === 'files') return walk(site, entry, snapshot, input)
   if (next === 'changes' && older) return showChanges(site, entry, older, snapshot, input)
   const wish = { entries: [entry], wanted: { id: snapshot.id }, paths: null, inPlace: null }
-  return next === 'restore' ? unlessLeft(restore(site, wish, input)) : null
+  return next === 'restore' ? unlessCancelled(restore(site, wish, input)) : null
 }

@@ -5,7 +5,7 @@ import type { Site } from '../site.ts'
 import { readJournal } from '../state/journal.ts'
 import { readRecord } from '../state/records.ts'
 import { oneLine, printable } from '../text.ts'
-import { choose, unlessLeft } from '../ui/prompt.ts'
+import { choose, unlessCancelled } from '../ui/prompt.ts'
 import type { Input } from './command.ts'
 import { commands } from './index.ts'
 
@@ -20,9 +20,9 @@ export async function run(input: Input): Promise<number> {
   const site = await input.site()
   let exit = 0
   for (;;) {
-    const chosen = await unlessLeft(choose(site.manifest.host, await entries(site), 'a command'))
+    const chosen = await unlessCancelled(choose(site.manifest.host, await entries(site), 'a command'))
     if (!chosen) return exit
-    exit = (await carryOut(chosen, { ...input, site: async () => site })) ?? exit
+    exit = (await runEntry(chosen, { ...input, site: async () => site })) ?? exit
     input.signal.throwIfAborted()
     process.stdout.write('\n')
   }
@@ -53,7 +53,7 @@ async function entries(site: Site): Promise<{ name: string; value: Entry | null 
 }
 
 /** A failure is told, and the menu comes again; Ctrl-C leaves it. Null: it was left. */
-async function carryOut({ command, args = [], flags = {} }: Entry, input: Input): Promise<number | null> {
+async function runEntry({ command, args = [], flags = {} }: Entry, input: Input): Promise<number | null> {
   const spec = commands.find(({ name }) => name === command)
   try {
     return (await (await spec?.load())?.run({ ...input, args, flags: { ...input.flags, ...flags } })) ?? 0

@@ -5,7 +5,7 @@ import { discardExpired, type Pruned, pruneRepository } from '../retention/prune
 import type { Site } from '../site.ts'
 import { manifestsKept } from '../snapshots/manifests.ts'
 import { tags } from '../snapshots/select.ts'
-import { counted, printable } from '../text.ts'
+import { pluralize, printable } from '../text.ts'
 import { formatTime } from '../ui/format.ts'
 import { tableLines } from '../ui/table.ts'
 import { columns, print, printJson, sign } from '../ui/terminal.ts'
@@ -93,7 +93,7 @@ function view(repository: string, dryRun: boolean, { retained, manifests }: Prun
     rows.push(['(manifest)', shortId, formatTime(time, now), `${gone}: ${manifestsKept} newer ones are kept`])
   const removed = retained.reduce((sum, { first, forgotten }) => sum + first.length + (forgotten?.remove.length ?? 0), manifests.length)
   const end = dryRun
-    ? `${repository}: ${counted(removed, 'snapshot')} would be forgotten; nothing was changed`
-    : `${sign('good')} ${repository}: ${removed === 0 ? 'nothing to forget' : `${counted(removed, 'snapshot')} forgotten`}, pruned`
+    ? `${repository}: ${pluralize(removed, 'snapshot')} would be forgotten; nothing was changed`
+    : `${sign('good')} ${repository}: ${removed === 0 ? 'nothing to forget' : `${pluralize(removed, 'snapshot')} forgotten`}, pruned`
   return [...tableLines([{ title: 'SERVICE' }, { title: 'SNAPSHOT' }, { title: 'OF' }, { title: 'WHY', shrink: 'wrap' }], rows, columns()), '', end]
 }

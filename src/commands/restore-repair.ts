@@ -39,11 +39,11 @@ function described(done: string): (result: Result) => string {
 
 function repaired(
   name: string,
-  { json, outliveTerminal }: Input,
+  { json, ignoreHangup }: Input,
   work: (watcher: Watcher) => Promise<Result>,
   describe = describeRestore,
 ): Promise<number> {
-  outliveTerminal()
+  ignoreHangup()
   return reportOne(name, { json, describe }, work)
 }
 

@@ -13,11 +13,11 @@ import { completeBefore, passedOver, pick, type Wanted, wantedFrom } from '../sn
 import { readRecord } from '../state/records.ts'
 import { printable } from '../text.ts'
 import { formatBytes, formatTime } from '../ui/format.ts'
-import { choose, chooseMany, inTurn, requireTerminal, typeToConfirm } from '../ui/prompt.ts'
+import { choose, chooseMany, requireTerminal, typeToConfirm, wizard } from '../ui/prompt.ts'
 import { isInteractive, print, printJson, sign } from '../ui/terminal.ts'
 import { reportOne } from '../views/report.ts'
 import { planView } from '../views/restore.ts'
-import { chooseEntry, chooseSnapshot, type Entry, lookUp } from './choose.ts'
+import { chooseEntry, chooseSnapshot, type Entry, findEntries } from './choose.ts'
 import { type Input, isSet, pathFlags, textFlag } from './command.ts'
 import { chooseName, describeRestore, repairs } from './restore-repair.ts'
 
@@ -37,7 +37,7 @@ export async function run(input: Input): Promise<number> {
   const names = given === undefined ? Object.keys(site.manifest.services) : [given]
   if (given !== undefined && isSet(input, 'inPlace') && !asks) await foresee(site, given, wanted, input)
   const draft = {
-    entries: await lookUp(site, names, textFlag(input, 'host'), input.signal),
+    entries: await findEntries(site, names, textFlag(input, 'host'), input.signal),
     wanted: asks ? null : wanted,
     paths: asksHow && paths.length === 0 ? null : paths,
     inPlace: asksHow ? null : isSet(input, 'inPlace'),
@@ -68,7 +68,7 @@ export async function restore(site: Site, draft: Draft, input: Input): Promise<n
   let paths = draft.paths ?? []
   let inPlace = draft.inPlace === true
   let begin: Begin = async () => 0
-  await inTurn([
+  await wizard([
     async () => {
       if (draft.entries.length === 1) return false
       entry = await chooseEntry(site, 'Restore which service?', draft.entries)
@@ -182,7 +182,7 @@ async function prepareInPlace(site: Site, name: string, snapshot: Snapshot, path
   if (!isSet(input, 'yes') && !(await typeToConfirm(`Type ${name} to restore it:`, name, '--yes (after a look at --dry-run)')))
     throw new Failure('declined', `${name}: that isn't its name: nothing was touched`, { exit: 130 })
   return () => {
-    input.outliveTerminal()
+    input.ignoreHangup()
     const options = { json: input.json, describe: describeRestore, hint: 'Ctrl-C takes it back; without this terminal it goes on.' }
     return reportOne(name, options, (watcher) => restoreInPlace(site, planned, { signal: input.signal, ...watcher }))
   }

@@ -7,7 +7,7 @@ import { type Site, serviceOf } from '../site.ts'
 import { printable } from '../text.ts'
 import { formatCount } from '../ui/format.ts'
 import { waitingFor } from '../ui/progress.ts'
-import { type Choice, choose, unlessLeft } from '../ui/prompt.ts'
+import { type Choice, choose, unlessCancelled } from '../ui/prompt.ts'
 import { type Entry, fileLine } from './choose.ts'
 import type { Input } from './command.ts'
 import { restore } from './restore.ts'
@@ -33,7 +33,7 @@ export async function walk(site: Site, entry: Entry, snapshot: Snapshot, input: 
       })),
     ]
     const pointer = first ?? nodes[0] ?? 'up'
-    const chosen = await unlessLeft(choose<Step>(printable(folder), choices, '--path', { tidy: true, first: pointer, marks, arrows: true }))
+    const chosen = await unlessCancelled(choose<Step>(printable(folder), choices, '--path', { tidy: true, first: pointer, marks, arrows: true }))
     if (chosen === null && folder === top) return null
     const step = chosen ?? 'up'
     if (step === 'up') {
@@ -46,7 +46,9 @@ export async function walk(site: Site, entry: Entry, snapshot: Snapshot, input: 
     } else {
       const here = folder === '/' ? [] : [folder]
       const paths = step === 'restore' ? (marks.size > 0 ? [...marks] : here) : [...marks, step.path]
-      const exit = await unlessLeft(restore(site, { entries: [entry], wanted: { id: snapshot.id }, paths: outermost(paths), inPlace: null }, input))
+      const exit = await unlessCancelled(
+        restore(site, { entries: [entry], wanted: { id: snapshot.id }, paths: outermost(paths), inPlace: null }, input),
+      )
       if (exit !== null) return exit
       first = typeof step === 'string' ? undefined : step
     }

@@ -1,5 +1,5 @@
 // JSON, read strictly: errors say line and column; a key that stands twice, or that JavaScript would lose, is an error.
-import { shown } from './problems.ts'
+import { quoted } from './problems.ts'
 
 /** @throws JsonError */
 export function parseJson(text: string): unknown {
@@ -25,7 +25,7 @@ export function parseJson(text: string): unknown {
       if (!token.text.startsWith('"') || token.kind !== 'scalar') expected('a key in quotes', token)
       const key = JSON.parse(token.text) as string
       if (key === '__proto__') fail('"__proto__" can\'t be a key', token)
-      if (Object.hasOwn(fields, key)) fail(`the key ${shown(key)} stands there twice`, token)
+      if (Object.hasOwn(fields, key)) fail(`the key ${quoted(key)} stands there twice`, token)
       const colon = next()
       if (colon.kind !== ':') expected('":"', colon)
       fields[key] = read(depth + 1)
@@ -81,7 +81,7 @@ export class JsonError extends Error {}
 /** Never the text of a string: it may be a secret. */
 function described(token: string): string {
   if (token === '') return 'the end of the file'
-  if (!token.startsWith('"')) return shown(token)
+  if (!token.startsWith('"')) return quoted(token)
   return /"$/.test(token.slice(1)) ? 'a string' : "a string that isn't closed, or holds a line break or an unknown escape"
 }
 

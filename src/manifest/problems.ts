@@ -31,12 +31,12 @@ export function placeName(place: Place): string {
     if (typeof key === 'number') return `${name}[${key}]`
     const plain = /^[A-Za-z_][\w-]{0,62}$/.test(String(key))
     if (plain) return name ? `${name}.${String(key)}` : String(key)
-    return `${name}[${shown(key)}]`
+    return `${name}[${quoted(key)}]`
   }, '')
 }
 
 /** A value as JSON, printable, without credentials, at most 60 characters. */
-export function shown(value: unknown): string {
+export function quoted(value: unknown): string {
   const text = printable((JSON.stringify(value) ?? String(value)).replaceAll(/\/\/[^"\s]*@/g, '//***@'))
   return text.length > 60 ? `${text.slice(0, 59).replace(/[\uD800-\uDBFF]$/, '')}…` : text
 }
@@ -44,7 +44,7 @@ export function shown(value: unknown): string {
 /** `, did you mean "notes"?`, or nothing. */
 export function meant(word: string, known: Iterable<string>): string {
   const name = nearest(word, known)
-  return name === null ? '' : `, did you mean ${shown(name)}?`
+  return name === null ? '' : `, did you mean ${quoted(name)}?`
 }
 
 function problem(issue: $ZodIssue, input: unknown, words: Record<string, string>): string {
@@ -58,7 +58,7 @@ function problem(issue: $ZodIssue, input: unknown, words: Record<string, string>
   // A password put where its file's path belongs must not end up in a log.
   if (place[0] === 'repositories' && place[2] !== 'initialize' && place[2] !== 'retryLock')
     return `${prefix}${expected} (what stands there isn't shown, it may be a secret)`
-  return `${prefix}${shown(value)} stands there, ${expected}`
+  return `${prefix}${quoted(value)} stands there, ${expected}`
 }
 
 function unknownKey(place: Place, words: Record<string, string>): string {

@@ -3,7 +3,7 @@ import { posix } from 'node:path'
 import { declaredDatabases, engineNames } from './engines.ts'
 import { holdsPassword } from './location.ts'
 import { ancestors, cleanPath } from './paths.ts'
-import { meant, type Place, placeName, shown } from './problems.ts'
+import { meant, type Place, placeName, quoted } from './problems.ts'
 import type { Manifest, Service } from './types.gen.ts'
 
 /** One line for each problem. Pure. */
@@ -35,10 +35,10 @@ function* repositories({ repositories }: Manifest) {
 function* references({ services, repositories }: Manifest) {
   for (const [name, { repository, restoreAfter }] of Object.entries(services)) {
     if (!Object.hasOwn(repositories, repository))
-      yield say(['services', name, 'repository'], `there is no repository ${shown(repository)}${meant(repository, Object.keys(repositories))}`)
+      yield say(['services', name, 'repository'], `there is no repository ${quoted(repository)}${meant(repository, Object.keys(repositories))}`)
     for (const [i, other] of restoreAfter.entries()) {
       if (!Object.hasOwn(services, other))
-        yield say(['services', name, 'restoreAfter', i], `there is no service ${shown(other)}${meant(other, Object.keys(services))}`)
+        yield say(['services', name, 'restoreAfter', i], `there is no service ${quoted(other)}${meant(other, Object.keys(services))}`)
     }
   }
 }
@@ -73,8 +73,8 @@ function* emptiness({ services }: Manifest) {
 function* paths({ services }: Manifest) {
   for (const { path, place } of dataOf(services)) {
     if (path === '/') yield say(place, '"/" is the whole host, not the data of a service')
-    else if (/\/\.\.?(\/|$)/.test(path)) yield say(place, `${shown(path)} must not go through "." or ".."`)
-    else if (/[\0\p{Cs}]/u.test(path)) yield say(place, `${shown(path)} can't be the name of a file`)
+    else if (/\/\.\.?(\/|$)/.test(path)) yield say(place, `${quoted(path)} must not go through "." or ".."`)
+    else if (/[\0\p{Cs}]/u.test(path)) yield say(place, `${quoted(path)} can't be the name of a file`)
   }
 }
 
@@ -87,7 +87,7 @@ function* owners({ services }: Manifest) {
     if (owner && owner.name !== name)
       yield say(
         place,
-        `${shown(path)} belongs to service ${owner.name} too (${placeName(owner.place)}): a restore of one would replace the other's data`,
+        `${quoted(path)} belongs to service ${owner.name} too (${placeName(owner.place)}): a restore of one would replace the other's data`,
       )
     if (!owner) owners.set(path, { name, place })
   }
@@ -95,8 +95,8 @@ function* owners({ services }: Manifest) {
     for (const above of ancestors(path)) {
       const owner = owners.get(above)
       if (!owner || owner.name === name) continue
-      const where = `${shown(above)} of service ${owner.name} (${placeName(owner.place)})`
-      yield say(place, `${shown(path)} is inside ${where}: a restore of ${owner.name} would replace ${name}'s data`)
+      const where = `${quoted(above)} of service ${owner.name} (${placeName(owner.place)})`
+      yield say(place, `${quoted(path)} is inside ${where}: a restore of ${owner.name} would replace ${name}'s data`)
     }
   }
 }
@@ -110,7 +110,7 @@ function* databases({ services }: Manifest) {
         if (owner)
           yield say(
             ['services', name, engine, i],
-            `database ${shown(database)} belongs to service ${owner} too: a restore of one would replace the other's data`,
+            `database ${quoted(database)} belongs to service ${owner} too: a restore of one would replace the other's data`,
           )
         else owners.set(`${engine} ${database}`, name)
       }
@@ -122,7 +122,7 @@ function* tags({ services }: Manifest) {
   for (const [name, { tags }] of Object.entries(services)) {
     for (const [i, tag] of tags.entries()) {
       if (/^((service|install|atelier):.*|unadopted|partial|failed)$/.test(tag))
-        yield say(['services', name, 'tags', i], `${shown(tag)} is a tag that atelier-backup sets itself`)
+        yield say(['services', name, 'tags', i], `${quoted(tag)} is a tag that atelier-backup sets itself`)
     }
   }
 }
@@ -136,7 +136,7 @@ function* formerNames({ services }: Manifest) {
       else
         yield say(
           ['services', name, 'formerNames', i],
-          `${shown(former)} is ${owner === former ? 'another service' : `a former name of service ${owner}`}`,
+          `${quoted(former)} is ${owner === former ? 'another service' : `a former name of service ${owner}`}`,
         )
     }
   }

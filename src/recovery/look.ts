@@ -2,7 +2,7 @@
 import { readdir } from 'node:fs/promises'
 import type { Iso, Path } from '../core.ts'
 import { asFailure, type Code, Failure } from '../errors.ts'
-import { sideBySide } from '../execute.ts'
+import { mapConcurrent } from '../execute.ts'
 import { lstatIfThere } from '../host/files.ts'
 import { holdTables } from '../host/postgres-load.ts'
 import { unknownUnits } from '../host/systemd.ts'
@@ -11,12 +11,12 @@ import { unitsOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import { requireHost } from '../repository/identity.ts'
 import type { Snapshot } from '../restic/types.ts'
-import { deaf } from '../restore/databases.ts'
+import { uninterruptible } from '../restore/databases.ts'
 import { emptiedBy, type PlannedRestore, planInPlace, requireEmptyable } from '../restore/inplace.ts'
 import { mountNotes, neededRoom, passedNotes, spareBytes } from '../restore/plan.ts'
 import type { Site } from '../site.ts'
 import {
-  countable,
+  eligible,
   elsewhereWords,
   hasShrunk,
   hostsElsewhere,
@@ -31,7 +31,7 @@ import { readJournal } from '../state/journal.ts'
 import { pinnedRepository, readRecord } from '../state/records.ts'
 import { shellWord } from '../text.ts'
 import { type PreflightCheck, preflight } from './preflight.ts'
-import { knowingTrees } from './trees.ts'
+import { withKnownTrees } from './trees.ts'
 
 /** `at`: the newest not later than that. `partial`: partial snapshots count where there is no complete one. `withoutUnits`: units that systemd doesn't know are passed over. `emptyMounts`: what is mounted where a snapshot knows of nothing is emptied. */
 export interface RecoveryWish {
@@ -61,7 +61,7 @@ export interface Choice {
   passed?: string[]
 }
 
-export interface Looked {
+export interface RecoveryFacts {
   choices: Choice[]
   checks: PreflightCheck[]
   /** What lands on each filesystem beside what is there, and what is free. Bytes. */
@@ -85,7 +85,12 @@ const farApartMs = 36 * 3_600_000
  * What can't be done stands in `skip`. `before`: what an interrupted part has chosen, and has done: chosen once, a snapshot stays chosen, and
  * what is done isn't looked at. @throws Failure `interrupted`
  */
-export async function lookRecovery(site: Site, wish: RecoveryWish, signal: AbortSignal, before: Before = { chosen: [], done: [] }): Promise<Looked> {
+export async function gatherRecoveryFacts(
+  site: Site,
+  wish: RecoveryWish,
+  signal: AbortSignal,
+  before: Before = { chosen: [], done: [] },
+): Promise<RecoveryFacts> {
   const names = namesOf(site, wish).filter((name) => !before.done.includes(name))
   const repositories = [...new Set(names.map((name) => site.manifest.services[name]?.repository ?? 'main'))]
   // Whoever restores wants to know it. Asked now, it takes a core that has nothing else to do yet.
@@ -115,9 +120,9 @@ export async function lookRecovery(site: Site, wish: RecoveryWish, signal: Abort
   const wanted = chosen.flatMap(({ name, snapshot }) =>
     snapshot ? [{ snapshot, repository: site.manifest.services[name]?.repository ?? 'main' }] : [],
   )
-  const knowing = await knowingTrees(site, wanted, signal)
+  const knowing = await withKnownTrees(site, wanted, signal)
   const planned = new Map<string, PlannedRestore>()
-  const plannable = await sideBySide(chosen, planningJobs, async (choice): Promise<Choice> => {
+  const plannable = await mapConcurrent(chosen, planningJobs, async (choice): Promise<Choice> => {
     const { name, snapshot } = choice
     // One that is unfinished is finished, by its own plan.
     if (snapshot === null || (await readJournal(site.state, name).then(Boolean, () => true))) return choice
@@ -224,7 +229,7 @@ async function chooseFor(
   const origin = record instanceof Failure ? null : record.origin
   const subject = { name, service, host: wish.host, origin: wish.host === site.manifest.host ? origin : null, install }
   const until = snapshotsOf(all, subject).filter(({ time }) => wish.at === null || Date.parse(time) <= Date.parse(wish.at))
-  const upTo = countable(until, subject)
+  const upTo = eligible(until, subject)
   const [newest] = newestFirst(upTo)
   const complete = newestFirst(upTo).find(isComplete)
   if (record instanceof Failure && !wish.overwrite && (await holdsData(site, service)))
@@ -270,11 +275,11 @@ async function holdsData(site: Site, { paths, sqlite, postgres }: Service): Prom
     if (entries.length > 0) return true
   }
   // What can't be seen may be there.
-  return postgres.length > 0 && holdTables(site.manifest.postgresql, postgres, deaf()).catch(() => true)
+  return postgres.length > 0 && holdTables(site.manifest.postgresql, postgres, uninterruptible()).catch(() => true)
 }
 
 /** Each has room alone; together they may not. Those that don't fit any more, in their order, are left alone. */
-function fitted(choices: Choice[], planned: Map<string, PlannedRestore>): Pick<Looked, 'choices' | 'room'> {
+function fitted(choices: Choice[], planned: Map<string, PlannedRestore>): Pick<RecoveryFacts, 'choices' | 'room'> {
   const room = new Map<Path, { mount: Path; needed: number; free: number }>()
   const short = new Map<string, Choice['skip']>()
   for (const { name } of inOrder(choices)) {

@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Iso, Path, Result, Unit } from '../core.ts'
 import { asFailure, type Code, Failure } from '../errors.ts'
-import { type InTurn, turns } from '../execute.ts'
+import { type Limiter, limiter } from '../execute.ts'
 import { readIfThere, writeDurably } from '../host/files.ts'
 import { standingOf } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
@@ -12,15 +12,15 @@ import { emptiedBy, type PlannedRestore, planInPlace, requireEmptyable, restoreI
 import { type InPlaceOptions, named } from '../restore/transaction.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { isComplete } from '../snapshots/select.ts'
-import { sealed, unsealed } from '../state/checksum.ts'
-import { makeState, placeOf } from '../state/install.ts'
+import { parseWithChecksum, withChecksum } from '../state/checksum.ts'
+import { makeState, statePath } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import { lastRun, readRecord } from '../state/records.ts'
 import { newRunId } from '../state/running.ts'
 import { shellWord } from '../text.ts'
-import { type Choice, type Looked, lookRecovery, type RecoveryWish, withKnownUnits } from './look.ts'
+import { type Choice, gatherRecoveryFacts, type RecoveryFacts, type RecoveryWish, withKnownUnits } from './look.ts'
 
-export interface Recovery extends Pick<Looked, 'choices' | 'checks' | 'room' | 'spread'> {
+export interface Recovery extends Pick<RecoveryFacts, 'choices' | 'checks' | 'room' | 'spread'> {
   run: string
   started: Iso
   wish: RecoveryWish
@@ -67,7 +67,7 @@ export async function planAgain(
 export async function interruptedRecovery(site: Site): Promise<Recovery> {
   const text = await readIfThere(journalOf(site))
   if (text === null) throw new Failure('nothing-to-resume', 'no disaster recovery is unfinished', { exit: 2 })
-  const recovery = unsealed(text) as Recovery | null
+  const recovery = parseWithChecksum(text) as Recovery | null
   if (Array.isArray(recovery?.choices) && Array.isArray(recovery.done)) return recovery
   throw new Failure(
     'journal-damaged',
@@ -89,7 +89,7 @@ async function planned(
   signal: AbortSignal,
 ): Promise<PlannedRecovery> {
   const able = wish.withoutUnits ? await withKnownUnits(site) : site
-  const { planned, choices, ...looked } = await lookRecovery(able, wish, signal, { chosen, done: done.map(({ name }) => name) })
+  const { planned, choices, ...looked } = await gatherRecoveryFacts(able, wish, signal, { chosen, done: done.map(({ name }) => name) })
   const sizes = [...planned.values()].map(bytesOf)
   const all = [...chosen.filter(({ name }) => done.some((result) => result.name === name)), ...choices]
   return { site: able, planned, recovery: { run, started, wish, choices: all, ...looked, estimate: await estimate(site, sizes, jobs), done } }
@@ -143,8 +143,8 @@ export async function recover({ site, recovery, planned }: PlannedRecovery, opti
   // More are begun than bring data at a time: what comes before that, and units that take their time after it, keep nobody waiting who needn't.
   // A small one among them hardly brings any: restic derives its key and waits whether others saw its lock. A person who asks for one at a
   // time gets that.
-  const [some, large] = [turns(options.jobs + 1), turns(options.jobs)]
-  const inTurnOf = ({ name }: Choice): InTurn => (isSmall(planned.get(name)) ? some : (work) => large(() => some(work)))
+  const [some, large] = [limiter(options.jobs + 1), limiter(options.jobs)]
+  const inTurnOf = ({ name }: Choice): Limiter => (isSmall(planned.get(name)) ? some : (work) => large(() => some(work)))
   const mostRunning = options.jobs === 1 ? 1 : 2 * options.jobs + 1
   const begin = (choice: Choice): void => {
     waiting.delete(choice)
@@ -273,14 +273,14 @@ const consentFor: Record<string, string> = {
 
 /** Keeps a copy of the report for people. Returns its path. */
 export async function saveReport(site: Site, recovery: Recovery, results: Recovered[]): Promise<Path> {
-  const file = `${placeOf(site.state, 'reports', `dr-${recovery.run}`)}.json`
+  const file = `${statePath(site.state, 'reports', `dr-${recovery.run}`)}.json`
   await writeDurably(file, `${JSON.stringify({ ...recovery, results }, null, 2)}\n`)
   return file
 }
 
 async function saveRecovery(site: Site, recovery: Recovery, results: Map<string, Recovered>): Promise<void> {
   const done = [...results.values()].filter(({ exit }) => exit === 0)
-  await writeDurably(journalOf(site), sealed({ ...recovery, done }))
+  await writeDurably(journalOf(site), withChecksum({ ...recovery, done }))
 }
 
 function journalOf(site: Site): Path {

@@ -7,7 +7,7 @@ import type { Site } from '../site.ts'
 const entriesHeld = 20_000
 
 /** The site with clients that know the trees of `snapshots`, by repository, as far as they are small. Where that can't be had it is as it was. */
-export async function knowingTrees(site: Site, snapshots: { repository: string; snapshot: Snapshot }[], signal: AbortSignal): Promise<Site> {
+export async function withKnownTrees(site: Site, snapshots: { repository: string; snapshot: Snapshot }[], signal: AbortSignal): Promise<Site> {
   const small = new Map<string, string[]>()
   let left = entriesHeld
   for (const { repository, snapshot } of [...snapshots].sort((a, b) => filesOf(a.snapshot) - filesOf(b.snapshot))) {

@@ -11,10 +11,10 @@ import { fromElsewhere, snapshotsOf } from '../snapshots/select.ts'
 import { withRepositoryLock } from '../state/lock.ts'
 import type { RunRecord } from '../state/record.gen.ts'
 import { pinnedRepository, readRecord } from '../state/records.ts'
-import { deadLockers, forgetLockers } from '../state/restic-processes.ts'
+import { deadResticProcesses, forgetResticProcesses } from '../state/restic-processes.ts'
 
 /** What must be known before a backup. `parent` is set in the steady state, in which no other call than the backup itself is needed. */
-export interface Standing {
+export interface RepositoryState {
   repositoryId: string
   parent: string | null
   unadopted: boolean
@@ -24,7 +24,7 @@ export interface Standing {
  * Settles where a service stands before its backup: in the steady state from the record alone, else by asking the repository.
  * @throws Failure `other-repository`, `no-repository` and restic's own
  */
-export async function settle(site: Site, name: string, record: RunRecord, install: string, call: CallOptions): Promise<Standing> {
+export async function resolveState(site: Site, name: string, record: RunRecord, install: string, call: CallOptions): Promise<RepositoryState> {
   const service = serviceOf(site, name)
   const restic = site.restic(service.repository)
   const pinned = await pinnedRepository(site.state, service.repository)
@@ -46,7 +46,7 @@ export async function settle(site: Site, name: string, record: RunRecord, instal
  * Only where every lock is provably ours: `unlock` goes by host name and pid, and would take the live lock of another machine of our name.
  */
 export async function removeOwnLocks(site: Site, name: string, call: CallOptions): Promise<void> {
-  const dead = await deadLockers(site.state, name)
+  const dead = await deadResticProcesses(site.state, name)
   if (dead.length === 0) return
   const restic = site.restic(name)
   const isOurs = ({ host, pid, time }: RepositoryLock) =>
@@ -54,14 +54,14 @@ export async function removeOwnLocks(site: Site, name: string, call: CallOptions
   const locks = await restic.locks(call)
   if (!locks.every(isOurs)) return
   if (locks.length > 0) await restic.unlock(call)
-  await forgetLockers(site.state, name, dead)
+  await forgetResticProcesses(site.state, name, dead)
 }
 
 /**
  * Saves, and proves in the same call that the repository is the one we know: it must hold the parent.
  * @throws Failure `other-repository`, `no-repository`
  */
-export async function save(restic: Restic, standing: Standing, request: BackupRequest): Promise<BackupSummary> {
+export async function saveSnapshot(restic: Restic, standing: RepositoryState, request: BackupRequest): Promise<BackupSummary> {
   if (standing.parent === null) return restic.backup(request)
   try {
     return await restic.backup({ ...request, parent: standing.parent })

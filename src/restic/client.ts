@@ -6,7 +6,7 @@ import { asFailure, Failure } from '../errors.ts'
 import { lines, type ProcessOptions, type ProcessResult, run } from '../host/shell.ts'
 import { printable } from '../text.ts'
 import { parseEnvironmentFile, resticEnvironment } from './environment.ts'
-import { type Asked, failure, failureOf, interruption, isTimeout, redacted, secretsOf } from './errors.ts'
+import { failure, failureOf, interruption, isTimeout, type RepositoryRef, redacted, secretsOf } from './errors.ts'
 import {
   forgottenOf,
   foundOf,
@@ -27,7 +27,7 @@ import {
   treesOf,
 } from './json.ts'
 import { escapePattern } from './patterns.ts'
-import type { BackupSummary, CallOptions, Given, Node, Restic, RestoreSummary, Snapshot } from './types.ts'
+import type { BackupSummary, CallOptions, Credentials, Node, Restic, RestoreSummary, Snapshot } from './types.ts'
 
 export interface ClientOptions {
   /** Name of the repository in the manifest. */
@@ -41,21 +41,21 @@ export interface ClientOptions {
     retryLock: string
   }
   /** In place of what the repository's files hold. */
-  given?: Given | undefined
+  given?: Credentials | undefined
   cacheDir: string
   /** The program; tests name others. */
   program?: string
   /** Told of each process that may lock the repository, and of its end, except where it may have left its lock. */
-  lockers?: { started(pid: number): void; ended(pid: number): void }
+  processes?: { started(pid: number): void; ended(pid: number): void }
 }
 
-export function openRestic({ name, repository, given, cacheDir, program = 'restic', lockers }: ClientOptions): Restic {
-  const asked: Asked = { name, passwordFile: given ? null : repository.passwordFile, location: null, secrets: [] }
+export function openRestic({ name, repository, given, cacheDir, program = 'restic', processes: lockers }: ClientOptions): Restic {
+  const asked: RepositoryRef = { name, passwordFile: given ? null : repository.passwordFile, location: null, secrets: [] }
   const retryLock = ['--retry-lock', repository.retryLock]
-  const version = once((options: CallOptions) => askVersion(program, options))
+  const version = memoize((options: CallOptions) => askVersion(program, options))
 
   /** Reads the secrets before restic starts, so that what is missing is named as what it is. */
-  const opened = once(async () => {
+  const opened = memoize(async () => {
     const location = given?.location ?? repository.repository ?? (await readSecret(asked, repository.repositoryFile)).trim()
     const variables =
       given?.variables ?? (repository.environmentFile === null ? {} : parseEnvironmentFile(await readSecret(asked, repository.environmentFile, true)))
@@ -173,7 +173,7 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
     }
   }
   const askId = (options: CallOptions) => ask(['cat', 'config', '--no-lock', '--json'], (config) => idOf((config as { id: unknown }).id), options)
-  const sameId = once(askId)
+  const sameId = memoize(askId)
   const listed = (options: CallOptions) => ask(['snapshots', '--no-lock', '--json'], snapshotsOf, options)
   let listing: { snapshots: Promise<Snapshot[]>; end: AbortController } | null = null
   let foreseen: { snapshot: string; nodes: AsyncGenerator<Node>; first: Promise<IteratorResult<Node>> } | null = null
@@ -462,7 +462,7 @@ const unlocked = [0, 3, 10, 11, 12]
 const unreadableKept = 1000
 
 /** Asks once; a failure isn't kept. */
-function once<A extends unknown[], T>(ask: (...args: A) => Promise<T>): (...args: A) => Promise<T> {
+function memoize<A extends unknown[], T>(ask: (...args: A) => Promise<T>): (...args: A) => Promise<T> {
   let answer: Promise<T> | undefined
   return (...args) => {
     answer ??= ask(...args).catch((error) => {
@@ -474,7 +474,7 @@ function once<A extends unknown[], T>(ask: (...args: A) => Promise<T>): (...args
 }
 
 /** What keeps restic from starting, as a Failure. */
-function aborted(asked: Asked) {
+function aborted(asked: RepositoryRef) {
   return (error: unknown): never => {
     if (isTimeout(error)) throw failure('repository-unreachable', asked, 'no answer in time')
     if (error instanceof Error && error.name === 'AbortError') throw interruption()
@@ -499,7 +499,7 @@ async function askVersion(program: string, options: CallOptions): Promise<string
   )
 }
 
-async function readSecret(asked: Asked, file: string, mayBeEmpty = false): Promise<string> {
+async function readSecret(asked: RepositoryRef, file: string, mayBeEmpty = false): Promise<string> {
   let text: string
   try {
     // To pass a small file to another thread and back takes longer than to read it; for what a pipe brings one may have to wait.

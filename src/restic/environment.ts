@@ -1,7 +1,7 @@
 // The environment that restic starts with: built from nothing, secrets by reference to files, or as a person gave them.
 import type { Path } from '../core.ts'
 import { plainEnvironment } from '../host/shell.ts'
-import type { Given } from './types.ts'
+import type { Credentials } from './types.ts'
 
 /** How to open a repository; the same field names as in the manifest. */
 export interface ResticEnvironment {
@@ -9,7 +9,7 @@ export interface ResticEnvironment {
   repositoryFile: Path
   passwordFile: Path
   /** In place of location and password. */
-  given: Pick<Given, 'location' | 'password'> | null
+  given: Pick<Credentials, 'location' | 'password'> | null
   cacheDir: Path
   /** The parsed environment file. Its RESTIC_REPOSITORY* and RESTIC_PASSWORD* are dropped: what the manifest says holds, and two of them together are fatal. */
   variables: Record<string, string>

@@ -5,7 +5,7 @@ import { oneLine, printable } from '../text.ts'
 import { isMessage, parseLine } from './json.ts'
 
 /** Which repository was asked. `passwordFile`: null where a person gave the password. `location` is redacted; null: not known yet. `secrets` are never shown. */
-export interface Asked {
+export interface RepositoryRef {
   name: string
   passwordFile: string | null
   location: string | null
@@ -15,7 +15,7 @@ export interface Asked {
 /** What a finished call that failed means. `reason`: why we interrupted it. `parent` was given: its absence has a meaning of its own. */
 export function failureOf(
   finished: ProcessResult,
-  asked: Asked,
+  asked: RepositoryRef,
   { reason, parent }: { reason?: unknown; parent?: string | undefined } = {},
 ): Failure {
   const { exit, interrupted, stderr } = finished
@@ -30,7 +30,7 @@ export function failureOf(
 }
 
 /** Every failure of a repository begins alike: which one, and where it is. */
-export function failure(code: Code, { name, location }: Asked, text: string, cause?: unknown): Failure {
+export function failure(code: Code, { name, location }: RepositoryRef, text: string, cause?: unknown): Failure {
   return new Failure(code, `repository ${name}${location === null ? '' : ` (${location})`}: ${text}`, cause === undefined ? undefined : { cause })
 }
 
@@ -109,7 +109,7 @@ interface Said {
   words: string
   exit: number
   stderr: string
-  asked: Asked
+  asked: RepositoryRef
   parent: string | undefined
 }
 

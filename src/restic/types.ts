@@ -44,7 +44,7 @@ export interface Progress {
 }
 
 /** What opens a repository, as a person gave it. It stays in memory, and in the environment of restic. */
-export interface Given {
+export interface Credentials {
   location: string
   password: string
   /** The storage's credentials. */

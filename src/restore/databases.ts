@@ -65,7 +65,7 @@ export function chosenDatabases({ name, service, snapshot, wanted }: RestoreWish
 }
 
 /** Looks at the server and at what the snapshot says of its own. @throws Failure `server-too-old`, `postgres-rights`, `postgres-unreachable` … */
-export async function lookDatabases(
+export async function gatherDatabaseFacts(
   restic: Restic,
   { name, run, snapshot, postgres }: RestoreWish,
   dumps: Dumps,
@@ -172,13 +172,13 @@ export async function exchangeBackward(server: PostgresServer, databases: Journa
 
 /** @throws Failure `old-data-missing` */
 export async function requireKept(name: string, server: PostgresServer, kept: string[]): Promise<void> {
-  const ids = await databaseIds(server, kept, deaf())
+  const ids = await databaseIds(server, kept, uninterruptible())
   const gone = kept.find((database) => !ids.has(database))
   if (gone !== undefined) throw new Failure('old-data-missing', `${name}: the database ${gone} isn't there any more: the restore can't be taken back`)
 }
 
 /** For what is not to be interrupted: it is short, and the service waits. */
-export function deaf(): PostgresOptions {
+export function uninterruptible(): PostgresOptions {
   return { signal: new AbortController().signal, inheritFds: [] }
 }
 
@@ -187,7 +187,7 @@ async function rename(server: PostgresServer, renames: { from: string; to: strin
     server,
     renames,
     opened.map(({ live }) => live),
-    deaf(),
+    uninterruptible(),
   )
 }
 
@@ -195,7 +195,7 @@ async function idsOf(server: PostgresServer, moves: DatabaseMove[]): Promise<Map
   return databaseIds(
     server,
     moves.flatMap(({ live, fresh, old }) => [live, old, ...(fresh === null ? [] : [fresh])]),
-    deaf(),
+    uninterruptible(),
   )
 }
 

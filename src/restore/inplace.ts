@@ -9,10 +9,10 @@ import { isComplete, tags } from '../snapshots/select.ts'
 import { type RestoreJournal, readJournal, unfinished } from '../state/journal.ts'
 import { pinnedRepository, pinRepository } from '../state/records.ts'
 import { newRunId } from '../state/running.ts'
-import { lookRestore, lookUnits, type RestoreFacts } from './look.ts'
+import { gatherRestoreFacts, gatherUnits, type RestoreFacts } from './look.ts'
 import { planRestore } from './plan.ts'
 import { rollBackRestore } from './rollback.ts'
-import { carryOut, endAtBoot, goForward, type InPlaceOptions, tidy, transact } from './transaction.ts'
+import { endAtBoot, executeTransaction, goForward, type InPlaceOptions, tidy, transact } from './transaction.ts'
 
 export interface PlannedRestore {
   plan: Plan<RestoreStep>
@@ -33,7 +33,7 @@ export async function planInPlace(
   const left = await interrupted(site, name)
   const postgres = { server: site.manifest.postgresql, staging: async () => dirname(await stagingOf(site, name)) }
   const wish = { run: newRunId(site.now()), name, service, snapshot, wanted, ran: left?.units ?? [], postgres, kept: join(site.state, 'kept') }
-  const facts = { ...(await lookRestore(site.restic(service.repository), wish, { signal })), ...beside }
+  const facts = { ...(await gatherRestoreFacts(site.restic(service.repository), wish, { signal })), ...beside }
   const state = await realAsFarAsThere(site.state)
   for (const { path } of facts.roots) {
     if (!isWithin(state, await realAsFarAsThere(path))) continue
@@ -65,7 +65,7 @@ export function requireEmptyable({ plan, facts }: PlannedRestore, allowed: Path[
 async function renewed(site: Site, { plan, facts }: PlannedRestore): Promise<PlannedRestore> {
   const service = serviceOf(site, plan.service)
   const left = await interrupted(site, plan.service)
-  const now = { ...facts, ...(await lookUnits(plan.service, service, left?.units ?? [])) }
+  const now = { ...facts, ...(await gatherUnits(plan.service, service, left?.units ?? [])) }
   return { plan: planRestore(service, now), facts: now }
 }
 
@@ -83,7 +83,7 @@ export async function restoreInPlace(site: Site, planned: PlannedRestore, option
     const swap = plan.steps.find((step) => step.do === 'swap')
     const left = await interrupted(site, plan.service)
     if (left) await tidy(site, left, false)
-    const ended = await carryOut(transaction, plan, {
+    const ended = await executeTransaction(transaction, plan, {
       version: 1,
       run: plan.run,
       service: plan.service,

@@ -14,7 +14,7 @@ import type { Service } from '../manifest/types.gen.ts'
 import { excluded } from '../restic/patterns.ts'
 import type { CallOptions, Node, Restic, Snapshot } from '../restic/types.ts'
 import { dumpsFolder, reservedPattern } from '../snapshots/select.ts'
-import { chosenDatabases, type Dumps, lookDatabases, type PostgresFacts, type PostgresPlace } from './databases.ts'
+import { chosenDatabases, type Dumps, gatherDatabaseFacts, type PostgresFacts, type PostgresPlace } from './databases.ts'
 import { attributesOf, entriesOf, isDatabase, nearestFolder } from './swap.ts'
 
 /** One path to be replaced: the snapshot's side and the live side (null: nothing is there). Bytes. */
@@ -84,7 +84,7 @@ export interface RestoreWish {
  * Looks before a restore in place.
  * @throws Failure `unknown-path`, `not-declared`, `special-files`, `mount-point`, `unknown-unit`, `no-systemd`, and those of databases
  */
-export async function lookRestore(restic: Restic, wish: RestoreWish, call: CallOptions): Promise<RestoreFacts> {
+export async function gatherRestoreFacts(restic: Restic, wish: RestoreWish, call: CallOptions): Promise<RestoreFacts> {
   const { run, name, service, snapshot, wanted } = wish
   // While restic reads its tree: the live one may be as large.
   const [tree, sizes] = await Promise.all([readTree(restic, wish, call), sizesOf(wanted.length > 0 ? wanted : snapshot.paths)])
@@ -93,9 +93,9 @@ export async function lookRestore(restic: Restic, wish: RestoreWish, call: CallO
   await requireHarmless(name, tree)
   const roots: Root[] = []
   for (const root of tree.roots) roots.push(await lookRoot(wish, root, tree, sizes))
-  const postgres = tree.dumps && chosen.length > 0 ? await lookDatabases(restic, wish, tree.dumps, chosen, call) : null
+  const postgres = tree.dumps && chosen.length > 0 ? await gatherDatabaseFacts(restic, wish, tree.dumps, chosen, call) : null
   requireServerApart(name, roots, postgres)
-  const { units, running } = await lookUnits(name, service, wish.ran)
+  const { units, running } = await gatherUnits(name, service, wish.ran)
   const folders = [...roots, ...(postgres ? [postgres.staging] : []), ...(postgres?.data ? [postgres.data] : [])]
   const grown = roots.filter(({ copied }) => copied).map(({ path }) => ({ mount: path }))
   const declared = [...service.paths, ...service.sqlite]
@@ -338,7 +338,7 @@ async function freeBytes(folder: Path): Promise<number> {
 }
 
 /** The units that use the data, and those of them that run (or did, before an interrupted restore stopped them: `ran`). */
-export async function lookUnits(name: string, service: Service, ran: Unit[]): Promise<{ units: Unit[]; running: Unit[] }> {
+export async function gatherUnits(name: string, service: Service, ran: Unit[]): Promise<{ units: Unit[]; running: Unit[] }> {
   const { units, running } = await unitsAtWork(name, unitsOf(name, service))
   return { units: [...new Set([...units, ...ran])], running: [...new Set([...running, ...ran])] }
 }

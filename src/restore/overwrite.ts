@@ -11,7 +11,7 @@ import { run } from '../host/shell.ts'
 import { sidecarsOf } from '../host/sqlite.ts'
 
 /** The file that is mounted, by its path and inode number; `sidecars`: those of a database that go with it. */
-export interface Mounted {
+export interface MountedFile {
   path: Path
   inode: string | null
   sidecars(path: Path): Promise<Path[]>
@@ -22,7 +22,7 @@ export interface Mounted {
  * lacks stay. A `to` that is there stays the same file. Can be begun anew from every instant.
  * @throws Failure `data-missing`: another file stands in the mounted one's place; `disk-full`, `copy-failed`
  */
-export async function copyWhole(from: Path, to: Path, mounted: Mounted): Promise<void> {
+export async function copyInto(from: Path, to: Path, mounted: MountedFile): Promise<void> {
   // Before the content: a -wal is poison beside another database.
   await removeSidecars(to, mounted.sidecars)
   await copy(from, to, to === mounted.path ? 0 : constants.O_CREAT, mounted)
@@ -44,7 +44,7 @@ export async function removeCopy(place: Path): Promise<void> {
   })
 }
 
-async function removeSidecars(path: Path, sidecars: Mounted['sidecars']): Promise<void> {
+async function removeSidecars(path: Path, sidecars: MountedFile['sidecars']): Promise<void> {
   for (const sidecar of await sidecars(path))
     await heldAt(sidecar, async (at, folder) => {
       await rm(at)
@@ -53,7 +53,7 @@ async function removeSidecars(path: Path, sidecars: Mounted['sidecars']): Promis
 }
 
 /** By descriptors: neither side's folders may be root's alone, and a mount can be taken off a file by its owner, in a namespace of his own. */
-async function copy(from: Path, to: Path, creating: number, mounted: Mounted): Promise<void> {
+async function copy(from: Path, to: Path, creating: number, mounted: MountedFile): Promise<void> {
   await heldAt(from, (_, source) =>
     heldAt(to, async (_, target) => {
       const plain = constants.O_NOFOLLOW | constants.O_NONBLOCK

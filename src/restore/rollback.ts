@@ -11,12 +11,12 @@ import { readJournal, requireNoJournal, unfinished } from '../state/journal.ts'
 import { lockService } from '../state/lock.ts'
 import type { OldData, OldDatabase, RunRecord } from '../state/record.gen.ts'
 import { readRecord, updateRecord } from '../state/records.ts'
-import { deaf, requireKept } from './databases.ts'
-import { lookUnits } from './look.ts'
+import { requireKept, uninterruptible } from './databases.ts'
+import { gatherUnits } from './look.ts'
 import { planPutBack, planRest } from './plan.ts'
 import { removeFolder } from './steps.ts'
 import { removeEmpty } from './swap.ts'
-import { carryOut, goBack, goForward, type InPlaceOptions, tidy, transact } from './transaction.ts'
+import { executeTransaction, goBack, goForward, type InPlaceOptions, tidy, transact } from './transaction.ts'
 
 /**
  * Takes back an unfinished restore, or, if none is open, a finished one whose old data is still there: that of the run `which`, else the
@@ -49,8 +49,8 @@ export async function rollBackRestore(site: Site, name: string, options: InPlace
       databases.flatMap(({ kept }) => kept ?? []),
     )
     const { run, started } = transaction
-    const facts = { run, name, olds, oldDatabases: databases, ...(await lookUnits(name, service, open?.units ?? [])) }
-    return carryOut(transaction, planPutBack(service, facts), {
+    const facts = { run, name, olds, oldDatabases: databases, ...(await gatherUnits(name, service, open?.units ?? [])) }
+    return executeTransaction(transaction, planPutBack(service, facts), {
       version: 1,
       run,
       service: name,
@@ -126,7 +126,7 @@ export async function discardOld(site: Site, name: string, wanted: (old: { since
     if (folders.length + databases.length === 0) return []
     const kept = databases.flatMap((database) => database.kept ?? [])
     // First what needs the server. Half deleted it is nothing to put back: where a database is missing nothing is.
-    if (kept.length > 0) await dropDatabases(site.manifest.postgresql, kept, deaf())
+    if (kept.length > 0) await dropDatabases(site.manifest.postgresql, kept, uninterruptible())
     await updateRecord(site.state, name, (changed) => {
       for (const data of changed.old) if (folders.includes(data.folder)) Object.assign(data, { paths: [], absent: [], folders: [], copied: [] })
       changed.oldDatabases = changed.oldDatabases.filter((data) => !which(data))

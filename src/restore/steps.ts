@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Handlers, Move, Path, RestoreStep, Unit } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
-import type { InTurn } from '../execute.ts'
+import type { Limiter } from '../execute.ts'
 import { heldAt, hold, inside, lstatIfThere } from '../host/files.ts'
 import { runHook } from '../host/hooks.ts'
 import { ownFolder } from '../host/mounts.ts'
@@ -44,7 +44,7 @@ export interface RestoreJob {
   /** Descriptors that children keep open. */
   inheritFds: number[]
   output(line: string): void
-  inTurn: InTurn
+  inTurn: Limiter
   bytes: number
   /** Since the units were stopped; `seconds` once they run again. */
   downtime: { since: number; seconds: number | null } | null
@@ -165,7 +165,7 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
         // The copies are told before they are made: should they not be needed, they go with the journal.
         if (moves.some(({ copied }) => copied)) await writeJournal(job.state, journal)
         await copyAside(journal.moves, 'old')
-        await bringForward(job.state, job.postgresql, journal, () => {
+        await swapIn(job.state, job.postgresql, journal, () => {
           job.live = 'mixed'
         })
         job.live = 'new'
@@ -173,7 +173,7 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
       undo: async () => {
         if (job.live === 'untouched') return
         job.live = 'mixed'
-        await takeBack(job.state, job.postgresql, job.journal, () => {
+        await swapBack(job.state, job.postgresql, job.journal, () => {
           job.live = 'old'
         })
       },
@@ -287,7 +287,7 @@ export async function requireUnused(name: string, moves: Move[]): Promise<void> 
  * and from then on the rest needs no server, as when a host boots. `begun`: from now on something live may be exchanged; before, the journal
  * couldn't be written.
  */
-export async function bringForward(state: Path, server: PostgresServer, journal: RestoreJournal, begun = () => {}): Promise<void> {
+export async function swapIn(state: Path, server: PostgresServer, journal: RestoreJournal, begun = () => {}): Promise<void> {
   if (journal.phase === 'swapped') return
   if (journal.phase !== 'swapping') {
     if (journal.databases.length > 0) {
@@ -309,7 +309,7 @@ export async function bringForward(state: Path, server: PostgresServer, journal:
  * Puts the old data back. What was staged is of no use any more then: to go on means to begin anew. `done`: all of it is back, and only the journal
  * doesn't say so yet.
  */
-export async function takeBack(state: Path, server: PostgresServer, journal: RestoreJournal, done = () => {}): Promise<void> {
+export async function swapBack(state: Path, server: PostgresServer, journal: RestoreJournal, done = () => {}): Promise<void> {
   if (journal.phase === 'swapped') {
     await copyAside(journal.moves, 'staged')
     journal.phase = 'swapping'

@@ -10,7 +10,7 @@ import { run } from '../host/shell.ts'
 import { isSidecarOf, sidecarsOf } from '../host/sqlite.ts'
 import { reservedPattern } from '../snapshots/select.ts'
 import type { Attributes, JournalMove } from '../state/journal.ts'
-import { copyWhole, type Mounted, otherFile } from './overwrite.ts'
+import { copyInto, type MountedFile, otherFile } from './overwrite.ts'
 
 /** The moves with what the journal must know to take them in either direction; folders that stay become moves of their entries. */
 export async function identifyMoves(moves: Move[]): Promise<JournalMove[]> {
@@ -58,7 +58,7 @@ export async function swapForward(moves: JournalMove[]): Promise<void> {
   for (const move of moves) {
     const { live, parent, staged, old, stagedId, liveId, stays, copied } = move
     if (stays) continue
-    if (copied) await overwrite(moves, move, staged)
+    if (copied) await overwriteFrom(moves, move, staged)
     else await bring(moves, move, { place: staged, id: stagedId }, { place: old, id: liveId })
     if (staged === null) await removeEmpty(dirname(live), parent)
   }
@@ -70,7 +70,7 @@ export async function swapBackward(moves: JournalMove[]): Promise<void> {
   for (const move of [...moves].reverse()) {
     const { live, parent, staged, old, stagedId, liveId, stays, copied } = move
     if (stays) continue
-    if (copied) await overwrite(moves, move, old)
+    if (copied) await overwriteFrom(moves, move, old)
     else await bring(moves, move, { place: old, id: liveId }, { place: staged, id: stagedId })
     if (liveId === null) await removeEmpty(dirname(live), parent)
   }
@@ -87,19 +87,19 @@ export async function copyAside(moves: JournalMove[], side: 'old' | 'staged'): P
     const { live, copied, [side]: place } = move
     if (!copied || place === null) continue
     await makeParents(place, live, await nearestFolder(dirname(place)))
-    await copyWhole(live, place, await mountedAt(moves, move))
+    await copyInto(live, place, await mountedAt(moves, move))
   }
 }
 
 /** Gives a file that stays the content of one of its copies. */
-async function overwrite(moves: JournalMove[], move: JournalMove, copy: Path | null): Promise<void> {
+async function overwriteFrom(moves: JournalMove[], move: JournalMove, copy: Path | null): Promise<void> {
   if (copy === null || (await identityOf(copy)) === null)
     throw new Failure('data-missing', `what belongs at ${move.live} isn't at ${copy} any more: nothing else was put there`)
-  await copyWhole(copy, move.live, await mountedAt(moves, move))
+  await copyInto(copy, move.live, await mountedAt(moves, move))
 }
 
 /** @throws Failure `data-missing` */
-async function mountedAt(moves: JournalMove[], move: JournalMove): Promise<Mounted> {
+async function mountedAt(moves: JournalMove[], move: JournalMove): Promise<MountedFile> {
   if ((await identityOf(move.live)) !== move.liveId) throw otherFile(move.live)
   return { path: move.live, inode: move.liveId, sidecars: sidecarsIn(moves, move) }
 }

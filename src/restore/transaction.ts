@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path'
 import { cleanUp } from '../backup/run.ts'
 import type { Event, EventBody, Outcome, Path, Plan, RestoreStep, Result, Unit } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
-import { execute, type InTurn } from '../execute.ts'
+import { execute, type Limiter } from '../execute.ts'
 import { isWithin, lstatIfThere } from '../host/files.ts'
 import { dropDatabases } from '../host/postgres-load.ts'
 import { masksFor, maskUnits, startUnits, unmaskUnits } from '../host/systemd.ts'
@@ -17,10 +17,10 @@ import { lockService } from '../state/lock.ts'
 import type { OldData, Run } from '../state/record.gen.ts'
 import { readRecord, updateRecord } from '../state/records.ts'
 import { announce, announceEnd, newRunId, readLeftBehind } from '../state/running.ts'
-import { deaf } from './databases.ts'
+import { uninterruptible } from './databases.ts'
 import { removeCopy } from './overwrite.ts'
 import { oldFolder, planRest } from './plan.ts'
-import { bringForward, checkHealth, closeUnits, openUnits, type RestoreJob, removeFolder, requireUnused, restoreHandlers, takeBack } from './steps.ts'
+import { checkHealth, closeUnits, openUnits, type RestoreJob, removeFolder, requireUnused, restoreHandlers, swapBack, swapIn } from './steps.ts'
 import { makeFolder, makeParents, ownAlone, removeEmpty } from './swap.ts'
 
 export interface InPlaceOptions {
@@ -28,7 +28,7 @@ export interface InPlaceOptions {
   emit(event: Event): void
   output(line: string): void
   /** For what brings data, by restic or into a server, beside others that do. Without it at once. */
-  inTurn?: InTurn
+  inTurn?: Limiter
 }
 
 /** A restore of one service, under its lock. */
@@ -109,7 +109,7 @@ export async function transact(
 }
 
 /** Carries out a plan whose intent the journal states. Only if something couldn't be taken back does the journal stay open. */
-export async function carryOut(
+export async function executeTransaction(
   { site, name, inheritFds, options, emit, remember }: Transaction,
   plan: Plan<RestoreStep>,
   journal: RestoreJournal,
@@ -142,7 +142,7 @@ export async function carryOut(
     downtimeSeconds: job.downtime?.seconds ?? null,
   })
   if (failure?.code !== 'undo-failed')
-    await settle(site, journal, job.live === 'new', () => remember(ended())).catch((error: unknown) => {
+    await closeJournal(site, journal, job.live === 'new', () => remember(ended())).catch((error: unknown) => {
       const { code, message } = asFailure(error)
       failure ??= new Failure(code, message)
       emit({ type: 'warning', code, message: `${named(name, message)}; what is left goes with: atelier-backup restore ${name} --rollback` })
@@ -156,7 +156,7 @@ export async function goForward({ site, name, options, emit, remember }: Transac
   emit({ type: 'plan', plan: planRest(service, journal, unitsOf(name, service)) })
   await closeUnits(site.state, journal, unitsToClose(service, journal), { seconds: service.stopTimeoutSec })
   await requireUnused(name, journal.moves)
-  await bringForward(site.state, site.manifest.postgresql, journal)
+  await swapIn(site.state, site.manifest.postgresql, journal)
   try {
     await openUnits(journal, journal.units)
     await checkHealth({ name, service, output: options.output }, options.signal)
@@ -165,7 +165,7 @@ export async function goForward({ site, name, options, emit, remember }: Transac
     return { failure: explain(asFailure(error), 'old'), outcome: 'rolled-back', snapshotId: journal.snapshot }
   }
   const ended = { snapshotId: journal.snapshot }
-  await settle(site, journal, true, () => remember(ended))
+  await closeJournal(site, journal, true, () => remember(ended))
   return ended
 }
 
@@ -176,7 +176,7 @@ export async function goForward({ site, name, options, emit, remember }: Transac
 export async function endAtBoot({ site, name, remember }: Transaction, journal: RestoreJournal): Promise<Ended> {
   const begun = journal.phase !== 'staging'
   try {
-    if (begun) await bringForward(site.state, site.manifest.postgresql, journal)
+    if (begun) await swapIn(site.state, site.manifest.postgresql, journal)
   } catch (error) {
     // Nothing may run on a mixture.
     journal.masked = [...new Set([...journal.masked, ...(await masksFor(unitsOf(name, serviceOf(site, name))))])]
@@ -187,7 +187,7 @@ export async function endAtBoot({ site, name, remember }: Transaction, journal: 
   // At a boot the units are systemd's to start. What is masked still, it was told not to: the crash wasn't the host's.
   if ((await unmaskUnits(journal.masked)).length > 0) await startUnits(name, journal.units, { later: true })
   const ended: Ended = { snapshotId: journal.snapshot, outcome: begun ? null : 'skipped' }
-  await settle(site, journal, begun, () => remember(ended))
+  await closeJournal(site, journal, begun, () => remember(ended))
   return ended
 }
 
@@ -203,17 +203,17 @@ export async function goBack(site: Site, journal: RestoreJournal): Promise<void>
     const declared = serviceOf(site, service)
     await closeUnits(site.state, journal, unitsToClose(declared, journal), { seconds: declared.stopTimeoutSec })
     await requireUnused(service, journal.moves)
-    await takeBack(site.state, site.manifest.postgresql, journal)
+    await swapBack(site.state, site.manifest.postgresql, journal)
   }
   try {
     await openUnits(journal, units)
   } finally {
-    await settle(site, journal, false)
+    await closeJournal(site, journal, false)
   }
 }
 
 /** The end of a restore, `done` or taken back; the journal closes last. */
-async function settle(site: Site, journal: RestoreJournal, done: boolean, remember = async () => {}): Promise<void> {
+async function closeJournal(site: Site, journal: RestoreJournal, done: boolean, remember = async () => {}): Promise<void> {
   await tidy(site, journal, done)
   await remember()
   await removeJournal(site.state, journal.service)
@@ -260,7 +260,7 @@ export async function tidy(site: Site, journal: RestoreJournal, done: boolean): 
   if (dumps !== null) await removeFolder(dumps)
   const fresh = databases.flatMap((database) => database.fresh ?? [])
   // What was put back by name was kept before, and is again.
-  if (!done && putsBack === null && fresh.length > 0) await dropDatabases(site.manifest.postgresql, fresh, deaf())
+  if (!done && putsBack === null && fresh.length > 0) await dropDatabases(site.manifest.postgresql, fresh, uninterruptible())
   const keptDatabases = done ? databases.map(({ live, old, liveId }) => ({ run, since: started, database: live, kept: liveId && old })) : []
   const moved = new Map<Path, Path>()
   const before = await readRecord(site.state, service).catch(() => null)

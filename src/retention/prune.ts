@@ -8,11 +8,11 @@ import type { Forgotten, Snapshot } from '../restic/types.ts'
 import { discardOld } from '../restore/rollback.ts'
 import type { Site } from '../site.ts'
 import { manifestsKept, storedManifests } from '../snapshots/manifests.ts'
-import { countable, isComplete, isInFuture, newestFirst, snapshotsOf, tags } from '../snapshots/select.ts'
+import { eligible, isComplete, isInFuture, newestFirst, snapshotsOf, tags } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import { lastRun, readHistory, readRecord } from '../state/records.ts'
-import { counted } from '../text.ts'
+import { pluralize } from '../text.ts'
 
 /** What happens to one service's snapshots. `kept` says why all are left alone; `first` are those that don't count, and go before any is counted. */
 export interface Retained {
@@ -108,13 +108,13 @@ async function passedOver(site: Site, name: string, service: Service, all: Snaps
   const { origin } = await readRecord(site.state, name)
   const subject = { name, service, host: site.manifest.host, origin, install: await installIdIfThere(site.state) }
   const own = snapshotsOf(all, subject).filter((snapshot) => snapshot.tags.includes(tags.service(name)))
-  const counting = countable(own, subject)
+  const counting = eligible(own, subject)
   const passed = own.filter((snapshot) => !counting.includes(snapshot))
   const unadopted = passed.filter(({ tags: has }) => has.includes(tags.unadopted))
   const due = Math.max(...unadopted.map(({ time }) => Date.parse(time))) + site.manifest.restore.keepOldDays * 86_400_000
   if (due <= site.now().getTime() || unadopted.length === 0) return { kept: null, first: passed }
   const until = new Date(due).toISOString().slice(0, 10)
-  return { kept: `${counted(unadopted.length, 'unadopted snapshot')} would count in place of its own; they go after ${until}`, first: [] }
+  return { kept: `${pluralize(unadopted.length, 'unadopted snapshot')} would count in place of its own; they go after ${until}`, first: [] }
 }
 
 /** Deletes old data of restores that was kept for long enough: past `keepOldDays`, and a complete backup is newer. Returns what went. */

@@ -83,7 +83,7 @@ function pathKey(paths: Path[]): string {
  * Those that may be called "the newest": neither saved by a run that failed, nor by an install that was not yet told to be the truth.
  * Once this install's service is adopted, the snapshots it made before count too.
  */
-export function countable(snapshots: Snapshot[], subject: Subject): Snapshot[] {
+export function eligible(snapshots: Snapshot[], subject: Subject): Snapshot[] {
   const ours = subject.origin?.how === 'adopted' && subject.install !== null ? tags.install(subject.install) : null
   return snapshots.filter(({ tags: has }) => !has.includes(tags.failed) && (!has.includes(tags.unadopted) || (ours !== null && has.includes(ours))))
 }
@@ -99,12 +99,12 @@ export function isComplete(snapshot: Snapshot): boolean {
  */
 export function completeBefore(snapshots: Snapshot[], subject: Subject, snapshot: Snapshot): Snapshot | null {
   if (isComplete(snapshot)) return null
-  return newestFirst(countable(snapshots, subject)).find((other) => isComplete(other) && Date.parse(other.time) <= Date.parse(snapshot.time)) ?? null
+  return newestFirst(eligible(snapshots, subject)).find((other) => isComplete(other) && Date.parse(other.time) <= Date.parse(snapshot.time)) ?? null
 }
 
 /** Unadopted ones, newest first, that are newer than the one that counts as the newest: whoever takes that should know of them. */
 export function passedOver(snapshots: Snapshot[], subject: Subject, snapshot: Snapshot): Snapshot[] {
-  const counting = new Set(countable(snapshots, subject))
+  const counting = new Set(eligible(snapshots, subject))
   const isPassed = (other: Snapshot) =>
     !counting.has(other) && other.tags.includes(tags.unadopted) && Date.parse(other.time) > Date.parse(snapshot.time)
   return newestFirst(snapshots.filter(isPassed))
@@ -181,7 +181,7 @@ export function pick(snapshots: Snapshot[], subject: Subject, wanted: Wanted): S
     const hint = near ? `; did you mean ${near.shortId}?` : `; see: atelier-backup list ${name}`
     throw new Failure('unknown-snapshot', `${name}: no snapshot ${wanted.id} on ${host}${hint}`)
   }
-  const candidates = newestFirst(countable(snapshots, subject))
+  const candidates = newestFirst(eligible(snapshots, subject))
   if (candidates.length === 0) {
     const passed = snapshots.length > 0 ? ` (${snapshots.length} unadopted or failed: name one with --snapshot)` : ''
     throw new Failure('unknown-snapshot', `${name}: no snapshots on ${host}${passed}; see: atelier-backup list ${name}`)

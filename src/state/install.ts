@@ -6,11 +6,11 @@ import { crypto } from '../host/crypto.ts'
 import { readIfThere, syncFolder, writeDurably } from '../host/files.ts'
 
 /** Places in the state folder (default /var/lib/atelier-backup, 0700). */
-export const places = ['locks', 'records', 'running', 'journals', 'staging', 'repositories', 'reports', 'kept'] as const
-export type Place = (typeof places)[number]
+export const stateFolders = ['locks', 'records', 'running', 'journals', 'staging', 'repositories', 'reports', 'kept'] as const
+export type StateFolder = (typeof stateFolders)[number]
 
 /** Where something of a service (or repository) stands. Names can't leave the folder: the schema's pattern and this check see to it. */
-export function placeOf(state: string, place: Place, name: string): string {
+export function statePath(state: string, place: StateFolder, name: string): string {
   if (name.includes('/') || name.startsWith('.')) throw new Failure('usage', `"${name}" is no name of a service or repository`)
   return join(state, place, name)
 }
@@ -18,7 +18,7 @@ export function placeOf(state: string, place: Place, name: string): string {
 /** Makes the state folder. @throws Failure `needs-root` where this user may not. */
 export async function makeState(state: string): Promise<void> {
   try {
-    for (const place of places) await mkdir(join(state, place), { recursive: true, mode: 0o700 })
+    for (const place of stateFolders) await mkdir(join(state, place), { recursive: true, mode: 0o700 })
   } catch (error) {
     throw stateFailure(state, error)
   }

@@ -4,8 +4,8 @@ import { dirname } from 'node:path'
 import type { DatabaseMove, Iso, Move, Path, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { readIfThere, syncFolder, writeDurably } from '../host/files.ts'
-import { sealed, unsealed } from './checksum.ts'
-import { placeOf } from './install.ts'
+import { parseWithChecksum, withChecksum } from './checksum.ts'
+import { statePath } from './install.ts'
 
 /** Of a folder. `mtime` as touch(1) takes a date; null: as it comes. */
 export interface Attributes {
@@ -74,7 +74,7 @@ export async function readJournal(state: string, service: string): Promise<Resto
   const file = fileOf(state, service)
   const text = await readIfThere(file)
   if (text === null) return null
-  const journal = unsealed(text) as RestoreJournal | null
+  const journal = parseWithChecksum(text) as RestoreJournal | null
   if (journal?.version === 1 && journal.service === service && Array.isArray(journal.moves) && Array.isArray(journal.folders)) return journal
   throw new Failure(
     'journal-damaged',
@@ -83,7 +83,7 @@ export async function readJournal(state: string, service: string): Promise<Resto
 }
 
 export async function writeJournal(state: string, journal: RestoreJournal): Promise<void> {
-  await writeDurably(fileOf(state, journal.service), sealed(journal))
+  await writeDurably(fileOf(state, journal.service), withChecksum(journal))
 }
 
 export async function removeJournal(state: string, service: string): Promise<void> {
@@ -105,5 +105,5 @@ export function unfinished(service: string): Failure {
 }
 
 function fileOf(state: string, service: string): string {
-  return `${placeOf(state, 'journals', service)}.json`
+  return `${statePath(state, 'journals', service)}.json`
 }

@@ -2,7 +2,7 @@
 import { closeSync, openSync } from 'node:fs'
 import { Failure } from '../errors.ts'
 import { run } from '../host/shell.ts'
-import { placeOf } from './install.ts'
+import { statePath } from './install.ts'
 import { readRunning } from './running.ts'
 
 /** `fd`: hand it to children (`hold`), and the lock lasts until the last of them has ended, even if we are killed. */
@@ -13,7 +13,7 @@ export interface Lock {
 
 /** Does something to a repository that must not happen twice at once on this host: waits for whoever does it. */
 export async function withRepositoryLock<T>(state: string, repository: string, work: (fd: number) => Promise<T>): Promise<T> {
-  const fd = openSync(`${placeOf(state, 'repositories', repository)}.lock`, 'a', 0o600)
+  const fd = openSync(`${statePath(state, 'repositories', repository)}.lock`, 'a', 0o600)
   try {
     const { exit, stderr } = await run(['flock', '--exclusive', '3'], { inheritFds: [fd] })
     if (exit !== 0) throw new Failure('lock-failed', `repository ${repository}: the lock can't be taken: ${stderr.trim()}`)
@@ -29,7 +29,7 @@ export async function withRepositoryLock<T>(state: string, repository: string, w
  * @throws Failure `busy` (exit 11), which says what holds it.
  */
 export async function lockService(state: string, service: string): Promise<Lock> {
-  const fd = openSync(`${placeOf(state, 'locks', service)}.lock`, 'a', 0o600)
+  const fd = openSync(`${statePath(state, 'locks', service)}.lock`, 'a', 0o600)
   const release = () => closeSync(fd)
   try {
     const take = (...how: string[]) => run(['flock', ...how, '--exclusive', '3'], { inheritFds: [fd] })

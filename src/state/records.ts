@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import type { Iso } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { asideName, readIfThere, writeDurably } from '../host/files.ts'
-import { sealed, unsealed } from './checksum.ts'
-import { placeOf } from './install.ts'
+import { parseWithChecksum, withChecksum } from './checksum.ts'
+import { statePath } from './install.ts'
 import { type Run, type RunRecord, runRecordSchema } from './record.gen.ts'
 import { readLeftBehind } from './running.ts'
 
@@ -24,7 +24,7 @@ export async function readRecord(state: string, service: string): Promise<RunRec
   const file = fileOf(state, service)
   const text = await readIfThere(file)
   if (text === null) return emptyRecord(service)
-  const parsed = runRecordSchema.safeParse(unsealed(text))
+  const parsed = runRecordSchema.safeParse(parseWithChecksum(text))
   if (parsed.success && parsed.data.service === service) return parsed.data
   throw new Failure('record-damaged', `${service}: its record ${file} is damaged; the next backup sets it aside and starts a new one`)
 }
@@ -64,7 +64,7 @@ export async function updateRecord(state: string, service: string, change: (reco
   })
   change(record)
   record.runs = record.runs.slice(-runsKept)
-  await writeDurably(fileOf(state, service), sealed(record))
+  await writeDurably(fileOf(state, service), withChecksum(record))
   return { setAside }
 }
 
@@ -75,16 +75,16 @@ export function lastRun(record: RunRecord, kind: Run['kind']): Run | null {
 
 /** The id by which a repository was known at the first success, or null. Another one there later is a stranger. */
 export async function pinnedRepository(state: string, name: string): Promise<string | null> {
-  const file = `${placeOf(state, 'repositories', name)}.json`
+  const file = `${statePath(state, 'repositories', name)}.json`
   const text = await readIfThere(file)
   if (text === null) return null
-  const pin = unsealed(text) as { id?: unknown } | null
+  const pin = parseWithChecksum(text) as { id?: unknown } | null
   if (typeof pin?.id === 'string' && /^[0-9a-f]{64}$/.test(pin.id)) return pin.id
   throw new Failure('state-damaged', `${file} doesn't hold a repository's id: pin it anew with "atelier-backup adopt --repository ${name}"`)
 }
 
 export async function pinRepository(state: string, name: string, id: string, now: Iso): Promise<void> {
-  await writeDurably(`${placeOf(state, 'repositories', name)}.json`, sealed({ id, since: now }))
+  await writeDurably(`${statePath(state, 'repositories', name)}.json`, withChecksum({ id, since: now }))
 }
 
 /** Where damaged records were set aside. */
@@ -95,5 +95,5 @@ export async function setAsideRecords(state: string): Promise<string[]> {
 }
 
 function fileOf(state: string, service: string): string {
-  return `${placeOf(state, 'records', service)}.json`
+  return `${statePath(state, 'records', service)}.json`
 }

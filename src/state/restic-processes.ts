@@ -3,12 +3,12 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { readIfThere } from '../host/files.ts'
-import { sealed, unsealed } from './checksum.ts'
-import { placeOf } from './install.ts'
+import { parseWithChecksum, withChecksum } from './checksum.ts'
+import { statePath } from './install.ts'
 import { identity, isAlive } from './running.ts'
 
 /** A restic that we started; alive or not. */
-export interface Locker {
+export interface ResticProcess {
   pid: number
   startTime: string
   bootId: string
@@ -17,14 +17,14 @@ export interface Locker {
 }
 
 /** Keeps the notes. What can't be noted is no reason to stop: its lock then counts as a stranger's. */
-export function lockersOf(state: string, repository: string): { started(pid: number): void; ended(pid: number): void } {
+export function resticProcesses(state: string, repository: string): { started(pid: number): void; ended(pid: number): void } {
   const folder = folderOf(state, repository)
   return {
     started(pid) {
       try {
-        const locker: Locker = { pid, ...identity(pid), since: new Date().toISOString() }
+        const locker: ResticProcess = { pid, ...identity(pid), since: new Date().toISOString() }
         mkdirSync(folder, { recursive: true, mode: 0o700 })
-        writeFileSync(join(folder, String(pid)), sealed(locker), { mode: 0o600, flush: true })
+        writeFileSync(join(folder, String(pid)), withChecksum(locker), { mode: 0o600, flush: true })
       } catch {
         // A user without the rights, a full disk, a restic that is done already.
       }
@@ -40,18 +40,18 @@ export function lockersOf(state: string, repository: string): { started(pid: num
 }
 
 /** Those that are dead and may have left their lock. */
-export async function deadLockers(state: string, repository: string): Promise<Locker[]> {
+export async function deadResticProcesses(state: string, repository: string): Promise<ResticProcess[]> {
   const folder = folderOf(state, repository)
   const texts = await Promise.all((await readdir(folder).catch(() => [])).map((pid) => readIfThere(join(folder, pid))))
   // A crash may have left half of one: its lock counts as a stranger's.
-  const lockers = texts.flatMap((text) => (text === null ? [] : ((unsealed(text) as Locker | null) ?? [])))
+  const lockers = texts.flatMap((text) => (text === null ? [] : ((parseWithChecksum(text) as ResticProcess | null) ?? [])))
   return lockers.filter((locker) => Number.isInteger(locker.pid) && !isAlive(locker))
 }
 
-export async function forgetLockers(state: string, repository: string, lockers: Locker[]): Promise<void> {
+export async function forgetResticProcesses(state: string, repository: string, lockers: ResticProcess[]): Promise<void> {
   for (const { pid } of lockers) await rm(join(folderOf(state, repository), String(pid)), { force: true })
 }
 
 function folderOf(state: string, repository: string): string {
-  return `${placeOf(state, 'repositories', repository)}.lockers`
+  return `${statePath(state, 'repositories', repository)}.lockers`
 }

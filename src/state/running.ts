@@ -5,8 +5,8 @@ import type { Event, Iso, Plan } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { crypto } from '../host/crypto.ts'
 import { asideName, clearUnfinished, readIfThere, writeDurably } from '../host/files.ts'
-import { sealed, unsealed } from './checksum.ts'
-import { placeOf } from './install.ts'
+import { parseWithChecksum, withChecksum } from './checksum.ts'
+import { statePath } from './install.ts'
 
 export interface Running {
   run: string
@@ -27,16 +27,16 @@ export function newRunId(now: Date): string {
 
 /** Takes away what writes of a service's state left that were killed. Call it with the service's lock held. */
 export async function clearState(state: string, service: string): Promise<void> {
-  for (const place of ['running', 'records', 'journals'] as const) await clearUnfinished(`${placeOf(state, place, service)}.json`)
+  for (const place of ['running', 'records', 'journals'] as const) await clearUnfinished(`${statePath(state, place, service)}.json`)
 }
 
 /** Announces a run: what is left of this tells the next one that we didn't come to our end. Returns the writer of its events. */
 export async function announce(state: string, service: string, about: Pick<Running, 'run' | 'kind' | 'started'>): Promise<(event: Event) => void> {
   await clearState(state, service)
-  const base = placeOf(state, 'running', service)
+  const base = statePath(state, 'running', service)
   const running: Running = { ...about, pid: process.pid, ...identity(process.pid) }
   writeFileSync(`${base}.ndjson`, '', { mode: 0o600 })
-  await writeDurably(`${base}.json`, sealed(running))
+  await writeDurably(`${base}.json`, withChecksum(running))
   return (event) => {
     try {
       appendFileSync(`${base}.ndjson`, `${JSON.stringify(event)}\n`)
@@ -48,7 +48,7 @@ export async function announce(state: string, service: string, about: Pick<Runni
 
 /** Before its first step: what must be undone if we don't come to our end. */
 export async function recordPlan(state: string, service: string, plan: Plan): Promise<void> {
-  await writeDurably(fileOf(state, service), sealed({ ...(await readAnnounced(state, service)), plan }))
+  await writeDurably(fileOf(state, service), withChecksum({ ...(await readAnnounced(state, service)), plan }))
 }
 
 /** The run is over. Its events stay for those who still read them. */
@@ -78,7 +78,7 @@ export async function readRunning(state: string, service: string): Promise<Runni
 async function readAnnounced(state: string, service: string): Promise<Running | null> {
   const text = await readIfThere(fileOf(state, service))
   if (text === null) return null
-  const running = unsealed(text) as Running | null
+  const running = parseWithChecksum(text) as Running | null
   if (running?.kind === 'backup' || running?.kind === 'restore') return running
   throw new Failure(
     'state-damaged',
@@ -87,7 +87,7 @@ async function readAnnounced(state: string, service: string): Promise<Running | 
 }
 
 function fileOf(state: string, service: string): string {
-  return `${placeOf(state, 'running', service)}.json`
+  return `${statePath(state, 'running', service)}.json`
 }
 
 /** Whether a process that was noted with its identity still runs. */

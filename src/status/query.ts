@@ -9,7 +9,7 @@ import { requireKnown } from '../repository/identity.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { withTimeout } from '../signals.ts'
 import { type Site, serviceOf } from '../site.ts'
-import { countable, fromElsewhere, hostsElsewhere, newestOf, type Subject, snapshotsOf } from '../snapshots/select.ts'
+import { eligible, fromElsewhere, hostsElsewhere, newestOf, type Subject, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
@@ -64,8 +64,8 @@ export async function queryStatus(site: Site, options: { services: string[]; loc
   const days = lastDays(site.now())
   const [asked, jobs, remembered] = await Promise.all([
     Promise.all(repositories.map(async (name) => [name, options.local ? null : await askRepository(site, name, options.signal)] as const)),
-    lookAtJobs(names, site.now()),
-    Promise.all(names.map((name) => lookAtState(site.state, name, days))),
+    gatherJobs(names, site.now()),
+    Promise.all(names.map((name) => readServiceState(site.state, name, days))),
   ])
   const answers = new Map(asked)
   const services = declared.map(([name, service], i) =>
@@ -90,7 +90,7 @@ export async function queryStatus(site: Site, options: { services: string[]; loc
 }
 
 /** What systemd knows of the services' jobs, by service, and their timers' latest turns that must have led to a backup by now. */
-async function lookAtJobs(names: string[], now: Date): Promise<Map<string, Job & { lastTurn: Date | null }>> {
+async function gatherJobs(names: string[], now: Date): Promise<Map<string, Job & { lastTurn: Date | null }>> {
   const jobs = await jobsOf(names.map((name) => `restic-backups-${name}`))
   // Most services share their time.
   const asked = new Map<string, Promise<Date | null>>()
@@ -145,7 +145,7 @@ interface Remembered {
   days: ServiceStatus['days']
 }
 
-async function lookAtState(state: string, name: string, days: string[]): Promise<Remembered> {
+async function readServiceState(state: string, name: string, days: string[]): Promise<Remembered> {
   const [record, isUnfinished, isRunning] = await Promise.all([
     readHistory(state, name).catch(asFailure),
     readJournal(state, name).then(Boolean, () => true),
@@ -167,7 +167,7 @@ function serviceStatus(
   const origin = readable?.origin ?? null
   const subject = { name, service, host: site.manifest.host, origin, install }
   const own = answer && snapshotsOf(answer.snapshots, subject)
-  const counting = own && countable(own, subject)
+  const counting = own && eligible(own, subject)
   const newest = counting && newestOf(counting)
   const last = readable && lastRun(readable, 'backup')
   const lastOk = readable?.runs.findLast(({ kind, outcome }) => kind === 'backup' && (outcome === 'ok' || outcome === 'partial')) ?? null

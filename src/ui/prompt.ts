@@ -90,7 +90,7 @@ function look() {
 }
 
 /** Questions in a row, in which Esc goes back to the one before, and from the first one out. Each says whether there was something to ask. */
-export async function inTurn(questions: (() => Promise<boolean>)[]): Promise<void> {
+export async function wizard(questions: (() => Promise<boolean>)[]): Promise<void> {
   let step = 1
   for (let n = 0; n < questions.length; n += step) {
     try {
@@ -104,7 +104,7 @@ export async function inTurn(questions: (() => Promise<boolean>)[]): Promise<voi
 }
 
 /** Null: it was left by Esc. */
-export async function unlessLeft<T>(question: Promise<T>): Promise<T | null> {
+export async function unlessCancelled<T>(question: Promise<T>): Promise<T | null> {
   return question.catch((error) => {
     if (isLeft(error)) return null
     throw error

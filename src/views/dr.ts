@@ -3,7 +3,7 @@ import type { Result } from '../core.ts'
 import type { Choice } from '../recovery/look.ts'
 import type { PlannedRecovery, Recovered, Recovery } from '../recovery/recover.ts'
 import type { Site } from '../site.ts'
-import { counted, printable } from '../text.ts'
+import { pluralize, printable } from '../text.ts'
 import { formatAge, formatBytes, formatSeconds, formatTime, timesInWords } from '../ui/format.ts'
 import { type Column, tableLines } from '../ui/table.ts'
 import { columns, sign, styled } from '../ui/terminal.ts'
@@ -173,5 +173,5 @@ function indented(remedy: string): string {
 }
 
 function sizeWords({ files, bytes }: { files: number | null; bytes: number | null }): string {
-  return [files === null ? [] : counted(files, 'file'), bytes === null ? [] : formatBytes(bytes)].flat().join(' with ')
+  return [files === null ? [] : pluralize(files, 'file'), bytes === null ? [] : formatBytes(bytes)].flat().join(' with ')
 }

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Snapshot } from '../../src/restic/types.ts'
 import {
-  countable,
+  eligible,
   fromElsewhere,
   isComplete,
   isInFuture,
@@ -71,7 +71,7 @@ describe('the newest', () => {
 
   test('may be partial', () => {
     const partial = snapshot('e', '2026-11-22T02:00:00Z', { tags: ['service:notes', 'partial'] })
-    expect(letters(countable([partial, a], subject))).toBe('ea')
+    expect(letters(eligible([partial, a], subject))).toBe('ea')
     expect([partial, a].map(isComplete)).toEqual([false, true])
   })
 })

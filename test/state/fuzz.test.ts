@@ -1,10 +1,10 @@
 // Whatever happens to a byte of what is remembered: it is noticed, named, and nothing is believed that wasn't written.
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { sealed, unsealed } from '../../src/state/checksum.ts'
+import { parseWithChecksum, withChecksum } from '../../src/state/checksum.ts'
 import { type RestoreJournal, readJournal, writeJournal } from '../../src/state/journal.ts'
 import { pinnedRepository, pinRepository, readRecord } from '../../src/state/records.ts'
-import { deadLockers, lockersOf } from '../../src/state/restic-processes.ts'
+import { deadResticProcesses, resticProcesses } from '../../src/state/restic-processes.ts'
 import { announce, readLeftBehind, readRunning } from '../../src/state/running.ts'
 import fc, { fuzzTimeout, runs } from '../lib/fuzz.ts'
 import { type World, world } from '../lib/world.ts'
@@ -104,18 +104,18 @@ describe('[sealed.1] one byte changed, or a cut', () => {
   test('in the note of a restic that may have left its lock makes it nobody’s', { timeout: fuzzTimeout }, async () => {
     const state = w.path('fuzz-lockers')
     mkdirSync(`${state}/repositories`, { recursive: true })
-    lockersOf(state, 'main').started(process.pid)
+    resticProcesses(state, 'main').started(process.pid)
     const folder = `${state}/repositories/main.lockers`
     const [file = ''] = readdirSync(folder).map((pid) => `${folder}/${pid}`)
     // Dead: of another boot.
     const { sum: _, ...locker } = JSON.parse(readFileSync(file, 'utf8'))
-    const good = sealed({ ...locker, bootId: 'another' })
+    const good = withChecksum({ ...locker, bootId: 'another' })
     writeFileSync(file, good)
-    expect(await deadLockers(state, 'main')).toHaveLength(1)
+    expect(await deadResticProcesses(state, 'main')).toHaveLength(1)
     await fc.assert(
       fc.asyncProperty(damagedByte(good), async (text) => {
         writeFileSync(file, text)
-        for (const found of await deadLockers(state, 'main')) expect(found).toMatchObject({ ...locker, bootId: 'another' })
+        for (const found of await deadResticProcesses(state, 'main')) expect(found).toMatchObject({ ...locker, bootId: 'another' })
       }),
       { numRuns: runs(500) },
     )
@@ -130,7 +130,7 @@ describe('[sealed.1] one byte changed, or a cut', () => {
           { minKeys: 1, noNullPrototype: true },
         ),
         (value) => {
-          expect(unsealed(sealed(value))).toEqual(JSON.parse(JSON.stringify(value)))
+          expect(parseWithChecksum(withChecksum(value))).toEqual(JSON.parse(JSON.stringify(value)))
         },
       ),
     )
@@ -141,9 +141,9 @@ describe('[sealed.1] one byte changed, or a cut', () => {
     const files = () => ({
       'records/notes.json': readFileSync(`${state}/records/notes.json`, 'utf8'),
       'repositories/main.json': readFileSync(`${state}/repositories/main.json`, 'utf8'),
-      'journals/notes.json': sealed(journal(state)),
-      'running/notes.json': sealed({ run: 'r', kind: 'backup', started: '2026-11-20T02:00:00.000Z', pid: 1, startTime: '0', bootId: '0' }),
-      'disaster-recovery.json': sealed({
+      'journals/notes.json': withChecksum(journal(state)),
+      'running/notes.json': withChecksum({ run: 'r', kind: 'backup', started: '2026-11-20T02:00:00.000Z', pid: 1, startTime: '0', bootId: '0' }),
+      'disaster-recovery.json': withChecksum({
         run: 'r',
         started: '2026-11-20T02:00:00.000Z',
         wish: { host: 'testhost', at: null, only: [], except: [], overwrite: false },

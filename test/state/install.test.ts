@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { installId, installIdIfThere, makeState, placeOf, places } from '../../src/state/install.ts'
+import { installId, installIdIfThere, makeState, stateFolders, statePath } from '../../src/state/install.ts'
 import { cli } from '../lib/cli.ts'
 import { world } from '../lib/world.ts'
 
@@ -22,7 +22,7 @@ test('[state.7] many that start at once get one id, and leave nothing else', asy
     await makeState(state)
     const ids = await Promise.all(Array.from({ length: 8 }, () => installId(state)))
     expect(new Set(ids).size).toBe(1)
-    expect(readdirSync(state).sort()).toEqual(['install-id', ...places].sort())
+    expect(readdirSync(state).sort()).toEqual(['install-id', ...stateFolders].sort())
   }
 })
 
@@ -61,8 +61,8 @@ test.each([
 
 test('a name can’t lead out of the state folder', () => {
   for (const name of ['../x', '.', '..', 'a/b', '/etc'])
-    expect(() => placeOf('/s', 'records', name)).toThrow(`"${name}" is no name of a service or repository`)
-  expect(placeOf('/s', 'records', 'a.b')).toBe('/s/records/a.b')
+    expect(() => statePath('/s', 'records', name)).toThrow(`"${name}" is no name of a service or repository`)
+  expect(statePath('/s', 'records', 'a.b')).toBe('/s/records/a.b')
 })
 
 test('a state folder that can’t be made is said to be so', async (t) => {
