@@ -73,7 +73,7 @@ try {
   const minutes = (performance.now() - begun) / 60_000
   const head = `Medians of ${rounds} rounds (${briefRounds} of what only looks), ours and theirs in turns, on ${cpus().length} cores, in one run of ${minutes.toFixed(0)} minutes.`
   process.stdout.write(`${head}\n`)
-  if (!quick) intoReadme([head, '', ...lines, '', '![How cost grows with services, snapshots and files](scripts/docs/growth.svg)'])
+  if (!quick) intoPage([head, '', ...lines, '', '![How cost grows with services, snapshots and files](growth.svg)'])
 } finally {
   for (const each of hosts) await each.remove()
 }
@@ -411,8 +411,9 @@ function writeGrowth(panels: Panel[]): void {
   else process.stdout.write(`${JSON.stringify(panels)}\n`)
 }
 
-function intoReadme(text: string[]): void {
-  const readme = readFileSync('README.md', 'utf8')
-  const written = readme.replace(/(<!-- bench -->\n)[\s\S]*?(<!-- \/bench -->)/, (_, begin, end) => `${begin}${text.join('\n')}\n${end}`)
-  writeFileSync('README.md', written)
+function intoPage(text: string[]): void {
+  const page = 'scripts/docs/speed.md'
+  const before = readFileSync(page, 'utf8')
+  const after = before.replace(/(<!-- bench -->\n)[\s\S]*?(<!-- \/bench -->)/, (_, begin, end) => `${begin}${text.join('\n')}\n${end}`)
+  writeFileSync(page, after)
 }

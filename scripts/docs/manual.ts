@@ -1,10 +1,11 @@
-// The manual page atelier-backup(1), from the table of commands and the schema's defaults: `node scripts/run.mjs scripts/docs/manual.ts FILE`.
+// The manual page atelier-backup(1), from the table of commands and the schema's defaults: scripts/docs/manual.
 import { readFileSync, writeFileSync } from 'node:fs'
 import type { Option } from '../../src/commands/command.ts'
 import { commands, globalOptions } from '../../src/commands/index.ts'
 import { defaultCache, defaultManifest, defaultState } from '../../src/defaults.ts'
 import { exits } from '../../src/errors.ts'
 import { errors } from './errors.ts'
+import { glossary } from './glossary.ts'
 
 const schema = JSON.parse(readFileSync('schema/backup-manifest.schema.json', 'utf8'))
 const { version } = JSON.parse(readFileSync('package.json', 'utf8'))
@@ -17,10 +18,11 @@ const retention = defaults('retention')
 const prune = defaults('prune')
 const secrets = defaults('repository')
 
-const [file, errorsFile] = process.argv.slice(2)
-if (!file || !errorsFile) throw new Error('usage: node scripts/run.mjs scripts/docs/manual.ts PAGE ERRORS')
+const [file, errorsFile, readme] = process.argv.slice(2)
+if (!file || !errorsFile || !readme) throw new Error('usage: node scripts/run.mjs scripts/docs/manual.ts PAGE ERRORS README')
 writeFileSync(file, manual())
 writeFileSync(errorsFile, errorsPage())
+writeFileSync(readme, readFileSync('README.md', 'utf8').replace(/(<!-- glossary -->\n).*(?=<!-- \/glossary -->)/s, `$1${glossaryTable()}`))
 
 function manual(): string {
   const shown = commands.filter(({ hidden }) => !hidden)
@@ -162,6 +164,7 @@ function manual(): string {
         `Unless declared otherwise the last ${retention.last}, ${retention.daily} daily, ${retention.weekly} weekly and ${retention.monthly} monthly snapshots of each service are kept; the rest is forgotten and pruned ${prune.onCalendar === 'Sun 05:00' ? 'on Sundays at 05:00' : `at ${prune.onCalendar}`}, delayed by up to ${prune.randomizedDelaySec}. Nothing of a service is forgotten while its newest backup isn't in order. Of the manifests that backups store the newest ten of each host are kept.`,
       ),
     ),
+    section('GLOSSARY', ...Object.entries(glossary).map(([word, meaning]) => item(word, meaning))),
     section('SEE ALSO', '.BR restic (1),', '.BR systemd.timer (5),', '.BR systemd.time (7)'),
     section('AUTHORS', text('The atelier-backup authors. The earlier shell version and its manual page are by Kieran Klukas.')),
   ].join('\n')}\n`
@@ -182,6 +185,15 @@ function errorsPage(): string {
     '| --- | ---: | --- | --- |',
     ...rows,
   ].join('\n')}\n`
+}
+
+function glossaryTable(): string {
+  return [
+    '| word | what it means here |',
+    '| --- | --- |',
+    ...Object.entries(glossary).map(([word, meaning]) => `| ${word} | ${meaning} |`),
+    '',
+  ].join('\n')
 }
 
 function section(name: string, ...lines: string[]): string {

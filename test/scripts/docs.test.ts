@@ -9,9 +9,10 @@ import { type World, world } from '../lib/world.ts'
 
 const page = 'scripts/docs/atelier-backup.1'
 
-test('the manual page and the list of errors are fresh (else run scripts/docs/manual)', async (context) => {
+test('the manual page, the list of errors and the glossary are fresh (else run scripts/docs/manual)', async (context) => {
   const { path } = await world(context)
-  await start(['scripts/docs/manual', path('page.1'), path('errors.md')]).ended
+  await start(['scripts/docs/manual', path('page.1'), path('errors.md'), path('README.md')]).ended
+  expect(readFileSync(path('README.md'), 'utf8')).toBe(readFileSync('README.md', 'utf8'))
   expect(readFileSync(path('errors.md'), 'utf8')).toBe(readFileSync('scripts/docs/errors.md', 'utf8'))
   expect(readFileSync(path('page.1'), 'utf8')).toBe(readFileSync(page, 'utf8'))
 })
@@ -56,6 +57,7 @@ test.skipIf(!has('groff'))('the manual page has its sections, and groff no compl
     'ERRORS',
     'BACKUP SCHEDULE',
     'RETENTION POLICY',
+    'GLOSSARY',
     'SEE ALSO',
     'AUTHORS',
   ])
