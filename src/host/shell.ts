@@ -1,256 +1,255 @@
-// The only way to start a process, and to wait for it (by zx): environment from nothing, children that die with us, output as lines.
-import { type ChildProcess, spawn } from 'node:child_process'
+// The only place that starts processes, with zx: the environment is built from nothing, children end with us, output comes as lines.
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { Readable } from 'node:stream'
 import { StringDecoder } from 'node:string_decoder'
-import type { ProcessOutput } from 'zx/core'
+import { $, type ProcessPromise } from 'zx/core'
 import { Failure } from '../errors.ts'
 
 export interface ProcessOptions {
   /** The whole environment; nothing is inherited. Default: `plainEnvironment()`. */
   env?: Record<string, string>
   cwd?: string
-  /** Written to standard input; without it standard input is /dev/null. */
+  /** Written to standard input. Without it (or if it is empty) standard input is /dev/null. */
   input?: string
-  /** Aborted: SIGTERM, and SIGKILL after `graceSeconds`. */
+  /** When it is aborted, the child gets SIGTERM, and SIGKILL after `graceSeconds`. */
   signal?: AbortSignal
   timeoutSeconds?: number
-  /** How long a child may take to end after SIGTERM. Default 30 s: restic removes its lock, perhaps over a slow line. */
+  /** How long the child may take to end after SIGTERM. Default 30 s: restic removes its lock, perhaps over a slow connection. */
   graceSeconds?: number
-  /** File descriptors that the child keeps open as 3, 4, …: a lock held on them lasts as long as the child. */
+  /** The child inherits these file descriptors as 3, 4, …: a lock on one of them lasts as long as the child. */
   inheritFds?: number[]
-  /** Own process group: Ctrl-C at the terminal doesn't reach it, and the whole group is ended with it. */
+  /** The child leads a process group of its own: Ctrl-C at the terminal doesn't reach it, and signals go to the whole group. */
   group?: boolean
-  /** This terminal's standard streams. */
+  /** The child uses our standard streams. */
   terminal?: boolean
-  /** Each line of standard output as it comes; it isn't kept then. Of a line beyond a million characters only its beginning. */
+  /** Called with each line of standard output, which isn't kept then. A longer line is cut after `maxLineLength` characters. */
   onLine?: (line: string) => void
   onErrorLine?: (line: string) => void
-  /** All of standard output so far, whenever it ends in a line's end: what reads it may begin while the program comes to its end. */
-  onOutput?: (text: string) => void
-  /** As soon as it runs; the program that is started in the end keeps this pid. */
+  /** Called as soon as the child runs. Each wrapper replaces itself by exec, so this is the pid of the program itself. */
   onStart?: (pid: number) => void
 }
 
-/** `exit` is 128 + signal where a signal ended the process. `stderr` holds the last 64 KiB. */
+/** `exit` is 128 + signal if a signal ended the process. `stderr` holds the last 64 KiB. */
 export interface ProcessResult {
   exit: number
   stdout: string
   stderr: string
-  /** We ended it because `signal` was aborted. */
+  /** We ended the process because `signal` was aborted. */
   interrupted: boolean
   timedOut: boolean
 }
 
+/** In characters. They bound our memory, whatever program runs. */
+const maxOutputLength = 256 * 1024 * 1024
+const maxLineLength = 1024 * 1024
+const maxErrorLength = 64 * 1024
+
+const signalNumbers: Record<string, number> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGKILL: 9, SIGPIPE: 13, SIGTERM: 15 }
+
 /**
  * Run a program to its end. Never throws on an exit code.
- * @throws Failure `missing-tool` if the program doesn't exist; `bad-argument` for a NUL in an argument; `too-much-output` beyond 256 MiB.
+ * @throws Failure `missing-tool` if the program doesn't exist; `bad-argument` for a NUL in an argument; `too-many-arguments`;
+ * `too-much-output` beyond `maxOutputLength`; `failed` if the program can't be started.
  */
 export async function run(argv: string[], options: ProcessOptions = {}): Promise<ProcessResult> {
-  const out: string[] = []
-  let size = 0
+  const kept: string[] = []
+  let length = 0
   const keep = (text: string) => {
-    size += text.length
-    if (size <= mostOutput) out.push(text)
-    if (options.onOutput && text.endsWith('\n') && size <= mostOutput) options.onOutput(out.join(''))
+    length += text.length
+    if (length <= maxOutputLength) kept.push(text)
   }
-  const { child, ended } = start(argv, options)
-  const read = child.stdout ? readAll(child.stdout, options.onLine ? lineCutter(options.onLine) : keep) : undefined
-  const finished = await ended
-  await read
-  if (size > mostOutput) throw new Failure('too-much-output', `${argv[0]} printed more than ${mostOutput} characters: that can't be its answer`)
-  return { ...finished, stdout: out.join('') }
+  const { stdout, result } = start(argv, options)
+  const reading = stdout ? readAll(stdout, options.onLine ? lineCutter(options.onLine) : keep) : undefined
+  const finished = await result
+  await reading
+  if (length > maxOutputLength) throw new Failure('too-much-output', `${argv[0]} printed more than ${maxOutputLength} characters`)
+  return { ...finished, stdout: kept.join('') }
 }
 
 /**
- * Standard output line by line, at the reader's pace (memory stays flat). Leaving the loop early ends the process.
+ * Standard output line by line. A slow reader slows the child down, so memory stays flat. Leaving the loop early ends the process.
  * The return value is how the process ended.
  */
 export async function* lines(argv: string[], options: ProcessOptions = {}): AsyncGenerator<string, ProcessResult> {
-  const early = new AbortController()
-  const signal = options.signal ? AbortSignal.any([options.signal, early.signal]) : early.signal
-  const { child, ended } = start(argv, { ...options, signal })
+  const leftEarly = new AbortController()
+  const signal = options.signal ? AbortSignal.any([options.signal, leftEarly.signal]) : leftEarly.signal
+  const { stdout, result } = start(argv, { ...options, signal })
   try {
     let ready: string[] = []
     const cut = lineCutter((line) => void ready.push(line))
     const decoder = new StringDecoder('utf8')
-    for await (const chunk of child.stdout ?? []) {
+    for await (const chunk of stdout ?? []) {
       cut(decoder.write(chunk))
       yield* ready
       ready = []
     }
     cut(decoder.end(), true)
     yield* ready
-    return await ended
+    return await result
   } finally {
-    early.abort()
-    await ended.catch(() => {})
+    leftEarly.abort()
+    await result.catch(() => {})
   }
 }
 
-/** PATH, HOME and a neutral locale: what a program needs that is told everything else. */
+/** PATH, HOME and a neutral locale: every other setting is passed to a program explicitly. */
 export function plainEnvironment(): Record<string, string> {
   const { PATH = '/run/current-system/sw/bin:/usr/bin:/bin', HOME = '/root', TMPDIR } = process.env
   return { PATH, HOME, ...(TMPDIR ? { TMPDIR } : {}), LANG: 'C.UTF-8' }
 }
 
-function start(argv: string[], options: ProcessOptions): { child: ChildProcess; ended: Promise<ProcessResult> } {
-  if (argv.some((argument) => argument.includes('\0'))) throw new Failure('bad-argument', `a NUL byte stands in an argument of ${argv[0]}`)
+function start(argv: string[], options: ProcessOptions): { stdout: Readable | null; result: Promise<ProcessResult> } {
+  if (argv.some((argument) => argument.includes('\0'))) throw new Failure('bad-argument', `an argument of ${argv[0]} contains a NUL byte`)
   options.signal?.throwIfAborted()
-  const child = spawned(argv, options)
-  if (child.pid !== undefined) options.onStart?.(child.pid)
-  return { child, ended: finish(child, argv[0] ?? '', options) }
+  const running = startWithZx(argv, options)
+  const { child } = running
+  // A child may end before it has read its input. Its exit code then says more than our EPIPE.
+  child?.stdin?.on('error', () => {})
+  if (child?.pid !== undefined) options.onStart?.(child.pid)
+  return { stdout: child?.stdout ?? null, result: resultOf(running, argv[0] ?? '', options) }
 }
 
-/** Killed outright, we take our children along: restic and hooks must not go on without us. */
-function alongWithUs(argv: string[], { group }: ProcessOptions): string[] {
+function startWithZx(argv: string[], options: ProcessOptions): ProcessPromise {
+  const [program = '', ...args] = options.terminal ? viaShell(argv) : endingWithUs(argv, options)
+  return $({
+    ...zxSettings,
+    // zx would join all arguments to one command line for a shell. A single argument can hold 128 KiB at most, all of them together 2 MiB.
+    spawn: ((_line, _args, given) => spawn(program, args, { ...given, shell: false })) as typeof spawn,
+    cwd: options.cwd ?? '/',
+    // Without SHLVL bash takes a socket on standard input for a remote shell and reads ~/.bashrc.
+    env: { SHLVL: '1', ...(options.env ?? plainEnvironment()) },
+    stdio: options.terminal ? 'inherit' : [options.input ? 'pipe' : 'ignore', 'pipe', 'pipe', ...(options.inheritFds ?? [])],
+    detached: options.group ?? false,
+    store: discardingStore(),
+    ...(options.input ? { input: options.input } : {}),
+  })`${program}`
+}
+
+// zx reads defaults from ZX_* in our environment: each of them that zx still looks at is set here or per call.
+const zxSettings = {
+  nothrow: true,
+  quiet: true,
+  preferLocal: false,
+  timeout: 0,
+  // The command line that zx builds is only shown. Without bash on PATH zx has no way to quote it.
+  shell: true,
+  quote: String,
+} as const
+
+// The kill of zx runs `ps`, which may be missing on PATH. A negative pid is a process group.
+$.kill = async (pid, signal) => void process.kill(Number(pid), signal)
+
+/** If we are killed outright, our children end too: restic and hooks must not go on without us. */
+function endingWithUs(argv: string[], { group }: ProcessOptions): string[] {
   const script = [
-    // Killed before it asked to be told of that, we are not its parent any more.
+    // If we were killed before setpriv ran, the child has another parent by now and gets no signal.
     `[ "$PPID" = ${process.pid} ] || exit 143`,
-    // A lost terminal is ours to judge: its SIGHUP reaches us, and those that we end get SIGTERM.
+    // When the terminal is lost, we get SIGHUP ourselves and decide which children end; those get SIGTERM.
     ...(group ? [] : ["trap '' HUP"]),
     'exec "$@"',
   ].join('; ')
-  return ['setpriv', '--pdeathsig', 'TERM', '--', '/bin/sh', '-c', script, 'sh', ...argv]
+  return ['setpriv', '--pdeathsig', 'TERM', '--', ...viaShell(argv, script)]
 }
 
-function spawned(argv: string[], options: ProcessOptions): ChildProcess {
-  const [program = '', ...args] = options.terminal ? ['/bin/sh', '-c', 'exec "$@"', 'sh', ...argv] : alongWithUs(argv, options)
-  try {
-    // Not by zx, which would write all arguments into one for the shell: one alone holds 128 KiB at most, all of them together 2 MiB.
-    const child = spawn(program, args, {
-      cwd: options.cwd ?? '/',
-      // SHLVL: without it bash takes a socket for a remote shell's and reads ~/.bashrc.
-      env: { SHLVL: '1', ...(options.env ?? plainEnvironment()) },
-      stdio: options.terminal ? 'inherit' : [options.input ? 'pipe' : 'ignore', 'pipe', 'pipe', ...(options.inheritFds ?? [])],
-      detached: options.group ?? false,
-    })
-    // One that ends before it has read all: how it ended tells more.
-    child.stdin?.on('error', () => {})
-    return child
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'E2BIG') throw error
-    throw new Failure('too-many-arguments', `${argv[0]} can't be started: its arguments are more than one command line takes`)
-  }
+/** sh reports a missing program by exit code 127 and a message, also behind setpriv. */
+function viaShell(argv: string[], script = 'exec "$@"'): string[] {
+  return ['/bin/sh', '-c', script, 'sh', ...argv]
 }
 
-async function finish(child: ChildProcess, program: string, options: ProcessOptions): Promise<ProcessResult> {
+async function resultOf(running: ProcessPromise, program: string, options: ProcessOptions): Promise<ProcessResult> {
+  const { child } = running
   let interrupted = false
   let timedOut = false
-  let killer: NodeJS.Timeout | undefined
-  // Not zx's kill: it needs `ps` on PATH.
+  let killTimer: NodeJS.Timeout | undefined
   const send = (signal: NodeJS.Signals) => {
-    const pid = child.pid
-    // A group may outlive the process that leads it.
-    if (pid === undefined || (!options.group && child.exitCode !== null)) return
-    try {
-      process.kill(options.group ? -pid : pid, signal)
-    } catch {
-      // It ended by itself in between.
-    }
+    if (child?.pid === undefined) return
+    // Members of a group may outlive its leader. The pid of a single child that has ended may already belong to another process.
+    if (!options.group && (child.exitCode !== null || child.signalCode !== null)) return
+    // It fails if the process has ended by itself meanwhile.
+    $.kill(options.group ? -child.pid : child.pid, signal).catch(() => {})
   }
-  const end = () => {
+  const terminate = () => {
     send('SIGTERM')
-    killer ??= setTimeout(
+    killTimer ??= setTimeout(
       () => {
         send('SIGKILL')
-        // A stranger that still holds its output (a daemon that left the group) isn't waited for.
-        child.stdout?.destroy()
-        child.stderr?.destroy()
+        // A daemon that left the group may still hold the output open: we don't wait for it.
+        child?.stdout?.destroy()
+        child?.stderr?.destroy()
       },
       (options.graceSeconds ?? 30) * 1000,
     )
   }
   const onAbort = () => {
     interrupted = true
-    end()
+    terminate()
   }
   options.signal?.addEventListener('abort', onAbort, { once: true })
+  // The signal may have been aborted while `onStart` ran.
   if (options.signal?.aborted) onAbort()
   const timer = options.timeoutSeconds
     ? setTimeout(() => {
         timedOut = true
-        end()
+        terminate()
       }, options.timeoutSeconds * 1000)
     : undefined
   let stderr = ''
-  let unstarted: NodeJS.ErrnoException | null = null
-  child.on('error', (error) => {
-    unstarted = error
-  })
-  const onLine = (line: string) => {
-    stderr = `${stderr}${line}\n`.slice(-65_536)
+  const onErrorLine = (line: string) => {
+    stderr = `${stderr}${line}\n`.slice(-maxErrorLength)
     options.onErrorLine?.(line)
   }
-  const read = child.stderr ? readAll(child.stderr, lineCutter(onLine)) : undefined
+  const reading = child?.stderr ? readAll(child.stderr, lineCutter(onErrorLine)) : undefined
   try {
-    const output = await waitFor(child, options.input)
-    await read
-    if (unstarted) throw new Failure('failed', `${program} can't be started: ${(unstarted as NodeJS.ErrnoException).message}`, { cause: unstarted })
+    const output = await running
+    await reading
+    if (output.cause) throw notStarted(program, output.cause)
     const exit = output.exitCode ?? 128 + (signalNumbers[output.signal ?? 'SIGKILL'] ?? 9)
     if (exit === 127 && (stderr.includes(`${program}: not found`) || (options.terminal && !stderr)))
       throw new Failure('missing-tool', `${program} is not installed, or not on PATH`)
     return { exit, stdout: '', stderr, interrupted, timedOut }
   } finally {
     clearTimeout(timer)
-    clearTimeout(killer)
+    clearTimeout(killTimer)
     options.signal?.removeEventListener('abort', onAbort)
   }
 }
 
-/** By zx, which takes longer to load than many a program to end: it is loaded while the child works, and then told what that has missed. */
-async function waitFor(child: ChildProcess, input: string | undefined): Promise<ProcessOutput> {
-  const missed: [event: string, ...args: unknown[]][] = []
-  const watches = ['error', 'exit', 'close'].map((event) => [event, (...args: unknown[]) => void missed.push([event, ...args])] as const)
-  for (const [event, watch] of watches) child.on(event, watch)
-  const { $ } = await import('zx/core')
-  for (const [event, watch] of watches) child.off(event, watch)
-  const promise = $({
-    spawn: (() => child) as unknown as typeof spawn,
-    nothrow: true,
-    quiet: true,
-    store: nothingKept(),
-    ...(input ? { input } : {}),
-  })`${child.spawnfile}`
-  for (const [event, ...args] of missed) child.emit(event, ...args)
-  return promise
+function notStarted(program: string, error: NodeJS.ErrnoException): Failure {
+  if (error.code === 'E2BIG')
+    return new Failure('too-many-arguments', `${program} can't be started: its arguments are more than one command line takes`, { cause: error })
+  return new Failure('failed', `${program} can't be started: ${error.message}`, { cause: error })
 }
-
-const signalNumbers: Record<string, number> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGKILL: 9, SIGPIPE: 13, SIGTERM: 15 }
-
-/** In characters: all that a call may print that isn't read line by line, and of one line. Memory stays bounded, whatever runs in a program's place. */
-const mostOutput = 256 * 1024 * 1024
-const longestLine = 1024 * 1024
 
 type TextReader = (text: string, last?: boolean) => void
 
-/** Lines end with \n alone: what else ends one for a terminal may stand in a file's name. */
+/** Only \n ends a line: all other line separators may be part of a file name. */
 function lineCutter(onLine: (line: string) => void): TextReader {
-  let begun = ''
+  let partial = ''
   return (text, last = false) => {
     for (let from = 0; ; ) {
       const to = text.indexOf('\n', from)
       const part = text.slice(from, to < 0 ? undefined : to)
-      if (begun.length < longestLine) begun += part.slice(0, longestLine - begun.length)
+      if (partial.length < maxLineLength) partial += part.slice(0, maxLineLength - partial.length)
       if (to < 0) break
-      onLine(begun)
-      begun = ''
+      onLine(partial)
+      partial = ''
       from = to + 1
     }
-    if (last && begun !== '') onLine(begun)
+    if (last && partial !== '') onLine(partial)
   }
 }
 
 async function readAll(stream: Readable, read: TextReader): Promise<void> {
   const decoder = new StringDecoder('utf8')
   stream.on('data', (chunk: Buffer) => read(decoder.write(chunk)))
-  // Destroyed, a stream doesn't end.
+  // A destroyed stream emits no `end`.
   await once(stream, 'close')
   read(decoder.end(), true)
 }
 
-/** zx keeps all output by default: 287 MB of memory for 100 MB of lines. */
-function nothingKept() {
-  const none = () => Object.assign([], { push: () => 0 })
-  return { stdout: none(), stderr: none(), stdall: none() }
+/** Without it zx keeps all output: 287 MB of memory for 100 MB of lines. */
+function discardingStore() {
+  const discard = () => Object.assign([], { push: () => 0 })
+  return { stdout: discard(), stderr: discard(), stdall: discard() }
 }

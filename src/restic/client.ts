@@ -136,14 +136,7 @@ export function openRestic({ name, repository, given, cacheDir, program = 'resti
   }
 
   const ask = async <T>(args: string[], as: (value: unknown) => T, options: CallOptions): Promise<T> => {
-    let early: { length: number; answer: T | null } | null = null
-    const onOutput = (text: string) => {
-      early = { length: text.length, answer: parseAnswer(text, as) }
-    }
-    const text = await call(args, options, { onOutput })
-    // What came after it counts, too.
-    const { length, answer } = early ?? { length: -1, answer: null }
-    return length === text.length && answer !== null ? answer : understood(text, as)
+    return understood(await call(args, options), as)
   }
 
   /** What a call prints, as it comes: nothing of it may be missing. */
@@ -478,8 +471,6 @@ function aborted(asked: RepositoryRef) {
   return (error: unknown): never => {
     if (isTimeout(error)) throw failure('repository-unreachable', asked, 'no answer in time')
     if (error instanceof Error && error.name === 'AbortError') throw interruption()
-    if ((error as NodeJS.ErrnoException).code === 'E2BIG')
-      throw new Failure('too-many-arguments', 'more paths and patterns than one command line takes')
     throw error
   }
 }

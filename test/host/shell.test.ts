@@ -1,7 +1,19 @@
-import { closeSync, existsSync, lstatSync, mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
+import { build } from 'esbuild'
 import { afterAll, expect, it, vi } from 'vitest'
 import { lines, plainEnvironment, run } from '../../src/host/shell.ts'
 
@@ -43,28 +55,39 @@ it('output is as it was printed, and its lines end with a line feed alone: anyth
   ])
 })
 
-it('what ends before the library that waits for it is loaded is told in full', async () => {
-  vi.resetModules()
-  vi.doMock('zx/core', async (original) => {
-    await setTimeout(300)
-    return original()
-  })
-  const fresh = await import('../../src/host/shell.ts')
-  expect(fresh.run).not.toBe(run)
+it('what ends at once is told in full', async () => {
   const read: string[] = []
   const listing = async () => {
-    for await (const line of fresh.lines(['seq', '3'])) read.push(line)
+    for await (const line of lines(['seq', '3'])) read.push(line)
   }
-  const [ended, missing, elsewhere] = await Promise.all([
-    fresh.run(['sh', '-c', 'echo out; echo err >&2; exit 7']),
-    fresh.run(['no-such-program']).catch((error) => error.code),
-    fresh.run(['true'], { cwd: '/no/such/folder' }).catch((error) => error),
-    listing(),
-  ])
-  vi.doUnmock('zx/core')
-  expect(ended).toEqual({ exit: 7, stdout: 'out\n', stderr: 'err\n', interrupted: false, timedOut: false })
+  const [ended, missing] = await Promise.all([run(['false']), run(['no-such-program']).catch((error) => error.code), listing()])
+  expect(ended).toEqual({ exit: 1, stdout: '', stderr: '', interrupted: false, timedOut: false })
   expect([missing, read]).toEqual(['missing-tool', ['1', '2', '3']])
-  expect(elsewhere).toEqual(await run(['true'], { cwd: '/no/such/folder' }).catch((error) => error))
+})
+
+it('[cli.10] ZX_ variables of the caller change nothing, and neither bash nor ps is needed', async () => {
+  const bundle = join(folder, 'shell.cjs')
+  await build({ entryPoints: ['src/host/shell.ts'], bundle: true, platform: 'node', format: 'cjs', outfile: bundle })
+  const tools = join(folder, 'tools')
+  mkdirSync(tools)
+  for (const tool of ['setpriv', 'sleep', 'sh']) symlinkSync((await run(['which', tool])).stdout.trim(), join(tools, tool))
+  const script = `(async ({ run }) => {
+    const results = await Promise.all([
+      run(['sh', '-c', 'sleep 0.7; pwd; echo $PATH; echo err >&2; exit 3']),
+      run(['sh', '-c', 'sleep 60 & wait'], { timeoutSeconds: 0.3, group: true }),
+    ])
+    console.log(JSON.stringify(results))
+  })(require(${JSON.stringify(bundle)}))`
+  const variables = {
+    ...{ ZX_TIMEOUT: '100ms', ZX_TIMEOUT_SIGNAL: 'SIGKILL', ZX_KILL_SIGNAL: 'SIGKILL', ZX_SHELL: 'false', ZX_CWD: '/nowhere' },
+    ...{ ZX_PREFIX: 'exit 9;', ZX_POSTFIX: '; exit 9', ZX_VERBOSE: 'true', ZX_QUIET: 'false', ZX_DETACHED: 'true', ZX_PREFER_LOCAL: 'true' },
+  }
+  const { exit, stdout, stderr } = await run([process.execPath, '--eval', script], { env: { PATH: tools, ...variables } })
+  expect({ exit, stderr }).toEqual({ exit: 0, stderr: '' })
+  expect(JSON.parse(stdout)).toEqual([
+    { exit: 3, stdout: `/\n${tools}\n`, stderr: 'err\n', interrupted: false, timedOut: false },
+    { exit: 143, stdout: '', stderr: '', interrupted: false, timedOut: true },
+  ])
 })
 
 it('one that ends before it has read its input is told as it ended, and empty input is none', async () => {
@@ -119,10 +142,11 @@ it('leaving the lines early ends the process', async () => {
     pid = Number(line)
     break
   }
+  expect(pid).toBeGreaterThan(0)
   expect(() => process.kill(pid, 0)).toThrow('ESRCH')
 })
 
-it('held files stay open in the child', async () => {
+it('inherited files stay open in the child', async () => {
   const file = join(folder, 'lock')
   const fd = openSync(file, 'w')
   let open: string[] = []
