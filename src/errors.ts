@@ -130,6 +130,10 @@ export class Failure extends Error {
   }
 }
 
+export function hasCode(error: unknown, code: Code): boolean {
+  return error instanceof Failure && error.code === code
+}
+
 /** Whatever was thrown, as a Failure: unforeseen errors keep their message under the code `failed`. */
 export function asFailure(error: unknown): Failure {
   if (error instanceof Failure) return error

@@ -2,12 +2,11 @@
 import { join, resolve } from 'node:path'
 import { defaultCache, defaultManifest, defaultState } from './defaults.ts'
 import { Failure } from './errors.ts'
-import { isWithin, lstatIfThere, realAsFarAsThere } from './host/files.ts'
+import { lstatIfThere } from './host/files.ts'
 import { loadManifest } from './manifest/load.ts'
-import { nearest } from './manifest/nearest.ts'
+import { didYouMean } from './manifest/nearest.ts'
 import type { Manifest, Service } from './manifest/types.gen.ts'
 import { openRestic } from './restic/client.ts'
-import { excluded } from './restic/patterns.ts'
 import type { Credentials, Restic } from './restic/types.ts'
 import { statePath } from './state/install.ts'
 import { pinnedRepository } from './state/records.ts'
@@ -104,26 +103,6 @@ function knowing(state: string, client: Restic): Restic {
   }
 }
 
-/**
- * A repository inside of a service's data would be saved into itself, and be replaced by an older one with the first restore in place.
- * `exclude`: what a backup leaves out; a restore spares nothing.
- * @throws Failure `repository-inside`
- */
-export async function requireRepositoryApart(site: Site, name: string, exclude: string[] = []): Promise<void> {
-  const service = serviceOf(site, name)
-  const location = (await site.restic(service.repository).location()).replace(/^local:/, '')
-  if (!location.startsWith('/')) return
-  const repository = await realAsFarAsThere(location)
-  for (const path of [...service.paths, ...service.sqlite]) {
-    const real = await realAsFarAsThere(path)
-    if ((!isWithin(repository, real) || excluded(exclude, repository)) && !isWithin(real, repository)) continue
-    throw new Failure(
-      'repository-inside',
-      `${name}: its repository ${location} and its data ${path} stand one inside the other: a restore would replace the repository by an older one. Keep them apart`,
-    )
-  }
-}
-
 /** @throws Failure `unknown-service` (exit 2) with the nearest name */
 export function serviceOf(site: Site, name: string): Service {
   const service = Object.hasOwn(site.manifest.services, name) ? site.manifest.services[name] : undefined
@@ -146,10 +125,4 @@ export async function stagingOf(site: Site, name: string): Promise<string> {
   if (stat && (!stat.isDirectory() || stat.uid !== process.getuid?.() || (stat.mode & 0o022) !== 0))
     throw new Failure('staging-unsafe', `${name}: ${ours} isn't a folder of this user alone: remove it, or name another folder in stagingDir`)
   return join(ours, name)
-}
-
-/** For the end of a message: the known word that was most likely meant, or nothing. */
-export function didYouMean(word: string, known: string[]): string {
-  const near = nearest(word, known)
-  return near === null ? '' : `; did you mean ${near}?`
 }

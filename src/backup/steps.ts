@@ -11,11 +11,11 @@ import { copyDatabase, otherName, sidecarSuffixes } from '../host/sqlite.ts'
 import { afterStop, startUnits, stopUnits } from '../host/systemd.ts'
 import { makeView, removeView } from '../host/views.ts'
 import type { Manifest, Service } from '../manifest/types.gen.ts'
-import { type RepositoryState, saveSnapshot } from '../repository/identity.ts'
 import { escapePattern, excluded } from '../restic/patterns.ts'
 import type { BackupSummary, Restic } from '../restic/types.ts'
 import { hasShrunk, tags } from '../snapshots/select.ts'
 import type { Run } from '../state/record.gen.ts'
+import { type RepositoryState, saveSnapshot } from './repository-state.ts'
 
 /** What a backup knows and finds out on its way. */
 export interface Job {

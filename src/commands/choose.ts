@@ -1,9 +1,10 @@
 // What several commands look up and ask: a service, with its snapshots, and one of them.
 
 import { Failure } from '../errors.ts'
-import { requireHost, requireKnown } from '../repository/identity.ts'
+import { requireKnown } from '../repository/identity.ts'
 import type { Node, Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
+import { requireHost } from '../snapshots/hosts.ts'
 import { eligible, elsewhereWords, newestFirst, pick, type Subject, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readRecord } from '../state/records.ts'

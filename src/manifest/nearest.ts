@@ -13,6 +13,12 @@ export function nearest(word: string, known: Iterable<string>): string | null {
   return best
 }
 
+/** For the end of a message: the closest known word, or an empty text. */
+export function didYouMean(word: string, known: string[]): string {
+  const near = nearest(word, known)
+  return near === null ? '' : `; did you mean ${near}?`
+}
+
 /** Damerau-Levenshtein: letters added, left out, replaced, or two neighbours swapped. */
 function distance(a: string, b: string): number {
   let [before, row]: [number[], number[]] = [[], Array.from({ length: b.length + 1 }, (_, j) => j)]

@@ -9,12 +9,12 @@ import { unknownUnits } from '../host/systemd.ts'
 import { holdsPassword } from '../manifest/location.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
-import { requireHost } from '../repository/identity.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { uninterruptible } from '../restore/databases.ts'
 import { emptiedBy, type PlannedRestore, planInPlace, requireEmptyable } from '../restore/inplace.ts'
 import { mountNotes, neededRoom, passedNotes, spareBytes } from '../restore/plan.ts'
 import type { Site } from '../site.ts'
+import { requireHost } from '../snapshots/hosts.ts'
 import {
   eligible,
   elsewhereWords,

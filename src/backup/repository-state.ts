@@ -1,0 +1,53 @@
+// What a backup must know of its repository before it starts, and the save that checks it.
+import { hasCode } from '../errors.ts'
+import { identify, requireSame } from '../repository/identity.ts'
+import { removeOwnLocks } from '../repository/locks.ts'
+import type { BackupRequest, BackupSummary, CallOptions, Restic } from '../restic/types.ts'
+import { type Site, serviceOf } from '../site.ts'
+import { fromElsewhere, snapshotsOf } from '../snapshots/select.ts'
+import type { RunRecord } from '../state/record.gen.ts'
+import { pinnedRepository } from '../state/records.ts'
+
+/** With a `parent` (full snapshot id) the backup itself is the only call to restic. `unadopted`: another install's snapshots are there. */
+export interface RepositoryState {
+  repositoryId: string
+  parent: string | null
+  unadopted: boolean
+}
+
+/**
+ * From the record alone where the last backup of this install is known and no unit is stopped, else by asking the repository.
+ * @throws Failure `other-repository`, `no-repository` and restic's own
+ */
+export async function resolveState(site: Site, name: string, record: RunRecord, install: string, call: CallOptions): Promise<RepositoryState> {
+  const service = serviceOf(site, name)
+  const restic = site.restic(service.repository)
+  const pinned = await pinnedRepository(site.state, service.repository)
+  // An error here would also fail the backup, which reports it.
+  await removeOwnLocks(site, service.repository, call).catch(() => {})
+  const last = record.lastSnapshot
+  // Before units are stopped the repository must have answered.
+  if (!service.stopForBackup && record.origin && last && last.repositoryId === pinned)
+    return { repositoryId: last.repositoryId, parent: last.id, unadopted: false }
+  const repositoryId = await identify(site, service.repository, pinned, call)
+  if (record.origin) return { repositoryId, parent: null, unadopted: false }
+  const subject = { name, service, host: site.manifest.host, origin: null, install }
+  const elsewhere = fromElsewhere(snapshotsOf(await restic.snapshots(call), subject), install)
+  return { repositoryId, parent: null, unadopted: elsewhere.length > 0 }
+}
+
+/**
+ * Saves a snapshot. A known parent proves in the same call that the repository is the one we know: it must hold that snapshot.
+ * @throws Failure `other-repository`, `no-repository`
+ */
+export async function saveSnapshot(restic: Restic, { parent, repositoryId }: RepositoryState, request: BackupRequest): Promise<BackupSummary> {
+  if (parent === null) return restic.backup(request)
+  try {
+    return await restic.backup({ ...request, parent })
+  } catch (error) {
+    if (!hasCode(error, 'parent-missing')) throw error
+    // Either the parent was forgotten by another program, or this is another repository: the repository's id decides.
+    requireSame(restic.name, await restic.repositoryId(request), repositoryId)
+    return restic.backup(request)
+  }
+}
