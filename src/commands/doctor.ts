@@ -1,6 +1,7 @@
 // Is everything in order? The manifest's own mistakes come as a check too.
 
-import { type Check, examine } from '../checks/doctor.ts'
+import type { Check } from '../checks/check.ts'
+import { examine } from '../checks/doctor.ts'
 import { asFailure } from '../errors.ts'
 import { printable } from '../text.ts'
 import { timesInWords } from '../ui/format.ts'

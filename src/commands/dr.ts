@@ -1,6 +1,6 @@
 // Disaster recovery: every service brought back on a fresh install, or on a machine that has nothing but the repository.
 import { asFailure, Failure } from '../errors.ts'
-import type { RecoveryWish } from '../recovery/look.ts'
+import type { RecoveryWish } from '../recovery/facts.ts'
 import {
   interruptedRecovery,
   type PlannedRecovery,
@@ -16,7 +16,7 @@ import { parseTime } from '../snapshots/select.ts'
 import { waitingFor } from '../ui/progress.ts'
 import { typeToConfirm } from '../ui/prompt.ts'
 import { isInteractive, print, printJson } from '../ui/terminal.ts'
-import { describeRecovered, planView, reportView } from '../views/dr.ts'
+import { describeRecovered, recoveryPlanView, recoveryReportView } from '../views/dr.ts'
 import { withReport } from '../views/report.ts'
 import { jobsFlag } from './backup.ts'
 import { type Input, isSet, listFlag, repeated, textFlag } from './command.ts'
@@ -51,7 +51,7 @@ export async function run(input: Input): Promise<number> {
   const begun = performance.now()
   let results: Recovered[] = []
   let report = ''
-  const summary = () => reportView(plan, results, (performance.now() - begun) / 1000, report)
+  const summary = () => recoveryReportView(plan, results, (performance.now() - begun) / 1000, report)
   input.ignoreHangup()
   return withReport(names, { json: input.json, describe: describeRecovered, summary }, async (watcher) => {
     results = await recover(plan, { signal: input.signal, jobs, again, ...watcher })
@@ -73,7 +73,7 @@ async function openSite(input: Input): Promise<Site> {
 }
 
 function show({ site, recovery }: PlannedRecovery, input: Input): void {
-  if (!input.json) print(...planView(site, recovery))
+  if (!input.json) print(...recoveryPlanView(site, recovery))
   else if (isSet(input, 'dryRun')) printJson(recovery)
 }
 

@@ -16,7 +16,7 @@ import { formatBytes, formatTime } from '../ui/format.ts'
 import { choose, chooseMany, requireTerminal, typeToConfirm, wizard } from '../ui/prompt.ts'
 import { isInteractive, print, printJson, sign } from '../ui/terminal.ts'
 import { reportOne } from '../views/report.ts'
-import { planView } from '../views/restore.ts'
+import { restorePlanView } from '../views/restore.ts'
 import { chooseEntry, chooseSnapshot, type Entry, findEntries } from './choose.ts'
 import { type Input, isSet, pathFlags, textFlag } from './command.ts'
 import { chooseName, describeRestore, repairs } from './restore-repair.ts'
@@ -170,7 +170,7 @@ async function prepareInspect(site: Site, name: string, snapshot: Snapshot, path
 async function prepareInPlace(site: Site, name: string, snapshot: Snapshot, paths: Path[], beside: Beside, input: Input): Promise<Begin> {
   const planned = await planInPlace(site, name, snapshot, paths, input.signal, beside)
   const dryRun = isSet(input, 'dryRun')
-  if (!input.json) print(...planView(site, planned))
+  if (!input.json) print(...restorePlanView(site, planned))
   else if (dryRun) printJson(planned)
   if (dryRun) return async () => 0
   const emptied = emptiedBy(planned.facts)

@@ -9,7 +9,7 @@ import { JsonError, parseJson } from './json.ts'
 import { cleanPaths } from './paths.ts'
 import { ManifestInvalid, problemsOf } from './problems.ts'
 import { manifestSchema, manifestWords } from './schema.gen.ts'
-import { meaningProblems } from './semantics.ts'
+import { semanticProblems } from './semantics.ts'
 import type { Manifest } from './types.gen.ts'
 import { version1Schema, version1Words } from './version1.gen.ts'
 import { isVersion1, upgraded } from './version1.ts'
@@ -67,7 +67,7 @@ function checked(value: unknown, file: string, host: string): Manifest {
   const version1 = isVersion1(value)
   const current = version1 ? upgraded(shape(version1Schema, version1Words, value, `${file} (version 1)`), host) : value
   const manifest = shape(manifestSchema, manifestWords, current, file)
-  const problems = meaningProblems(manifest)
+  const problems = semanticProblems(manifest)
   if (problems.length > 0) throw new ManifestInvalid(file, problems)
   return normal(manifest)
 }

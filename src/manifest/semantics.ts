@@ -7,7 +7,7 @@ import { meant, type Place, placeName, quoted } from './problems.ts'
 import type { Manifest, Service } from './types.gen.ts'
 
 /** One line for each problem. Pure. */
-export function meaningProblems(manifest: Manifest): string[] {
+export function semanticProblems(manifest: Manifest): string[] {
   return checks.flatMap((check) => [...check(manifest)])
 }
 

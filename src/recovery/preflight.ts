@@ -1,18 +1,13 @@
 // What is checked before a disaster recovery, as data: shown before the question, and in the plan for machines.
 
-import { type Check, checkClock, checkSecrets, judgeRepository } from '../checks/doctor.ts'
+import { type Check, checkClock, checkSecrets, judgeRepository } from '../checks/check.ts'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
 import type { Snapshot } from '../restic/types.ts'
 import type { PlannedRestore } from '../restore/inplace.ts'
 import { spareBytes } from '../restore/plan.ts'
 import type { Site } from '../site.ts'
-import type { Choice } from './look.ts'
-
-/** `service`: whose; null: it concerns all. */
-export interface PreflightCheck extends Check {
-  service: string | null
-}
+import type { Choice, PreflightCheck } from './facts.ts'
 
 interface Facts {
   /** By repository. */

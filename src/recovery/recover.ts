@@ -18,7 +18,8 @@ import { readJournal } from '../state/journal.ts'
 import { lastRun, readRecord } from '../state/records.ts'
 import { newRunId } from '../state/running.ts'
 import { shellWord } from '../text.ts'
-import { type Choice, gatherRecoveryFacts, type RecoveryFacts, type RecoveryWish, withKnownUnits } from './look.ts'
+import type { Choice, RecoveryFacts, RecoveryWish } from './facts.ts'
+import { gatherRecoveryFacts, withKnownUnits } from './look.ts'
 
 export interface Recovery extends Pick<RecoveryFacts, 'choices' | 'checks' | 'room' | 'spread'> {
   run: string

@@ -65,6 +65,11 @@ export function wrapped(text: string, width: number): string[] {
 /** Of Unicode's private use: no text has it. */
 const unbroken = '\ue000'
 
+/** `label`, then `text` wrapped to the rest of `width` columns; further lines are indented by `indent`, as the first is by the label. */
+export function hanging(label: string, text: string, indent: number, width: number): string[] {
+  return wrapped(text, Math.max(20, width - indent)).map((line, n) => pad(n === 0 ? label : '', indent) + line)
+}
+
 /** The first that fits; none does: the last, cut. */
 export function fitting(texts: string[], width: number): string {
   return texts.find((text) => displayWidth(text) <= width) ?? cut(texts.at(-1) ?? '', width)

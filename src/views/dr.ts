@@ -1,6 +1,6 @@
 // A disaster recovery as a person reads it: the plan before the host's name is typed, and the report at the end.
 import type { Result } from '../core.ts'
-import type { Choice } from '../recovery/look.ts'
+import type { Choice } from '../recovery/facts.ts'
 import type { PlannedRecovery, Recovered, Recovery } from '../recovery/recover.ts'
 import type { Site } from '../site.ts'
 import { pluralize, printable } from '../text.ts'
@@ -10,7 +10,7 @@ import { columns, sign, styled } from '../ui/terminal.ts'
 import { figures } from './report.ts'
 
 /** What is left alone comes last, with its reason: that is what needs a person. */
-export function planView(site: Site, recovery: Recovery): string[] {
+export function recoveryPlanView(site: Site, recovery: Recovery): string[] {
   const { wish, choices, done } = recovery
   const now = site.now()
   const isDone = (name: string) => done.some((result) => result.name === name)
@@ -123,7 +123,7 @@ export function describeRecovered({ outcome, bytes, seconds }: Result): string {
   return outcome === 'ok' ? `recovered  ${figures(bytes, seconds)}` : outcome
 }
 
-export function reportView({ site }: PlannedRecovery, results: Recovered[], seconds: number, report: string): string[] {
+export function recoveryReportView({ site }: PlannedRecovery, results: Recovered[], seconds: number, report: string): string[] {
   const good = results.filter(({ exit }) => exit === 0)
   const bytes = results.reduce((sum, result) => sum + (result.bytes ?? 0), 0)
   const rows = good.map(({ name, snapshotId, bytes, seconds, units, health, next }) => [

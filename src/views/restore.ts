@@ -6,10 +6,10 @@ import { databaseNeeds } from '../restore/plan.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { printable } from '../text.ts'
 import { formatAge, formatBytes, formatCount, formatTime } from '../ui/format.ts'
-import { wrapped } from '../ui/table.ts'
+import { hanging, wrapped } from '../ui/table.ts'
 import { columns, styled } from '../ui/terminal.ts'
 
-export function planView(site: Site, { plan, facts }: { plan: Plan<RestoreStep>; facts: RestoreFacts }): string[] {
+export function restorePlanView(site: Site, { plan, facts }: { plan: Plan<RestoreStep>; facts: RestoreFacts }): string[] {
   const now = site.now()
   const { snapshot, roots, units, running, databases, postgres, excluded, free } = facts
   const { healthCheck } = serviceOf(site, plan.service)
@@ -53,7 +53,7 @@ export function planView(site: Site, { plan, facts }: { plan: Plan<RestoreStep>;
   return [
     ...wrapped(`Restore ${plan.service} in place from ${from}`, columns()).map((line) => styled('bold', line)),
     '',
-    ...lines.flatMap(([word, text]) => wrapped(printable(text), columns() - 12).map((line, n) => `  ${(n === 0 ? word : '').padEnd(8)}  ${line}`)),
+    ...lines.flatMap(([label, text]) => hanging(`  ${label}`, printable(text), 12, columns())),
     '',
     "What was written since then isn't in it.",
   ]

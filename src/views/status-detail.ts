@@ -6,7 +6,7 @@ import type { Run } from '../state/record.gen.ts'
 import type { ServiceStatus } from '../status/query.ts'
 import { printable } from '../text.ts'
 import { dayAndClock, formatBytes, formatPause, formatSeconds } from '../ui/format.ts'
-import { type Column, pad, tableLines, wrapped } from '../ui/table.ts'
+import { type Column, hanging, tableLines } from '../ui/table.ts'
 import { columns } from '../ui/terminal.ts'
 
 /** Latest runs that are shown, and warnings of the newest of them. */
@@ -18,11 +18,11 @@ export function detailView(site: Site, { name, nextRun }: Pick<ServiceStatus, 'n
   const latest = [...(runs ?? [])].reverse().slice(0, runsShown)
   const warnings = latest.find(({ kind }) => kind === 'backup')?.warnings ?? []
   return [
-    ...factsOf(site, name, nextRun !== null).flatMap(([word, text]) => hanging(word, text)),
+    ...factsOf(site, name, nextRun !== null).flatMap(([label, text]) => labelled(label, text)),
     ...(latest.length > 0 ? ['', ...runLines(latest, site.now())] : []),
     ...(warnings.length > 0 ? [''] : []),
-    ...warnings.slice(0, warningsShown).flatMap(({ message }, n) => hanging(n === 0 ? 'warned' : '', message.replace(`${name}: `, ''))),
-    ...(warnings.length > warningsShown ? hanging('', `and ${warnings.length - warningsShown} more: see its record`) : []),
+    ...warnings.slice(0, warningsShown).flatMap(({ message }, n) => labelled(n === 0 ? 'warned' : '', message.replace(`${name}: `, ''))),
+    ...(warnings.length > warningsShown ? labelled('', `and ${warnings.length - warningsShown} more: see its record`) : []),
   ]
 }
 
@@ -75,6 +75,6 @@ function runLines(runs: Run[], now: Date): string[] {
   )
 }
 
-function hanging(word: string, text: string): string[] {
-  return wrapped(printable(text), Math.max(20, columns() - 12)).map((line, n) => `  ${pad(n === 0 ? word : '', 8)}  ${line}`)
+function labelled(label: string, text: string): string[] {
+  return hanging(`  ${label}`, printable(text), 12, columns())
 }

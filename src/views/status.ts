@@ -4,7 +4,7 @@ import type { State } from '../status/judge.ts'
 import type { ServiceStatus, Status } from '../status/query.ts'
 import { printable } from '../text.ts'
 import { formatAge, formatBytes, formatTime, timesInWords } from '../ui/format.ts'
-import { type Column, displayWidth, pad, tableLines, wrapped } from '../ui/table.ts'
+import { type Column, displayWidth, hanging, pad, tableLines } from '../ui/table.ts'
 import { columns, hasUnicode, type Sign, sign, styled } from '../ui/terminal.ts'
 
 const signOf: Record<State, Sign> = {
@@ -83,20 +83,24 @@ function tableOf(services: ServiceStatus[], now: Date): string[] {
 
 /** "herald  no backup since …", and below it what to type: what the message names, or else `next`. */
 function advice(name: string, message: string, next: string | null, width: number): string[] {
-  if (message === 'interrupted') return hanging(name, width, 'its latest backup was interrupted', next)
+  if (message === 'interrupted') return entry(name, width, 'its latest backup was interrupted', next)
   const [, words, command] = /^(.*?): ((?:atelier-backup|journalctl|timedatectl) [^;]*)$/s.exec(message) ?? []
-  return hanging(name, width, words ?? message, command ?? (message.includes('atelier-backup ') ? null : next))
+  return entry(name, width, words ?? message, command ?? (message.includes('atelier-backup ') ? null : next))
 }
 
 function keptLines(name: string, since: Iso, what: string, width: number, now: Date): string[] {
-  return hanging(name, width, `kept from the restore of ${formatTime(since, now)} (restore --rollback puts it back, --discard-old frees it)`, what)
+  return entry(name, width, `kept from the restore of ${formatTime(since, now)} (restore --rollback puts it back, --discard-old frees it)`, what)
 }
 
-function hanging(name: string, width: number, words: string, below: string | null): string[] {
+/** A message behind the service's name (on a line of its own if it is longer than `width`), and below it a command or a path, which isn't wrapped. */
+function entry(name: string, width: number, message: string, below: string | null): string[] {
   const indent = width === 0 ? 0 : width + 2
-  const lines = [...wrapped(printable(words), Math.max(20, columns() - indent)), ...(below === null ? [] : [printable(below)])]
-  const alone = name.length > width ? [name] : []
-  return [...alone, ...lines.map((line, n) => pad(n === 0 && alone.length === 0 ? name : '', indent) + line)]
+  const isLong = name.length > width
+  return [
+    ...(isLong ? [name] : []),
+    ...hanging(isLong ? '' : name, printable(message), indent, columns()),
+    ...(below === null ? [] : [' '.repeat(indent) + printable(below)]),
+  ]
 }
 
 /** What couldn't be read, all of it, stands in the detail. */

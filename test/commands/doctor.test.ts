@@ -1,7 +1,7 @@
 import { chmodSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import type { Check } from '../../src/checks/doctor.ts'
+import type { Check } from '../../src/checks/check.ts'
 import { has } from '../lib/needs.ts'
 import { makeRepository, type TestRepository } from '../lib/repository.ts'
 import { fakeRestic, leaveLock, withoutRestic } from '../lib/restics.ts'

@@ -1,0 +1,134 @@
+// Which snapshot of each service a disaster recovery restores, or why it restores none.
+import { readdir } from 'node:fs/promises'
+import type { Code } from '../errors.ts'
+import { asFailure, Failure } from '../errors.ts'
+import { lstatIfThere } from '../host/files.ts'
+import { holdTables } from '../host/postgres-load.ts'
+import { holdsPassword } from '../manifest/location.ts'
+import type { Service } from '../manifest/types.gen.ts'
+import type { Snapshot } from '../restic/types.ts'
+import { uninterruptible } from '../restore/databases.ts'
+import { passedNotes } from '../restore/plan.ts'
+import type { Site } from '../site.ts'
+import { eligible, elsewhereWords, hasShrunk, hostsElsewhere, isComplete, newestFirst, passedOver, snapshotsOf } from '../snapshots/select.ts'
+import { installIdIfThere } from '../state/install.ts'
+import { readRecord } from '../state/records.ts'
+import { shellWord } from '../text.ts'
+import type { Choice, RecoveryWish } from './facts.ts'
+
+/**
+ * The snapshots to restore of the services `names`. `snapshots`: of each repository, or why it can't be asked. `earlier`: choices of an interrupted
+ * recovery; they stay as they are, so that services which belong together come from the same time.
+ */
+export async function chooseSnapshots(
+  site: Site,
+  wish: RecoveryWish,
+  names: string[],
+  snapshots: Map<string, Snapshot[] | Failure>,
+  earlier: Choice[],
+): Promise<Choice[]> {
+  const commands = commandsForOthers(site, wish.host, names, snapshots)
+  const install = await installIdIfThere(site.state)
+  return Promise.all(
+    names.map(async (name): Promise<Choice> => {
+      const known = earlier.find((choice) => choice.name === name && choice.snapshot !== null)
+      const service = site.manifest.services[name] as Service
+      const after = service.restoreAfter.filter((other) => names.includes(other))
+      if (known) return { ...known, skip: null, after }
+      const next = commands.get(service.repository)
+      const choice = await chooseFor(site, name, service, wish, snapshots.get(service.repository) ?? [], install)
+      return { ...choice, skip: choice.skip && next ? notGiven(name, service.repository, next) : choice.skip, after }
+    }),
+  )
+}
+
+async function chooseFor(
+  site: Site,
+  name: string,
+  service: Service,
+  wish: RecoveryWish,
+  all: Snapshot[] | Failure,
+  install: string | null,
+): Promise<Omit<Choice, 'after'>> {
+  const skip = (code: Code, message: string, more: { of?: 'repository'; host?: string } = {}) => ({
+    name,
+    snapshot: null,
+    skip: { code, message, of: 'service' as const, ...more },
+    notes: [],
+  })
+  if (all instanceof Failure) return skip(all.code, all.message, { of: 'repository' })
+  const record = await readRecord(site.state, name).catch(asFailure)
+  const origin = record instanceof Failure ? null : record.origin
+  const subject = { name, service, host: wish.host, origin: wish.host === site.manifest.host ? origin : null, install }
+  const until = snapshotsOf(all, subject).filter(({ time }) => wish.at === null || Date.parse(time) <= Date.parse(wish.at))
+  const upTo = eligible(until, subject)
+  const [newest] = newestFirst(upTo)
+  const complete = newestFirst(upTo).find(isComplete)
+  if (record instanceof Failure && !wish.overwrite && (await holdsData(site, service)))
+    return skip(
+      'protected',
+      `${name}: whether its data lives here can't be told (${record.message}): left alone; --overwrite restores it all the same`,
+    )
+  if (origin !== null && !wish.overwrite && (await holdsData(site, service)))
+    return skip(
+      'protected',
+      `${name}: it lives here (${origin.how} since ${origin.since.slice(0, 10)}): left alone; --overwrite restores it all the same`,
+    )
+  if (!newest) {
+    const [other] = hostsElsewhere(all, subject)
+    return skip(
+      'unknown-snapshot',
+      `${name}: no snapshots on ${wish.host}${wish.at ? ' at that time or before it' : ''}${elsewhereWords(all, subject)}`,
+      other === undefined ? {} : { host: other },
+    )
+  }
+  const passed = passedNotes(passedOver(until, subject, complete ?? newest))
+  if (complete) {
+    const previous = newestFirst(upTo).find((snapshot) => isComplete(snapshot) && Date.parse(snapshot.time) < Date.parse(complete.time))
+    const notes = complete === newest ? [] : ['a newer one is partial']
+    return { name, snapshot: complete, skip: null, notes, passed, ...shrunkSince(complete, previous, service) }
+  }
+  if (wish.partial) return { name, snapshot: newest, skip: null, notes: ['only partial snapshots exist'], passed }
+  return skip('only-partial', `${name}: only partial snapshots exist, the newest of ${newest.time}: left alone; --partial takes it`)
+}
+
+/** Computed here too: the warning of the backup is in the records of the lost host. */
+function shrunkSince({ files, bytes }: Snapshot, previous: Snapshot | undefined, { shrinkThreshold }: Service): Pick<Choice, 'shrunk'> {
+  if (!previous || !hasShrunk({ files, bytes }, previous, shrinkThreshold)) return {}
+  return { shrunk: { files, bytes, before: { id: previous.id, files: previous.files, bytes: previous.bytes } } }
+}
+
+/** Whether any declared path or database of the service holds data on this host. */
+async function holdsData(site: Site, { paths, sqlite, postgres }: Service): Promise<boolean> {
+  for (const path of [...paths, ...sqlite]) {
+    const stat = await lstatIfThere(path)
+    if (!stat) continue
+    const entries = stat.isDirectory() ? await readdir(path) : [path]
+    if (entries.length > 0) return true
+  }
+  // A server that can't be asked may hold data.
+  return postgres.length > 0 && holdTables(site.manifest.postgresql, postgres, uninterruptible()).catch(() => true)
+}
+
+/**
+ * `dr --from-repository` was given the credentials of one repository. By name, for each other repository whose secrets aren't on this machine:
+ * the command that restores the services in it. Every repository of a host stores its manifest.
+ */
+function commandsForOthers(site: Site, host: string, names: string[], snapshots: Map<string, Snapshot[] | Failure>): Map<string, string> {
+  const commands = [...snapshots].flatMap(([repository, answer]): [string, string][] => {
+    if (site.given.size === 0 || site.given.has(repository) || !(answer instanceof Failure) || answer.code !== 'secrets-unreadable') return []
+    const services = names.filter((name) => site.manifest.services[name]?.repository === repository)
+    const { repository: location = null, environmentFile = null } = site.manifest.repositories[repository] ?? {}
+    // A location with a password must not be shown, nor one with a user name alone: that may be a token.
+    const shown = location === null || holdsPassword(location) || /https?:\/\/[^/@]+@/i.test(location) ? 'LOCATION' : shellWord(location)
+    const credentials = environmentFile === null || /^(local:|\/|sftp:)/.test(location ?? '') ? [] : ['--environment-file FILE']
+    const words = ['atelier-backup dr --from-repository --repository', shown, '--password-file FILE', ...credentials, '--host', shellWord(host)]
+    return [[repository, [...words, ...services.map((name) => `--only ${name}`)].join(' ')]]
+  })
+  return new Map(commands)
+}
+
+function notGiven(name: string, repository: string, next: string): NonNullable<Choice['skip']> {
+  const message = `${name}: it is saved in the repository ${repository}, and what opens that one wasn't given: type next: ${next}`
+  return { code: 'not-given', message, of: 'repository', next }
+}
