@@ -139,7 +139,7 @@ describe('list', () => {
   test('says what changed since the snapshot before, and brings back what is gone', async () => {
     const t = w.terminal(['list', 'notes'])
     await walk(t, ['? Snapshots of notes', enter], [at('Walk'), down], [at('What changed'), enter])
-    expect(await screenOf(t, /gone since .*kB\n.*esc back/s)).toEqual([
+    expect(await screenOf(t, '1 gone since')).toEqual([
       '✓ Snapshots of notes ID______, today TIME_',
       '? 1 new, 1 changed, 1 gone since ID______, +N.N kB',
       '❯ changed  /ROOT/data/notes/a.txt',
@@ -254,10 +254,8 @@ describe('list', () => {
     const shown = other.terminal(['list', 'notes'])
     // Each list by its help line, all on lines of their own.
     const isWhole = (screen: string) => screen.split('\n').every((line) => line.length <= 80) && /esc back$/.test(screen)
-    // What is there may be the beginning of what is drawn.
-    const drawn = (shows: string) => new RegExp(`${shows.replaceAll('.', '\\.')}[\\s\\S]*esc back$`)
     const list = async (shows: string) => {
-      const screen = await shown.waitFor(drawn(shows))
+      const screen = await shown.waitFor(shows)
       expect(screen).toSatisfy(isWhole)
       return screen
     }
@@ -272,7 +270,7 @@ describe('list', () => {
     shown.type(ctrlC)
     expect(await shown.exit).toBe(130)
     const found = other.terminal(['find', '.txt'])
-    const versions = await found.waitFor(drawn('7 versions of .txt'))
+    const versions = await found.waitFor('7 versions of .txt')
     expect(versions).toSatisfy(isWhole)
     expect(versions).toContain('end.txt')
     found.type(ctrlC)
@@ -524,8 +522,7 @@ describe('whatever the terminal', () => {
       [200, 24],
       [60, 6],
     ] as const) {
-      shell.resize(cols, rows)
-      await sleep(300)
+      await shell.resize(cols, rows)
       expect(told().filter((line) => /^ {2}(notes|wiki|total)/.test(line))).toEqual(working.slice(0, 3))
     }
     restic.go()
@@ -578,8 +575,7 @@ describe('whatever the terminal', () => {
     const shown = other.terminal(['backup', name], { env: restic.env })
     await restic.waits()
     await shown.waitFor('saving')
-    shown.resize(30, 24)
-    await sleep(500)
+    await shown.resize(30, 24)
     expect(shown.all().match(/a-serv/g)).toHaveLength(1)
     restic.go()
     expect(await shown.exit).toBe(0)

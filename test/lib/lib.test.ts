@@ -13,7 +13,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { has, isRoot } from './needs.ts'
 import { keys, terminal } from './terminal.ts'
 import { attributes, fingerprint, makeHostileTree } from './tree.ts'
@@ -95,6 +95,42 @@ test('a terminal shows the screen, takes keys and gives the exit code', async ()
   expect(await t.waitFor(/hello \w+/)).toContain('hello you')
   expect(await t.exit).toBe(7)
   await expect(t.waitFor('never')).rejects.toThrow('the program ended before')
+})
+
+describe('a screen counts when it stands still', () => {
+  const work = 'i=0; while ((i < 300000)); do i=$((i + 1)); done'
+  test.each([
+    ['the program works', work],
+    ['its child works', `bash -c '${work}'; true`],
+    ['a process group of its own works', `setsid --wait bash -c '${work}'`],
+  ])('not while %s', async (_, script) => {
+    const t = terminal(['bash', '-c', `printf 'first\\n'; ${script}; printf 'last\\n'; read -r`])
+    expect(await t.waitFor('first')).toBe('first\nlast')
+    t.type(keys.enter)
+    expect(await t.exit).toBe(0)
+  })
+
+  test('nor while it answers a key', async () => {
+    const t = terminal(['bash', '-c', `echo ready; read -rs; ${work}; echo answered; read -rs`])
+    await t.waitFor('ready')
+    t.type(keys.enter)
+    expect(await t.waitFor('ready')).toBe('ready\nanswered')
+    t.type(keys.enter)
+    expect(await t.exit).toBe(0)
+  })
+
+  test('and between two frames of a spinner', async () => {
+    const t = terminal([
+      'bash',
+      '-c',
+      `trap 'columns=$(tput cols)' WINCH; while :; do printf '\\r%s begun' "$columns"; sleep 0.12; printf ' whole'; done`,
+    ])
+    expect(await t.waitFor('begun')).toMatch(/begun( whole)?$/)
+    await t.resize(60, 24)
+    expect(t.screen()).toContain('60 begun')
+    t.type(keys.ctrlC)
+    expect(await t.exit).toBe(130)
+  })
 })
 
 test('Ctrl-C at a terminal is SIGINT', async () => {

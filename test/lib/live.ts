@@ -27,6 +27,23 @@ export function living({ root }: World): Living[] {
   })
 }
 
+/** Whether a process and all that it started wait: no thread runs, wants to run, or waits for a disk. */
+export function isWaiting(pid: number): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/task`).every((thread) => {
+      const task = `/proc/${pid}/task/${thread}`
+      // The state follows the program's name, which may hold anything.
+      const [state = ''] = readFileSync(`${task}/stat`, 'utf8').replace(/^.*\) /s, '')
+      if (state === 'R' || state === 'D') return false
+      const children = readFileSync(`${task}/children`, 'utf8').split(' ').filter(Boolean)
+      return children.every((child) => isWaiting(Number(child)))
+    })
+  } catch {
+    // A thread that ended meanwhile did something.
+    return false
+  }
+}
+
 /** Mount points below a folder, in whichever process's namespace. */
 export function mountedAnywhere(folder: string): string[] {
   const found = readdirSync('/proc').flatMap((pid) => {
@@ -40,7 +57,7 @@ export function mountedAnywhere(folder: string): string[] {
 }
 
 /** Until `look` finds something; gives that. */
-export async function until<T>(look: () => T, what = look.toString(), seconds = 30): Promise<NonNullable<T>> {
+export async function until<T>(look: () => T, what = look.toString(), seconds = 60): Promise<NonNullable<T>> {
   for (const end = performance.now() + seconds * 1000; performance.now() < end; await sleep(5)) {
     const found = look()
     if (found) return found
@@ -78,7 +95,7 @@ export function instead(w: World, path: string, program: string, script: string)
 export function waitingRestic(w: World): { env: { PATH: string }; waits(): Promise<number>; go(): void } {
   const reached = w.path('bin/reached')
   const may = w.path('bin/may')
-  const { env } = resticBefore(w, `if [ "$command" = backup ]; then echo $$ >${reached}; while [ ! -e ${may} ]; do sleep 0.02; done; fi`)
+  const { env } = resticBefore(w, `if [ "$command" = backup ]; then echo $$ >${reached}; while [ ! -e ${may} ]; do sleep 0.1; done; fi`)
   return {
     env,
     waits: async () => {

@@ -84,7 +84,7 @@ describe.skipIf(!canHost || !has('setfattr'))('a host of twenty services', { tim
   const type = async (host: TestHost, command: string, answers: [string, string][] = []): Promise<{ exit: number; said: string }> => {
     const terminal = host.terminal(command.split(' ').slice(1), { cols: 160, rows: 120 })
     for (const [question, answer] of answers) {
-      await terminal.waitFor(question, 60)
+      await terminal.waitFor(question)
       terminal.type(`${answer}${keys.enter}`)
     }
     return { exit: await terminal.exit, said: terminal.all() }

@@ -77,9 +77,9 @@ describe.skipIf(!canHost)('a host that lost data', { timeout: 120_000 }, () => {
     const terminal = host.terminal([], { rows: 60 })
     /** Chooses the n-th entry, once the menu is there again. */
     const choose = async (n: number, then: string | RegExp) => {
-      await terminal.waitFor('Leave', 20)
+      await terminal.waitFor('Leave')
       terminal.type(keys.down.repeat(n) + keys.enter)
-      await terminal.waitFor(then, 20)
+      await terminal.waitFor(then)
     }
     await choose(0, /STATE[\s\S]* notes +ok/)
     await choose(3, 'Snapshots of notes')
@@ -88,11 +88,11 @@ describe.skipIf(!canHost)('a host that lost data', { timeout: 120_000 }, () => {
     terminal.type(keys.down + keys.enter)
     await terminal.waitFor('Type notes')
     terminal.type(`notes${keys.enter}`)
-    await terminal.waitFor(/notes .*restored/, 20)
+    await terminal.waitFor(/notes .*restored/)
     expect(host.read('/var/lib/notes/file')).toBe('old\n')
     await choose(2, '◉ notes')
     terminal.type(keys.enter)
-    await terminal.waitFor(/notes +✓ +[0-9.]+ kB/, 20)
+    await terminal.waitFor(/notes +✓ +[0-9.]+ kB/)
     await terminal.waitFor('Leave')
     terminal.type(keys.escape)
     expect(await terminal.exit).toBe(0)
