@@ -5,7 +5,7 @@ import type { Path, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { isWithin, lstatIfThere, outermost, resolveLinks } from '../host/files.ts'
 import { unitsAtWork } from '../host/systemd.ts'
-import { lookView, removeProbe, type View } from '../host/views.ts'
+import { probeView, removeProbe, type View } from '../host/views.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import { isPattern } from '../restic/patterns.ts'
@@ -49,7 +49,7 @@ export async function gatherBackupFacts(service: Service, about: About & { unado
   const databases = Object.fromEntries(found.flatMap(([declared, real]) => (real === null ? [] : [[declared, real]])))
   await requireRoom(name, staging, Object.values(databases))
   if (!service.stopForBackup) return { ...about, units: [], running: [], databases, views: null }
-  const views = await Promise.all((await viewable(service, about)).map(([root, folderName]) => lookView(root, folderName)))
+  const views = await Promise.all((await viewable(service, about)).map(([root, folderName]) => probeView(root, folderName)))
   const whole = views.filter((view) => view !== null)
   return { ...about, ...(await unitsAtWork(name, unitsOf(name, service))), databases, views: whole.length === views.length ? whole : null }
 }

@@ -6,7 +6,7 @@ import { asFailure, type Code, Failure } from '../errors.ts'
 import { dumpers } from '../host/engines.ts'
 import { isWithin, lstatIfThere, outermost, resolveLinks } from '../host/files.ts'
 import { runHook } from '../host/hooks.ts'
-import { canMountPrivately, privately } from '../host/mounts.ts'
+import { canMountPrivately, withPrivateMounts } from '../host/mounts.ts'
 import { copyDatabase, otherName, sidecarSuffixes } from '../host/sqlite.ts'
 import { afterStop, startUnits, stopUnits } from '../host/systemd.ts'
 import { makeView, removeView } from '../host/views.ts'
@@ -153,7 +153,7 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
           tags: job.missed.length > 0 ? [...step.tags, tags.partial] : step.tags,
           host: job.manifest.host,
           // Views first: the copies of databases stand inside them.
-          prefix: privately({ ...step.views, ...Object.fromEntries(copies.map(({ live, copy }) => [live, copy])) }),
+          prefix: withPrivateMounts({ ...step.views, ...Object.fromEntries(copies.map(({ live, copy }) => [live, copy])) }),
           onProgress: (progress: object) => context.emit({ type: 'progress', ...progress } as Parameters<typeof context.emit>[0]),
         }
         job.summary = await saveSnapshot(job.restic, job.standing as RepositoryState, request)

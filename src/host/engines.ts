@@ -5,7 +5,7 @@ import { dumpPostgres } from './postgres.ts'
 
 /**
  * Dumps databases, each of one instant and while it is in use, as files of root's into a folder that is there for this engine alone. What is
- * no whole dump is an error. `hold`: descriptors that children keep open.
+ * no whole dump is an error. `openDirNoFollow`: descriptors that children keep open.
  * @throws Failure with codes of the engine's own, `disk-full`, `interrupted`
  */
 type Dump = (manifest: Manifest, databases: string[], folder: string, options: { signal: AbortSignal; inheritFds: number[] }) => Promise<void>

@@ -38,7 +38,7 @@ export async function clearUnfinished(file: string): Promise<void> {
  * could lead root elsewhere. Entries are then reached by `inside`, whatever becomes of the path.
  * @throws Failure `unsafe-path`; ENOENT as the system does
  */
-export async function hold(folder: string): Promise<FileHandle> {
+export async function openDirNoFollow(folder: string): Promise<FileHandle> {
   let held = await open('/', constants.O_RDONLY | constants.O_DIRECTORY)
   let todo = names(folder)
   let links = 0
@@ -74,9 +74,9 @@ export function inside(held: FileHandle, name: string): string {
   return join(`/proc/self/fd/${held.fd}`, name)
 }
 
-/** Does `work` with a name of the entry at `path` that leads to it alone. @throws as `hold` */
-export async function heldAt<T>(path: string, work: (at: string, folder: FileHandle) => Promise<T>): Promise<T> {
-  const folder = await hold(dirname(path))
+/** Does `work` with a name of the entry at `path` that leads to it alone. @throws as `openDirNoFollow` */
+export async function withParentFd<T>(path: string, work: (at: string, folder: FileHandle) => Promise<T>): Promise<T> {
+  const folder = await openDirNoFollow(dirname(path))
   try {
     return await work(inside(folder, basename(path)), folder)
   } finally {

@@ -1,7 +1,7 @@
 // A service's own commands: hooks and health checks, without our secrets, in a process group of their own, with a time limit.
 import { Failure } from '../errors.ts'
 import { plainEnvironment, run } from './shell.ts'
-import { isSandboxed, outside, stopOutside } from './systemd.ts'
+import { inTransientUnit, isSandboxed, stopTransientUnit } from './systemd.ts'
 
 export interface HookOptions {
   service: string
@@ -32,7 +32,7 @@ export async function runHook(script: string, options: HookOptions): Promise<voi
     for (const part of line.replace(/\r$/, '').split('\r')) options.output(part)
   }
   const env = { ...plainEnvironment(), ATELIER_SERVICE: service, ...options.environment }
-  const argv = (await isSandboxed()) ? [...outside(unitOf(service), env), 'bash', '-c', script] : ['bash', '-c', guard, 'bash', script]
+  const argv = (await isSandboxed()) ? [...inTransientUnit(unitOf(service), env), 'bash', '-c', script] : ['bash', '-c', guard, 'bash', script]
   const { exit, timedOut, interrupted } = await run(argv, {
     env,
     group: true,
@@ -51,7 +51,7 @@ export async function runHook(script: string, options: HookOptions): Promise<voi
 
 /** Ends what a run that was killed left of a hook outside of its unit. */
 export async function endHook(service: string): Promise<void> {
-  await stopOutside(unitOf(service))
+  await stopTransientUnit(unitOf(service))
 }
 
 function unitOf(service: string): string {

@@ -61,7 +61,7 @@ async function nextElapses(timers: Unit[]): Promise<Map<Unit, Iso | null>> {
 }
 
 /** The turns of a calendar expression after `from`, in order: the first of them, in this host's zone where it names none. None where it can't be asked. */
-export async function turnsAfter(calendar: string, from: Date): Promise<Date[]> {
+export async function elapsesAfter(calendar: string, from: Date): Promise<Date[]> {
   const base = `--base-time=@${Math.floor(from.getTime() / 1000)}`
   const { exit, stdout } = await run(['systemd-analyze', 'calendar', base, '--iterations=100', '--', calendar]).catch(() => ({ exit: 1, stdout: '' }))
   if (exit !== 0) return []

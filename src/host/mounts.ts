@@ -34,7 +34,7 @@ export async function mountsWithin(path: string): Promise<string[]> {
  * The same, and what stands at or below a real path and is mounted elsewhere too: moved away, it would still be what that other mount shows,
  * and what is written there would be written to what was moved.
  */
-export async function shownWithin(path: string): Promise<string[]> {
+export async function overlappingMounts(path: string): Promise<string[]> {
   const mounts = await mountsOf('self')
   const points = mounts.flatMap(({ point }) => (isWithin(point, path) ? [point] : []))
   const own = mounts.findLast(({ point }) => isWithin(path, point))
@@ -93,7 +93,7 @@ export async function canMountPrivately(): Promise<boolean> {
  * What to put before a command so that it sees `over`'s copies in place of the live files, while nobody else does.
  * Slave: mounts made outside still appear inside, none made inside appears outside. All ends with the command.
  */
-export function privately(over: Record<string, string>): string[] {
+export function withPrivateMounts(over: Record<string, string>): string[] {
   const binds = Object.entries(over).flatMap(([live, copy]) => [copy, live])
   if (binds.length === 0) return []
   const script = 'set -e; n=$1; shift; while [ "$n" -gt 0 ]; do mount --bind -- "$1" "$2"; shift 2; n=$((n - 1)); done; exec "$@"'

@@ -13,7 +13,7 @@ export interface ServerState {
 }
 
 /** Looks at the server. @throws Failure `postgres-rights` unless its user may do everything, and those of `runPostgres` */
-export async function lookPostgres(server: PostgresServer, databases: string[], options: PostgresOptions): Promise<ServerState> {
+export async function gatherServerState(server: PostgresServer, databases: string[], options: PostgresOptions): Promise<ServerState> {
   const state = `SELECT json_build_object(
     'version', current_setting('server_version'),
     'dataFolder', CASE WHEN current_setting('is_superuser') = 'on' THEN current_setting('data_directory') END,

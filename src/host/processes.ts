@@ -12,7 +12,7 @@ export interface User {
 }
 
 /** Processes, this one aside, that have something at or below these paths open or mapped, or work in it; also by another mount of it, as containers do. */
-export async function usersOf(paths: string[]): Promise<User[]> {
+export async function processesUsing(paths: string[]): Promise<User[]> {
   if (paths.length === 0) return []
   const own = await mountsOf('self')
   const namespace = await readlink('/proc/self/ns/mnt')

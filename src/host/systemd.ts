@@ -22,17 +22,17 @@ export async function isSandboxed(): Promise<boolean> {
 
 /**
  * What to put before a command so that it runs in a unit of its own, with our streams and its exit code as ours. Told to end, it ends the unit;
- * killed outright it can't: `stopOutside`.
+ * killed outright it can't: `stopTransientUnit`.
  */
-export function outside(unit: Unit, env: Record<string, string>): string[] {
+export function inTransientUnit(unit: Unit, env: Record<string, string>): string[] {
   const guard = `trap 'systemctl stop -- "$0"' TERM; "$@" & wait "$!"`
   const environment = Object.entries(env).map(([name, value]) => `--setenv=${name}=${value}`)
   const options = ['--quiet', '--wait', '--pipe', '--collect', '--expand-environment=no', '--property=TimeoutStopSec=8', `--unit=${unit}`]
   return ['bash', '-c', guard, unit, 'systemd-run', ...options, ...environment, '--']
 }
 
-/** Ends a unit of `outside`, if there is one, with all its processes. */
-export async function stopOutside(unit: Unit): Promise<void> {
+/** Ends a unit of `inTransientUnit`, if there is one, with all its processes. */
+export async function stopTransientUnit(unit: Unit): Promise<void> {
   if (hasSystemd()) await run(['systemctl', 'stop', '--', unit])
 }
 
@@ -86,7 +86,7 @@ export async function unknownUnits(units: Unit[]): Promise<Unit[]> {
 }
 
 /** How units that systemd knows stand: `active`, `inactive`, `failed` … ; none where it doesn't run. `rests`: done with its work, it isn't meant to run on. */
-export async function standingOf(units: Unit[]): Promise<{ unit: Unit; state: string; rests: boolean }[]> {
+export async function activeStates(units: Unit[]): Promise<{ unit: Unit; state: string; rests: boolean }[]> {
   if (!hasSystemd()) return []
   const known = (await unitStates(units)).filter((state) => !isUnknown(state))
   return known.map(({ unit, active, type }) => ({ unit, state: active, rests: type === 'oneshot' && active === 'inactive' }))
@@ -154,7 +154,7 @@ function isActive({ active }: UnitState): boolean {
 }
 
 /** How long units may take to stop: seconds, or until `signal` is aborted. */
-export interface Patience {
+export interface StopTimeout {
   seconds: number
   signal?: AbortSignal
 }
@@ -164,7 +164,7 @@ export interface Patience {
  * it goes on stopping, for nobody can call that back: `startUnits` lets it start again then.
  * @throws Failure `stop-failed`, `interrupted`
  */
-export async function stopUnits(service: string, units: Unit[], { seconds, signal }: Patience): Promise<void> {
+export async function stopUnits(service: string, units: Unit[], { seconds, signal }: StopTimeout): Promise<void> {
   if (units.length === 0) return
   const triggers = units.filter((unit) => /\.(socket|timer|path)$/.test(unit))
   const end = performance.now() + seconds * 1000
@@ -195,7 +195,7 @@ export async function stopUnits(service: string, units: Unit[], { seconds, signa
 const masks = '/run/systemd/system.control'
 
 /** The names that `stopAndMask` is to mask: of what runs programs or starts what does, except those that somebody else has masked there. */
-export async function masksFor(units: Unit[]): Promise<Unit[]> {
+export async function maskableUnits(units: Unit[]): Promise<Unit[]> {
   const states = await unitStates(units)
   const names = states.flatMap(({ unit, names }) => [unit, ...names]).filter((unit) => /\.(service|socket|timer|path|automount)$/.test(unit))
   const free = await Promise.all([...new Set(names)].map(async (unit) => ((await isMasked(unit)) ? [] : [unit])))
@@ -207,7 +207,7 @@ export async function masksFor(units: Unit[]): Promise<Unit[]> {
  * Not masked first: without its unit file a service would be stopped in another way than it says.
  * @throws Failure `stop-failed`, `interrupted`
  */
-export async function stopAndMask(service: string, units: Unit[], names: Unit[], patience: Patience): Promise<void> {
+export async function stopAndMask(service: string, units: Unit[], names: Unit[], patience: StopTimeout): Promise<void> {
   for (let left = 3; ; left--) {
     await stopUnits(service, units, patience)
     await maskUnits(names)

@@ -21,7 +21,7 @@ export interface View {
  * How a real path can be viewed, or null. `folderName`: our own folder's name, for this view alone (begins with `.atelier-backup-`).
  * Leaves nothing behind.
  */
-export async function lookView(of: string, folderName: string): Promise<View | null> {
+export async function probeView(of: string, folderName: string): Promise<View | null> {
   const mounts = await mountsWithin(of)
   // Another filesystem inside would be missing from the view.
   if (mounts.some((point) => point !== of)) return null
@@ -54,7 +54,7 @@ export async function removeView({ how, at }: View): Promise<void> {
   if (exit !== 0) throw new Failure('view-failed', `the view ${at} can't be removed: ${stderr.trim().split('\n')[0]}`)
 }
 
-/** Takes away what `lookView` leaves where it is killed: it knows the place by these two alone. */
+/** Takes away what `probeView` leaves where it is killed: it knows the place by these two alone. */
 export async function removeProbe(of: string, folderName: string): Promise<void> {
   const place = await placeFor(of)
   if (place === null) return

@@ -5,7 +5,7 @@ import type { Iso, Path, Result, Unit } from '../core.ts'
 import { asFailure, type Code, Failure } from '../errors.ts'
 import { type Limiter, limiter } from '../execute.ts'
 import { readIfThere, writeDurably } from '../host/files.ts'
-import { standingOf } from '../host/systemd.ts'
+import { activeStates } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { emptiedBy, type PlannedRestore, planInPlace, requireEmptyable, restoreInPlace, resumeRestore } from '../restore/inplace.ts'
@@ -244,7 +244,7 @@ function resultFor(name: string, outcome: Result['outcome'], exit: number, why: 
 /** With how the service stands now, and what is left to do. */
 async function standing(site: Site, result: Result, again: string, skip: Choice['skip']): Promise<Recovered> {
   const service = serviceOf(site, result.name)
-  const units = await standingOf(unitsOf(result.name, service)).catch(() => [])
+  const units = await activeStates(unitsOf(result.name, service)).catch(() => [])
   const idle = units.filter(({ state, rests }) => state !== 'active' && state !== 'activating' && !rests).map(({ unit }) => unit)
   const failed = result.code === 'hook-failed' || result.code === 'hook-timeout'
   return {

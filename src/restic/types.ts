@@ -51,7 +51,7 @@ export interface Credentials {
   variables: Record<string, string>
 }
 
-/** What every call takes. `hold` are file descriptors that the child keeps open (locks), so that a lock outlives us for as long as the child does. */
+/** What every call takes. `inheritFds` are file descriptors that the child keeps open (locks), so that a lock outlives us for as long as the child does. */
 export interface CallOptions {
   signal?: AbortSignal
   inheritFds?: number[]

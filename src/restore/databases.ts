@@ -6,7 +6,7 @@ import { Failure } from '../errors.ts'
 import { isWithin, lstatIfThere } from '../host/files.ts'
 import { mountOf } from '../host/mounts.ts'
 import { dumpFiles, type PostgresOptions, type PostgresServer } from '../host/postgres.ts'
-import { databaseIds, globalsOf, lookPostgres, renameDatabases } from '../host/postgres-load.ts'
+import { databaseIds, gatherServerState, globalsOf, renameDatabases } from '../host/postgres-load.ts'
 import type { CallOptions, Restic } from '../restic/types.ts'
 import { type JournalDatabase, type RestoreJournal, writeJournal } from '../state/journal.ts'
 import type { RestoreWish } from './look.ts'
@@ -72,7 +72,7 @@ export async function gatherDatabaseFacts(
   chosen: string[],
   call: CallOptions,
 ): Promise<PostgresFacts> {
-  const state = await lookPostgres(postgres.server, chosen, optionsOf(call))
+  const state = await gatherServerState(postgres.server, chosen, optionsOf(call))
   const staging = await postgres.staging()
   const read = async (file: string) => (dumps.files.has(file) ? restic.dump(snapshot.id, join(dumps.folder, file), call) : '')
   const version = (await read(dumpFiles.version)).trim()

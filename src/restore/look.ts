@@ -4,8 +4,8 @@ import { access, lstat, readdir, readlink, realpath, stat, statfs } from 'node:f
 import { basename, dirname, join, relative, resolve } from 'node:path'
 import type { Move, Owners, Path, StagedFolder, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { hold, isWithin, lstatIfThere, outermost, realAsFarAsThere } from '../host/files.ts'
-import { mountOf, ownFolder, shownWithin } from '../host/mounts.ts'
+import { isWithin, lstatIfThere, openDirNoFollow, outermost, realAsFarAsThere } from '../host/files.ts'
+import { mountOf, overlappingMounts, ownFolder } from '../host/mounts.ts'
 import { numbersByName } from '../host/owners.ts'
 import { run } from '../host/shell.ts'
 import { unitsAtWork } from '../host/systemd.ts'
@@ -297,12 +297,12 @@ async function mountsBelow(path: Path): Promise<Path[]> {
   const stat = await lstatIfThere(path)
   if (!stat || stat.isSymbolicLink()) return []
   const real = await realpath(path)
-  return (await shownWithin(real)).map((point) => path + point.slice(real.length))
+  return (await overlappingMounts(real)).map((point) => path + point.slice(real.length))
 }
 
 /** @throws Failure `unsafe-path`, `read-only`: where root would be led elsewhere, or can't write */
 async function requireWay(name: string, folder: Path, written: Path): Promise<void> {
-  await (await hold(folder)).close()
+  await (await openDirNoFollow(folder)).close()
   await access(written, constants.W_OK).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'EROFS') return
     throw new Failure('read-only', `${name}: ${written} can't be written: it is mounted read-only; nothing was touched`)

@@ -6,7 +6,7 @@ import { open, rm } from 'node:fs/promises'
 import { basename } from 'node:path'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { heldAt, inside } from '../host/files.ts'
+import { inside, withParentFd } from '../host/files.ts'
 import { run } from '../host/shell.ts'
 import { sidecarsOf } from '../host/sqlite.ts'
 
@@ -39,14 +39,14 @@ export function otherFile(path: Path): Failure {
 /** Takes a copy away, if it is there, with its sidecars. */
 export async function removeCopy(place: Path): Promise<void> {
   await removeSidecars(place, sidecarsOf)
-  await heldAt(place, (at) => rm(at, { force: true })).catch((error: NodeJS.ErrnoException) => {
+  await withParentFd(place, (at) => rm(at, { force: true })).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'ENOENT' && error.code !== 'ENOTDIR') throw error
   })
 }
 
 async function removeSidecars(path: Path, sidecars: MountedFile['sidecars']): Promise<void> {
   for (const sidecar of await sidecars(path))
-    await heldAt(sidecar, async (at, folder) => {
+    await withParentFd(sidecar, async (at, folder) => {
       await rm(at)
       await folder.sync()
     })
@@ -54,8 +54,8 @@ async function removeSidecars(path: Path, sidecars: MountedFile['sidecars']): Pr
 
 /** By descriptors: neither side's folders may be root's alone, and a mount can be taken off a file by its owner, in a namespace of his own. */
 async function copy(from: Path, to: Path, creating: number, mounted: MountedFile): Promise<void> {
-  await heldAt(from, (_, source) =>
-    heldAt(to, async (_, target) => {
+  await withParentFd(from, (_, source) =>
+    withParentFd(to, async (_, target) => {
       const plain = constants.O_NOFOLLOW | constants.O_NONBLOCK
       const reading = await open(inside(source, basename(from)), constants.O_RDONLY | plain)
       try {

@@ -5,16 +5,16 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Handlers, Move, Path, RestoreStep, Unit } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import type { Limiter } from '../execute.ts'
-import { heldAt, hold, inside, lstatIfThere } from '../host/files.ts'
+import { inside, lstatIfThere, openDirNoFollow, withParentFd } from '../host/files.ts'
 import { runHook } from '../host/hooks.ts'
 import { ownFolder } from '../host/mounts.ts'
 import { renumber } from '../host/owners.ts'
 import { dumpFiles, type PostgresServer } from '../host/postgres.ts'
 import { createRoles, loadDatabase } from '../host/postgres-load.ts'
-import { usersOf } from '../host/processes.ts'
+import { processesUsing } from '../host/processes.ts'
 import { run } from '../host/shell.ts'
 import { checkDatabase, sidecarsOf } from '../host/sqlite.ts'
-import { afterStop, masksFor, type Patience, startUnits, stopAndMask, unmaskUnits } from '../host/systemd.ts'
+import { afterStop, maskableUnits, type StopTimeout, startUnits, stopAndMask, unmaskUnits } from '../host/systemd.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Progress, Restic } from '../restic/types.ts'
 import { type RestoreJournal, writeJournal } from '../state/journal.ts'
@@ -57,8 +57,8 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
   return {
     stage: {
       apply: async ({ snapshot, paths, folders, owners, in: folder }, { signal, emit }) => {
-        await heldAt(folder, (at) => mkdir(at, { mode: 0o700 }))
-        const stage = await hold(folder)
+        await withParentFd(folder, (at) => mkdir(at, { mode: 0o700 }))
+        const stage = await openDirNoFollow(folder)
         try {
           const target = inside(stage, 'new')
           await mkdir(target, { mode: 0o700 })
@@ -230,10 +230,10 @@ async function isThere(path: Path): Promise<boolean> {
 async function carry(name: string, from: Path, to: Path, options: { signal: AbortSignal; inheritFds: number[] }): Promise<void> {
   // A database comes with its own sidecars, which hold committed rows; what the snapshot has beside it belongs to another.
   const database = await isDatabase(from)
-  for (const stale of database ? await sidecarsOf(to) : []) await heldAt(stale, (at) => rm(at))
+  for (const stale of database ? await sidecarsOf(to) : []) await withParentFd(stale, (at) => rm(at))
   const along = [from, ...(database ? await sidecarsOf(from) : [])].map((path) => inFirst(basename(path)))
-  const { exit, stderr, interrupted } = await heldAt(from, (_, source) =>
-    heldAt(to, (_, target) => {
+  const { exit, stderr, interrupted } = await withParentFd(from, (_, source) =>
+    withParentFd(to, (_, target) => {
       const argv = ['cp', '--archive', '--reflink=auto', '--target-directory=/proc/self/fd/4', '--', ...along]
       return run(argv, { signal: options.signal, inheritFds: [source.fd, target.fd, ...options.inheritFds] })
     }),
@@ -252,8 +252,8 @@ function inFirst(name: string): Path {
 }
 
 /** Stops and masks units; the journal knows the masks before they are there. */
-export async function closeUnits(state: Path, journal: RestoreJournal, units: Unit[], patience: Patience): Promise<void> {
-  const masked = [...new Set([...journal.masked, ...(await masksFor(units))])]
+export async function closeUnits(state: Path, journal: RestoreJournal, units: Unit[], patience: StopTimeout): Promise<void> {
+  const masked = [...new Set([...journal.masked, ...(await maskableUnits(units))])]
   // What it knows already needn't find room on a disk that has become full.
   if (masked.length > journal.masked.length) await writeJournal(state, { ...journal, masked })
   journal.masked = masked
@@ -271,11 +271,11 @@ export async function requireUnused(name: string, moves: Move[]): Promise<void> 
   // What isn't there nobody has open: on a fresh install nothing is searched.
   const there = await Promise.all(moves.map(async ({ live }) => ((await isThere(live)) ? [live] : [])))
   const paths = there.flat()
-  let users = await usersOf(paths)
+  let users = await processesUsing(paths)
   // Who only looks in is gone in a moment.
   for (let left = 5; left > 0 && users.length > 0; left--) {
     await sleep(400)
-    users = await usersOf(paths)
+    users = await processesUsing(paths)
   }
   if (users.length === 0) return
   const words = users.slice(0, 3).map(({ pid, command, path }) => `${command} (pid ${pid}) has ${path} open`)
@@ -338,6 +338,6 @@ export async function checkHealth(
 export async function removeFolder(folder: Path): Promise<void> {
   if (!(await isThere(folder))) return
   const argv = ['rm', '--recursive', '--force', '--one-file-system', '--', inFirst(basename(folder))]
-  const { exit, stderr } = await heldAt(folder, (_, parent) => run(argv, { inheritFds: [parent.fd] }))
+  const { exit, stderr } = await withParentFd(folder, (_, parent) => run(argv, { inheritFds: [parent.fd] }))
   if (exit !== 0) throw new Failure('remove-failed', `${folder} can't be removed: ${stderr.trim().split('\n')[0]}`)
 }

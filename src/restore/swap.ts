@@ -5,7 +5,7 @@ import { link, lstat, mkdir, open, readdir, rename, rm, rmdir } from 'node:fs/pr
 import { basename, dirname, join } from 'node:path'
 import type { Move, Path } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { heldAt, hold, inside, isWithin, lstatIfThere } from '../host/files.ts'
+import { inside, isWithin, lstatIfThere, openDirNoFollow, withParentFd } from '../host/files.ts'
 import { run } from '../host/shell.ts'
 import { isSidecarOf, sidecarsOf } from '../host/sqlite.ts'
 import { reservedPattern } from '../snapshots/select.ts'
@@ -114,7 +114,7 @@ function sidecarsIn(moves: JournalMove[], { database }: JournalMove): (path: Pat
 export async function removeEmpty(folder: Path, stop: Path): Promise<void> {
   for (let at = folder; at !== stop && isWithin(at, stop); at = dirname(at)) {
     try {
-      await heldAt(at, (held) => rmdir(held))
+      await withParentFd(at, (held) => rmdir(held))
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
       if (code === 'ENOTEMPTY' || code === 'EEXIST') return
@@ -152,7 +152,7 @@ async function bring(moves: JournalMove[], move: JournalMove, wanted: Side, othe
       await settle(one.place, another.place)
   if (now !== null && now === wanted.id) {
     // A crash came before the second names of its sidecars were taken away.
-    for (const sidecar of wanted.place === null ? [] : await sidecars(wanted.place)) await heldAt(sidecar, (at) => rm(at))
+    for (const sidecar of wanted.place === null ? [] : await sidecars(wanted.place)) await withParentFd(sidecar, (at) => rm(at))
     return
   }
   // Nor does what only has a second name here belong to what comes or goes next: moved along with it, it would be poison there.
@@ -183,8 +183,8 @@ async function bring(moves: JournalMove[], move: JournalMove, wanted: Side, othe
  */
 async function exchange(one: Path, other: Path): Promise<boolean> {
   const before = await identityOf(other)
-  await heldAt(one, (_, source) =>
-    heldAt(other, async (_, target) => {
+  await withParentFd(one, (_, source) =>
+    withParentFd(other, async (_, target) => {
       const paths = [`/proc/self/fd/3/${basename(one)}`, `/proc/self/fd/4/${basename(other)}`]
       await run(['mv', '--exchange', '--no-copy', '--no-target-directory', '--', ...paths], { inheritFds: [source.fd, target.fd] })
       await source.sync()
@@ -204,8 +204,8 @@ async function take(from: Path, to: Path, sidecars: (path: Path) => Promise<Path
   const isThere = (await identityOf(from)) !== null
   if (!isThere && along.length === 0) return
   const stale = await sidecars(to)
-  await heldAt(from, (here, source) =>
-    heldAt(to, async (there, target) => {
+  await withParentFd(from, (here, source) =>
+    withParentFd(to, async (there, target) => {
       const hereOf = (sidecar: Path) => inside(source, basename(sidecar))
       const twinOf = (sidecar: Path) => there + sidecar.slice(from.length)
       if (isThere) {
@@ -228,7 +228,7 @@ async function take(from: Path, to: Path, sidecars: (path: Path) => Promise<Path
 /** Takes a name away from a file that has this other one. */
 async function removeTwin(path: Path, other: Path): Promise<void> {
   const [one, another] = await Promise.all([identityOf(path), identityOf(other)])
-  if (one !== null && one === another) await heldAt(path, (at) => rm(at))
+  if (one !== null && one === another) await withParentFd(path, (at) => rm(at))
 }
 
 /** Makes the folders above `path`, below `stop`, each with owner and mode of the one above `model`. */
@@ -245,7 +245,7 @@ export const ownAlone: Attributes = { uid: process.getuid?.() ?? 0, gid: process
 
 /** Makes one folder, durably, or gives one that is there these attributes. */
 export async function makeFolder(folder: Path, attributes: Attributes): Promise<void> {
-  await heldAt(folder, async (at, parent) => {
+  await withParentFd(folder, async (at, parent) => {
     if (!(await lstatIfThere(at))) await mkdir(at, { mode: 0o700 })
     await parent.sync()
   })
@@ -253,7 +253,7 @@ export async function makeFolder(folder: Path, attributes: Attributes): Promise<
 }
 
 export async function setAttributes(folder: Path, { uid, gid, mode, mtime }: Attributes): Promise<void> {
-  const held = await hold(folder)
+  const held = await openDirNoFollow(folder)
   try {
     if (process.getuid?.() === 0) await held.chown(uid, gid)
     await held.chmod(mode)
@@ -266,7 +266,7 @@ export async function setAttributes(folder: Path, { uid, gid, mode, mtime }: Att
 /** Sets a folder's time. Node's utimes would round it. */
 export async function setTime(folder: Path, mtime: string | null): Promise<void> {
   if (mtime === null) return
-  const held = await hold(folder)
+  const held = await openDirNoFollow(folder)
   try {
     await run(['touch', '--no-create', `--date=${mtime}`, '--', '/proc/self/fd/3'], { inheritFds: [held.fd] })
   } finally {
@@ -289,7 +289,7 @@ async function freeName(path: Path): Promise<Path> {
 /** The inode number of an entry itself (links aren't followed), or null. */
 async function identityOf(path: Path | null): Promise<string | null> {
   if (path === null) return null
-  return heldAt(path, inodeOf).catch((error: NodeJS.ErrnoException) => {
+  return withParentFd(path, inodeOf).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return null
     throw error
   })

@@ -7,7 +7,7 @@ import { asFailure, Failure } from '../errors.ts'
 import { execute, type Limiter } from '../execute.ts'
 import { isWithin, lstatIfThere } from '../host/files.ts'
 import { dropDatabases } from '../host/postgres-load.ts'
-import { masksFor, maskUnits, startUnits, unmaskUnits } from '../host/systemd.ts'
+import { maskableUnits, maskUnits, startUnits, unmaskUnits } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import { type Site, serviceOf } from '../site.ts'
@@ -179,7 +179,7 @@ export async function endAtBoot({ site, name, remember }: Transaction, journal: 
     if (begun) await swapIn(site.state, site.manifest.postgresql, journal)
   } catch (error) {
     // Nothing may run on a mixture.
-    journal.masked = [...new Set([...journal.masked, ...(await masksFor(unitsOf(name, serviceOf(site, name))))])]
+    journal.masked = [...new Set([...journal.masked, ...(await maskableUnits(unitsOf(name, serviceOf(site, name))))])]
     await writeJournal(site.state, journal)
     await maskUnits(journal.masked)
     throw explain(asFailure(error), 'closed')

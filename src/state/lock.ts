@@ -5,7 +5,7 @@ import { run } from '../host/shell.ts'
 import { statePath } from './install.ts'
 import { readRunning } from './running.ts'
 
-/** `fd`: hand it to children (`hold`), and the lock lasts until the last of them has ended, even if we are killed. */
+/** `fd`: hand it to children (`inheritFds`), and the lock lasts until the last of them has ended, even if we are killed. */
 export interface Lock {
   fd: number
   release(): void

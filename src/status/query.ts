@@ -2,7 +2,7 @@
 
 import type { Iso, Path } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
-import { type Job, jobsOf, turnsAfter } from '../host/jobs.ts'
+import { elapsesAfter, type Job, jobsOf } from '../host/jobs.ts'
 import { scheduleOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import { requireKnown } from '../repository/identity.ts'
@@ -111,7 +111,7 @@ async function gatherJobs(names: string[], now: Date): Promise<Map<string, Job &
 
 /** From long enough ago for at least one, also where a change of the clocks swallows another. */
 async function lastTurnBefore(calendar: string, done: Date): Promise<Date | null> {
-  const turns = await turnsAfter(calendar, new Date(done.getTime() - 2 * periodOf(calendar)))
+  const turns = await elapsesAfter(calendar, new Date(done.getTime() - 2 * periodOf(calendar)))
   return latest(turns.filter((turn) => turn < done))
 }
 

@@ -1,6 +1,6 @@
 // Turns of timers as systemd reckons them: in a zone whose clocks change, too.
 import { expect, test } from 'vitest'
-import { turnsAfter } from '../../src/host/jobs.ts'
+import { elapsesAfter } from '../../src/host/jobs.ts'
 import { has } from '../lib/needs.ts'
 
 const turns: [calendar: string, from: string, turns: string[]][] = [
@@ -12,10 +12,10 @@ const turns: [calendar: string, from: string, turns: string[]][] = [
   ['04:00 Europe/Berlin', '2026-03-28T03:00:00Z', ['2026-03-29T02:00', '2026-03-30T02:00']],
 ]
 test.skipIf(!has('systemd-analyze')).each(turns)('[state.9] %s after %s', async (calendar, from, expected) => {
-  const found = await turnsAfter(calendar, new Date(from))
+  const found = await elapsesAfter(calendar, new Date(from))
   expect(found.slice(0, expected.length).map((turn) => turn.toISOString().slice(0, 16))).toEqual(expected)
 })
 
 test('[state.9] an expression that means nothing, or that never comes, has no turns', async () => {
-  for (const calendar of ['whenever', '2001-01-01', '--version']) expect(await turnsAfter(calendar, new Date())).toEqual([])
+  for (const calendar of ['whenever', '2001-01-01', '--version']) expect(await elapsesAfter(calendar, new Date())).toEqual([])
 })

@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import { createRoles, databaseIds, dropDatabases, globalsOf, loadDatabase, lookPostgres, renameDatabases } from '../../src/host/postgres-load.ts'
+import { createRoles, databaseIds, dropDatabases, gatherServerState, globalsOf, loadDatabase, renameDatabases } from '../../src/host/postgres-load.ts'
 import { output } from '../lib/live.ts'
 import { canPostgres, makeServer, type Server } from '../lib/postgres.ts'
 
@@ -78,7 +78,7 @@ describe.skipIf(!canPostgres)('PostgreSQL, the way back', () => {
     const dump = dumped('quick')
     state('DROP DATABASE quick')
     state('DROP TABLESPACE fast')
-    expect((await lookPostgres(server.declared, ['quick', hostile], options)).tablespaces).not.toContain('fast')
+    expect((await gatherServerState(server.declared, ['quick', hostile], options)).tablespaces).not.toContain('fast')
     expect(await loadDatabase(server.declared, { database: 'quick', fresh: 'quick', dump, tablespaces: false }, options)).toEqual({
       tables: 1,
       rows: 1,
@@ -87,7 +87,7 @@ describe.skipIf(!canPostgres)('PostgreSQL, the way back', () => {
 
   test('[postgres.10] a role that is no superuser is refused in words', async () => {
     state('CREATE ROLE nobody LOGIN')
-    const looked = lookPostgres({ ...server.declared, user: 'nobody' }, ['quick'], options)
+    const looked = gatherServerState({ ...server.declared, user: 'nobody' }, ['quick'], options)
     await expect(looked).rejects.toThrow('the role nobody must be a superuser')
   })
 })
