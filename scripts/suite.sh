@@ -1,4 +1,4 @@
-# For other scripts: run vitest and count its tests one by one.
+# For other scripts: run vitest, or scripts/breakages, and count one by one.
 
 # suite ARGUMENTS…: sets `good`, `bad` and `skipped` to numbers of tests, and `crashed` to that of files that failed before their tests ran.
 suite() {
@@ -14,4 +14,12 @@ suite() {
   rm -f "$results"
   # An error outside of all tests.
   ((exit == 0 || bad + crashed > 0)) || crashed=1
+}
+
+# breakages ARGUMENTS…: sets `good` and `bad` to numbers of breakages.
+breakages() {
+  local last
+  good=0 bad=1
+  last=$(scripts/breakages "$@" | tee /dev/stderr | tail -n 1)
+  [[ ! $last =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]] || good=${BASH_REMATCH[1]} bad=${BASH_REMATCH[2]}
 }
