@@ -1,9 +1,8 @@
-// argv → one command, loaded when it runs. The only place that ends the process.
+// argv → one command, loaded when it runs. Only this file ends the process.
 import { Command, CommanderError, Option } from 'commander'
 import type { CommandSpec, Input } from './commands/command.ts'
 import { commands, globalOptions } from './commands/index.ts'
 import { asFailure, Failure } from './errors.ts'
-import type { Restic } from './restic/types.ts'
 import type { Site } from './site.ts'
 import { oneLine, printable } from './text.ts'
 
@@ -12,17 +11,17 @@ declare const __VERSION__: string
 const exitCodes =
   'Exit codes: 0 ok, 1 failed, 2 wrong\ncommand line, 3 partial, 4 overdue, unadopted or never backed up, 10 no\nrepository, 11 locked, 12 wrong password, 130 interrupted.'
 
-const endings = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
-const opened: NodeJS.WriteStream[] = [process.stdout]
+const stopSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+const outputs = [process.stdout, process.stderr]
 
-leaveLostFolder()
-// Should there be nothing left to wait for before the command has told how it ended, it didn't.
+leaveMissingFolder()
+// Node exits when its event loop is empty. If that happens before `main` returns, the command has not finished: a failure.
 process.exitCode = 1
-// Open handles (a terminal's, a timer's) don't keep a finished command alive.
+// process.exit: open handles (the terminal, timers) must not keep a finished command alive.
 void main(process.argv.slice(2)).then((exit) => process.exit(exit))
 
-/** The folder we were started in may be gone, and with it what relative paths could mean; libraries ask for it as soon as they are loaded. */
-function leaveLostFolder(): void {
+/** process.cwd() throws in a working directory that was deleted, and libraries call it while they are loaded. */
+function leaveMissingFolder(): void {
   try {
     process.cwd()
   } catch {
@@ -31,23 +30,21 @@ function leaveLostFolder(): void {
 }
 
 async function main(argv: string[]): Promise<number> {
-  // Whoever read our output has left (`| head`): that is no reason to break off a backup.
-  let unwritten: Failure | null = null
+  let writeFailure: Failure | null = null
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    const isLost = error.code === 'EPIPE' || (error.code === 'EIO' && process.stdout.isTTY)
-    if (!isLost)
-      unwritten = new Failure(error.code === 'ENOSPC' ? 'disk-full' : 'failed', `what was to be printed can't be written: ${error.message}`)
+    // A backup goes on when the reader of its output has exited (`| head`), or the terminal was closed.
+    const isReaderGone = error.code === 'EPIPE' || (error.code === 'EIO' && process.stdout.isTTY)
+    if (!isReaderGone) writeFailure = new Failure(error.code === 'ENOSPC' ? 'disk-full' : 'failed', `can't write the output: ${error.message}`)
   })
+  process.stderr.on('error', () => {})
   let exit = 0
   const start: Start = async (run, input) => {
     const interruption = new AbortController()
     let ignoresHangup = false
-    for (const signal of endings)
+    for (const signal of stopSignals)
       process.on(signal, () => {
         if (signal !== 'SIGHUP' || !ignoresHangup) interruption.abort(new Failure('interrupted', `interrupted by ${signal}`))
       })
-    // While the first files are read.
-    setImmediate(openErrors)
     const ignoreHangup = () => {
       ignoresHangup = true
     }
@@ -56,36 +53,26 @@ async function main(argv: string[]): Promise<number> {
   }
   const program = makeProgram(start, argv)
   try {
-    await program.parseAsync(argv, { from: 'user' }).catch((error) => withoutCommand(error, start, program.opts()))
+    await program.parseAsync(argv, { from: 'user' }).catch((error) => runMenu(error, start, program.opts()))
   } catch (error) {
-    exit = await ended(error, argv)
+    exit = await reportError(error, argv)
   }
-  await written()
-  if (!unwritten) return exit
-  exit = await ended(unwritten, argv)
-  await written()
+  await flushOutputs()
+  if (!writeFailure) return exit
+  exit = await reportError(writeFailure, argv)
+  await flushOutputs()
   return exit
 }
 
-/** Standard error takes its time to come into being, for which --help has no use. */
-function openErrors(): void {
-  if (opened.includes(process.stderr)) return
-  opened.push(process.stderr)
-  // A lost terminal is no reason to break off.
-  process.stderr.on('error', () => {})
+/** Waits until stdout and stderr are written: a pipe takes 64 KiB at once, and process.exit would drop the rest. Errors of earlier writes are emitted by then. */
+async function flushOutputs(): Promise<void> {
+  // The command has ended: a signal may end the process, if nobody reads the pipe.
+  for (const signal of stopSignals) process.removeAllListeners(signal)
+  for (const stream of outputs) await new Promise((resolve) => stream.write('', resolve))
 }
 
-/** Until all that was printed is out: a pipe takes 64 KiB, and what its reader hasn't fetched yet would end with us. */
-async function written(): Promise<void> {
-  // No work is left: a signal just ends us, should nobody read.
-  for (const signal of endings) process.removeAllListeners(signal)
-  for (const stream of opened) if (stream.writableLength > 0 && !stream.destroyed) await new Promise((resolve) => stream.write('', resolve))
-  // A failed write is told a moment later.
-  await new Promise(setImmediate)
-}
-
-type Unsignalled = Omit<Input, 'signal' | 'ignoreHangup'>
-type Start = (run: (input: Input) => Promise<number>, input: Unsignalled) => Promise<void>
+type ParsedInput = Omit<Input, 'signal' | 'ignoreHangup'>
+type Start = (run: (input: Input) => Promise<number>, input: ParsedInput) => Promise<void>
 
 function makeProgram(start: Start, argv: string[]): Command {
   const program = new Command('atelier-backup')
@@ -107,10 +94,10 @@ function makeProgram(start: Start, argv: string[]): Command {
       .description(spec.description ?? `${spec.summary}.`)
     if (spec.aliases) command.aliases(spec.aliases)
     if (spec.arguments) command.arguments(spec.arguments)
-    // Its options alone are read: --help tells of the others' names and summaries.
-    if (spec === called) for (const option of spec.options) command.addOption(made(option))
+    // The help of the program shows only names and summaries of the other commands.
+    if (spec === called) for (const option of spec.options) command.addOption(optionOf(option))
     command.action(async (...rest: unknown[]) => {
-      // Last come the options and the command.
+      // commander passes the options and the command last.
       const args = rest
         .slice(0, -2)
         .flat()
@@ -118,44 +105,21 @@ function makeProgram(start: Start, argv: string[]): Command {
       if (spec.name === 'restic' && args.length !== argv.length - argv.indexOf('--') - 1)
         throw new Failure('usage', "restic's own arguments stand after two dashes: atelier-backup restic -- snapshots")
       const input = await inputOf(args, command.optsWithGlobals())
-      await start(async (input) => {
-        await foresee(spec, input)
-        return (await spec.load()).run(input)
-      }, input)
+      await start(async (input) => (await spec.load()).run(input), input)
     })
   }
   for (const command of [program, ...program.commands]) command.exitOverride().configureOutput({ outputError: () => {}, writeErr: () => {} })
   return program
 }
 
-/** A repository takes its time: what the command will ask it for is asked while the command itself is loaded. */
-async function foresee({ looksAt }: CommandSpec, input: Input): Promise<void> {
-  const names = looksAt?.(input)
-  if (!names) return
-  let only: Restic | null = null
-  const { manifest, restic } = await input.site(async (restic) => {
-    only = restic
-    await foreseen([restic], input)
-  })
-  if (only !== null) return
-  const services = Object.entries(manifest.services).filter(([name]) => names.length === 0 || names.includes(name))
-  await foreseen([...new Set(services.map(([, service]) => service.repository))].map(restic), input)
-}
-
-async function foreseen(repositories: Restic[], { signal }: Input): Promise<void> {
-  for (const restic of repositories) restic.foreseeSnapshots({ signal })
-  // Now, not when what comes next has run: the check of the rest of the manifest, the command's own modules.
-  await new Promise(setImmediate)
-}
-
-function made({ flags, description, repeatable }: CommandSpec['options'][number]): Option {
+function optionOf({ flags, description, repeatable }: CommandSpec['options'][number]): Option {
   const option = new Option(flags, description)
   return repeatable ? option.argParser((value: string, before: string[] = []) => [...before, value]) : option
 }
 
 /** @throws Failure `usage` */
-async function inputOf(args: string[], flags: Input['flags']): Promise<Unsignalled> {
-  // A variable in a script that isn't set: it would mean the folder that one is in.
+async function inputOf(args: string[], flags: Input['flags']): Promise<ParsedInput> {
+  // An unset variable in a script gives an empty path, which `resolve` would turn into the working directory.
   for (const [name, flag] of [
     ['manifest', '--manifest'],
     ['stateDir', '--state-dir'],
@@ -164,9 +128,9 @@ async function inputOf(args: string[], flags: Input['flags']): Promise<Unsignall
   if (flags.color === false) process.env.NO_COLOR = '1'
   const json = flags.json === true
   if (json) (await import('./ui/terminal.ts')).askNothing()
-  const open = async (early: Parameters<Input['site']>[0]) => {
+  const open = async () => {
     const [{ openSite }, { requireRights }] = await Promise.all([import('./site.ts'), import('./commands/rights.ts')])
-    const site = await openSite({ manifest: text(flags.manifest), stateDir: text(flags.stateDir) }, process.env, early)
+    const site = await openSite({ manifest: text(flags.manifest), stateDir: text(flags.stateDir) })
     await requireRights(site)
     return site
   }
@@ -175,8 +139,8 @@ async function inputOf(args: string[], flags: Input['flags']): Promise<Unsignall
     args,
     flags,
     json,
-    site(early) {
-      site ??= open(early)
+    site() {
+      site ??= open()
       return site
     },
   }
@@ -186,23 +150,22 @@ function text(value: Input['flags'][string]): string | undefined {
   return typeof value === 'string' ? value : undefined
 }
 
-/** commander calls it a cry for help; at a terminal the menu answers. */
-async function withoutCommand(error: unknown, start: Start, flags: Input['flags']): Promise<void> {
+/** commander reports a missing command as a request for help. On a terminal the menu opens instead. @throws Failure `no-terminal` */
+async function runMenu(error: unknown, start: Start, flags: Input['flags']): Promise<void> {
   if (!(error instanceof CommanderError) || error.code !== 'commander.help') throw error
   const input = await inputOf([], flags)
   if (!(await import('./ui/terminal.ts')).isInteractive()) throw new Failure('no-terminal', 'which command? See: atelier-backup --help')
   await start((await import('./commands/menu.ts')).run, input)
 }
 
-/** Tells what went wrong, on one line; where it is for want of rights, the command may run again as root. Returns the exit code. */
-async function ended(error: unknown, argv: string[]): Promise<number> {
+/** Prints one line for an error, unless the command is run again as root because it lacked the rights. Returns the exit code. */
+async function reportError(error: unknown, argv: string[]): Promise<number> {
   if (error instanceof CommanderError && error.exitCode === 0) return 0
-  openErrors()
   const spec = commandOf(argv)
   const failure = error instanceof CommanderError ? usage(error, spec) : asFailure(error)
   const again = await (await import('./commands/rights.ts')).asRoot(failure, argv)
   if (again !== null) return again
-  // By it the manual's list of errors tells more; a wrong command line has its own help.
+  // The manual explains each code; for a wrong command line the message names --help.
   const code = process.stderr.isTTY && ![2, 130].includes(failure.exit) ? ` [${failure.code}]` : ''
   process.stderr.write(`atelier-backup: ${printable(oneLine(failure.message))}${code}\n`)
   const { stack = '' } = failure.cause instanceof Error ? failure.cause : failure
@@ -211,7 +174,7 @@ async function ended(error: unknown, argv: string[]): Promise<number> {
   return failure.exit
 }
 
-/** The first word that is no option, nor the value of one. */
+/** The command that argv names: its first word that is neither an option nor the value of one. */
 function commandOf(argv: string[]): CommandSpec | undefined {
   const valued = globalOptions.flatMap(({ flags }) => (flags.includes('<') ? flags.split(' ').slice(0, 1) : []))
   const word = argv.find((word, i) => !word.startsWith('-') && !valued.includes(argv[i - 1] ?? ''))

@@ -2,7 +2,6 @@
 import { resolve } from 'node:path'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
-import type { Restic } from '../restic/types.ts'
 import type { Site } from '../site.ts'
 import { shellWord } from '../text.ts'
 
@@ -26,8 +25,6 @@ export interface CommandSpec {
   hidden?: boolean
   /** Long work: with --json its last line is a report, whatever happened. */
   reports?: boolean
-  /** It begins by asking for the snapshots of these services, none named: of all. null: it doesn't. */
-  looksAt?(input: Input): string[] | null
   load(): Promise<{ run(input: Input): Promise<number> }>
 }
 
@@ -39,8 +36,7 @@ export interface Input {
   signal: AbortSignal
   /** From now on a lost terminal (SIGHUP) ends nothing: live data is being exchanged. */
   ignoreHangup(): void
-  /** `early`: given the only repository that the manifest declares, while the rest of it is still unchecked. */
-  site(early?: (restic: Restic) => Promise<void>): Promise<Site>
+  site(): Promise<Site>
 }
 
 export function textFlag({ flags }: Input, name: string): string | undefined {

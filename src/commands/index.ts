@@ -25,7 +25,6 @@ export const commands: CommandSpec[] = [
     description:
       'How each service stands: state, age, size, next run. Of one that is named also what is saved, when, and how its latest runs went, with all that could not be read.',
     options: [{ flags: '--local', description: 'from the records alone, without asking a repository' }],
-    looksAt: ({ args, flags }) => (flags.local ? null : args),
     load: () => import('./status.ts'),
   },
   {
@@ -37,7 +36,6 @@ export const commands: CommandSpec[] = [
       { flags: '--path <path>', description: 'only below this path of the snapshot' },
       host,
     ],
-    looksAt: ({ args }) => args,
     load: () => import('./list.ts'),
   },
   {
@@ -102,7 +100,7 @@ export const commands: CommandSpec[] = [
       { flags: '--environment-file <file>', description: "with --from-repository: the storage's credentials (asked for on a terminal)" },
       { flags: '--run-commands', description: "with --from-repository: let the manifest's health checks run here" },
       { flags: '--save-manifest <file>', description: 'with --from-repository: write the manifest into this new file' },
-      { flags: '--jobs <number>', description: 'services side by side, and one more that is small (default: 2)' },
+      { flags: '--jobs <number>', description: 'services side by side (default: 2)' },
       yes,
       dryRun,
       host,

@@ -10,7 +10,6 @@ import type { RestoreFacts } from '../restore/look.ts'
 import { partialNotes, passedNotes } from '../restore/plan.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { completeBefore, passedOver, pick, type Wanted, wantedFrom } from '../snapshots/select.ts'
-import { readRecord } from '../state/records.ts'
 import { printable } from '../text.ts'
 import { formatBytes, formatTime } from '../ui/format.ts'
 import { choose, chooseMany, requireTerminal, typeToConfirm, wizard } from '../ui/prompt.ts'
@@ -35,7 +34,6 @@ export async function run(input: Input): Promise<number> {
   const asks = isInteractive() && flags.snapshot === undefined && flags.at === undefined && !isSet(input, 'yes')
   const asksHow = asks && !isSet(input, 'inPlace') && textFlag(input, 'target') === undefined && !isSet(input, 'dryRun')
   const names = given === undefined ? Object.keys(site.manifest.services) : [given]
-  if (given !== undefined && isSet(input, 'inPlace') && !asks) await foresee(site, given, wanted, input)
   const draft = {
     entries: await findEntries(site, names, textFlag(input, 'host'), input.signal),
     wanted: asks ? null : wanted,
@@ -43,14 +41,6 @@ export async function run(input: Input): Promise<number> {
     inPlace: asksHow ? null : isSet(input, 'inPlace'),
   }
   return restore(site, draft, input)
-}
-
-/** What is in the snapshot that it will most likely be is asked for while they are looked up: a call of restic takes most of a second. */
-async function foresee(site: Site, name: string, wanted: Wanted, { signal, flags }: Input): Promise<void> {
-  const record = await readRecord(site.state, name).catch(() => null)
-  const likely =
-    'latest' in wanted && flags.host === undefined ? record?.lastSnapshot?.id : 'id' in wanted && wanted.id.length === 64 ? wanted.id : null
-  if (likely) site.restic(serviceOf(site, name).repository).foresee(likely, { signal })
 }
 
 /** What to restore, and how, as far as it is known; null is asked for, and so is which of several entries. Paths: none means all. */

@@ -8,10 +8,10 @@ import { printable } from '../text.ts'
 import { isInteractive } from '../ui/terminal.ts'
 
 /** Before anything is begun: may we use the state folder, and read the secrets? @throws Failure `needs-root` */
-export async function requireRights({ state, manifest, given }: Site): Promise<void> {
+export async function requireRights({ state, manifest, credentials }: Site): Promise<void> {
   const repositories = [...new Set(Object.values(manifest.services).map(({ repository }) => repository))]
   const secrets = repositories.flatMap((name) => {
-    if (given.has(name)) return []
+    if (credentials.has(name)) return []
     const { repository = null, repositoryFile = null, passwordFile = null, environmentFile = null } = manifest.repositories[name] ?? {}
     return [repository === null ? repositoryFile : null, passwordFile, environmentFile].filter((file) => file !== null)
   })

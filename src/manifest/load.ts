@@ -14,22 +14,13 @@ import type { Manifest } from './types.gen.ts'
 import { version1Schema, version1Words } from './version1.gen.ts'
 import { isVersion1, upgraded } from './version1.ts'
 
-/**
- * `early`: told of the declared repositories before all else is checked, which takes longer than to start restic; not where they have faults, or by
- * version 1.
- * @throws Failure `manifest-missing`, `manifest-unreadable`, `manifest-invalid` (a ManifestInvalid, with all problems)
- */
-export async function loadManifest(file: string, early?: (repositories: Manifest['repositories']) => Promise<void>): Promise<Manifest> {
+/** @throws Failure `manifest-missing`, `manifest-unreadable`, `manifest-invalid` (a ManifestInvalid, with all problems) */
+export async function loadManifest(file: string): Promise<Manifest> {
   const bytes = await contentOf(file).catch((error: NodeJS.ErrnoException) => {
     throw notRead(file, error)
   })
   if (bytes.length > mostBytes) throw new ManifestInvalid(file, [`more than ${mostBytes >> 20} MiB: no manifest is that large`])
-  const value = json(utf8(bytes, file), file)
-  if (early && !isVersion1(value)) {
-    const sound = manifestSchema.shape.repositories.safeParse((value as { repositories?: unknown } | null)?.repositories)
-    if (sound.success) await early(sound.data)
-  }
-  return checked(value, file, hostname())
+  return readManifest(utf8(bytes, file), file)
 }
 
 /** Two hundred services with all their fields take less than one. */
@@ -60,10 +51,7 @@ async function contentOf(file: string): Promise<Buffer> {
  * @throws ManifestInvalid
  */
 export function readManifest(text: string, file: string, host = hostname()): Manifest {
-  return checked(json(text, file), file, host)
-}
-
-function checked(value: unknown, file: string, host: string): Manifest {
+  const value = json(text, file)
   const version1 = isVersion1(value)
   const current = version1 ? upgraded(shape(version1Schema, version1Words, value, `${file} (version 1)`), host) : value
   const manifest = shape(manifestSchema, manifestWords, current, file)

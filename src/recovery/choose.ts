@@ -116,7 +116,8 @@ async function holdsData(site: Site, { paths, sqlite, postgres }: Service): Prom
  */
 function commandsForOthers(site: Site, host: string, names: string[], snapshots: Map<string, Snapshot[] | Failure>): Map<string, string> {
   const commands = [...snapshots].flatMap(([repository, answer]): [string, string][] => {
-    if (site.given.size === 0 || site.given.has(repository) || !(answer instanceof Failure) || answer.code !== 'secrets-unreadable') return []
+    if (site.credentials.size === 0 || site.credentials.has(repository) || !(answer instanceof Failure) || answer.code !== 'secrets-unreadable')
+      return []
     const services = names.filter((name) => site.manifest.services[name]?.repository === repository)
     const { repository: location = null, environmentFile = null } = site.manifest.repositories[repository] ?? {}
     // A location with a password must not be shown, nor one with a user name alone: that may be a token.

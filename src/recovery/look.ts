@@ -9,7 +9,6 @@ import { mountNotes, neededRoom, spareBytes } from '../restore/plan.ts'
 import type { Site } from '../site.ts'
 import { requireHost } from '../snapshots/hosts.ts'
 import { readJournal } from '../state/journal.ts'
-import { pinnedRepository } from '../state/records.ts'
 import { chooseSnapshots } from './choose.ts'
 import type { Choice, Earlier, RecoveryFacts, RecoveryWish } from './facts.ts'
 import { preflight } from './preflight.ts'
@@ -33,13 +32,6 @@ export async function gatherRecoveryFacts(
 ): Promise<RecoveryFacts> {
   const names = namesOf(site, wish).filter((name) => !earlier.done.includes(name))
   const repositories = [...new Set(names.map((name) => site.manifest.services[name]?.repository ?? 'main'))]
-  // A restore pins the repository's id; asked for here, the answer is ready when the restore needs it.
-  for (const repository of repositories)
-    if ((await pinnedRepository(site.state, repository).catch(() => '')) === null)
-      site
-        .restic(repository)
-        .sameId({ signal })
-        .catch(() => {})
   const calls = repositories.map(async (repository) => [repository, await site.restic(repository).snapshots({ signal }).catch(asFailure)] as const)
   const snapshots = new Map(await Promise.all(calls))
   const reachable = [...snapshots].flatMap(([repository, answer]) => (answer instanceof Failure ? [] : [[repository, answer] as const]))

@@ -1,17 +1,17 @@
-// The environment that restic starts with: built from nothing, secrets by reference to files, or as a person gave them.
+// The environment that restic starts with: built from nothing, with secrets as names of files, or as a person typed them.
 import type { Path } from '../core.ts'
 import { plainEnvironment } from '../host/shell.ts'
 import type { Credentials } from './types.ts'
 
-/** How to open a repository; the same field names as in the manifest. */
+/** How to open a repository. Field names as in the manifest. */
 export interface ResticEnvironment {
   repository: string | null
   repositoryFile: Path
   passwordFile: Path
-  /** In place of location and password. */
-  given: Pick<Credentials, 'location' | 'password'> | null
+  /** Used instead of `repository`, `repositoryFile` and `passwordFile`. */
+  credentials: Pick<Credentials, 'location' | 'password'> | null
   cacheDir: Path
-  /** The parsed environment file. Its RESTIC_REPOSITORY* and RESTIC_PASSWORD* are dropped: what the manifest says holds, and two of them together are fatal. */
+  /** The parsed environment file. RESTIC_REPOSITORY* and RESTIC_PASSWORD* in it are dropped: the manifest decides, and restic refuses two of them together. */
   variables: Record<string, string>
 }
 
@@ -19,16 +19,16 @@ export function resticEnvironment({
   repository,
   repositoryFile,
   passwordFile,
-  given,
+  credentials,
   cacheDir,
   variables,
 }: ResticEnvironment): Record<string, string> {
-  const foreign = Object.entries(variables).filter(([name]) => !/^RESTIC_(REPOSITORY|PASSWORD)/.test(name))
+  const allowed = Object.entries(variables).filter(([name]) => !/^RESTIC_(REPOSITORY|PASSWORD)/.test(name))
   return {
     ...plainEnvironment(),
-    ...Object.fromEntries(foreign),
-    ...(given
-      ? { RESTIC_REPOSITORY: given.location, RESTIC_PASSWORD: given.password }
+    ...Object.fromEntries(allowed),
+    ...(credentials
+      ? { RESTIC_REPOSITORY: credentials.location, RESTIC_PASSWORD: credentials.password }
       : {
           ...(repository === null ? { RESTIC_REPOSITORY_FILE: repositoryFile } : { RESTIC_REPOSITORY: repository }),
           RESTIC_PASSWORD_FILE: passwordFile,
@@ -39,8 +39,8 @@ export function resticEnvironment({
 }
 
 /**
- * Variables of an `EnvironmentFile=` as systemd reads it since version 254: comments don't continue over a line's end.
- * As there, what isn't an assignment to a valid name is ignored, and the last assignment to a name wins.
+ * Variables of an `EnvironmentFile=`, parsed like systemd since version 254: a comment ends with its line, a line that assigns no valid name is ignored,
+ * and the last assignment to a name wins.
  * Source: systemd.exec(5), "EnvironmentFile="; the states are those of parse_env_file_internal() in systemd's src/basic/env-file.c.
  */
 export function parseEnvironmentFile(text: string): Record<string, string> {
@@ -62,7 +62,7 @@ export function parseEnvironmentFile(text: string): Record<string, string> {
 }
 
 type State = 'pre-key' | 'key' | 'pre-value' | 'value' | 'escape' | 'single' | 'double' | 'double-escape' | 'comment' | 'comment-escape'
-/** `trailing`: how much unquoted, unescaped whitespace `value` ends with. */
+/** `trailing`: the number of unquoted, unescaped whitespace characters at the end of `value`. */
 interface Assignment {
   key: string
   value: string
@@ -74,7 +74,7 @@ const newline = (c: string) => c === '\n' || c === '\r'
 const whitespace = (c: string) => newline(c) || c === ' ' || c === '\t'
 const quotes: Record<string, State> = { "'": 'single', '"': 'double', '\\': 'escape' }
 
-/** Each state takes a character and says which state comes next. */
+/** Each state handles one character and returns the next state. */
 const states: Record<State, (c: string, to: Assignment) => State> = {
   'pre-key': (c, to) => {
     if (c === '#' || c === ';') return 'comment'

@@ -1,26 +1,26 @@
-// restic's patterns: literal paths escaped for them, and what an exclude pattern matches.
+// restic's patterns: escaping literal paths, and which paths an exclude pattern matches.
 import { posix } from 'node:path'
 
-/** A literal path as a pattern that matches it alone (and what is below it). */
+/** A pattern that matches this literal path and everything below it. */
 export function escapePattern(path: string): string {
   return path.replaceAll(/[\\*?[\]]/g, '\\$&')
 }
 
 /**
- * Whether a backup with these --exclude patterns leaves an absolute path out: itself, or a folder above it.
- * Source: restic's internal/filter/filter.go; the differential test asks restic itself.
+ * Whether a backup with these --exclude patterns skips an absolute path, itself or with a folder above it.
+ * Source: restic's internal/filter/filter.go; a test compares with restic.
  */
 export function excluded(patterns: string[], path: string): boolean {
   const compiled = patterns.filter((pattern) => pattern !== '').map(compile)
   const names = path.split('/').slice(1)
-  // Folder by folder: what is below an excluded one isn't looked at, even if a later `!` pattern would take it back.
+  // From the top down: restic doesn't open an excluded folder, so a `!` pattern has no effect below it.
   return names.some((_, last) => {
     const above = names.slice(0, last + 1)
     return compiled.reduce((matched, pattern) => (pattern.negated ? matched && !matches(pattern, above) : matched || matches(pattern, above)), false)
   })
 }
 
-/** Whether restic takes it. */
+/** Whether it is a valid pattern for restic. */
 export function isPattern(pattern: string): boolean {
   return parse(pattern).parts.every((part) => part !== null)
 }
@@ -30,7 +30,7 @@ interface Pattern {
   absolute: boolean
   parts: Part[]
 }
-/** One name; null matches nothing (restic refuses a malformed pattern, so no backup was ever made with it). */
+/** One name of a path; null: malformed, matches nothing (restic refuses such a pattern, so no backup was made with it). */
 type Part = RegExp | '**' | null
 
 const known = new Map<string, Pattern>()
@@ -44,12 +44,12 @@ function parse(pattern: string): Pattern {
   const negated = pattern.startsWith('!')
   const text = posix.normalize(negated ? pattern.slice(1) : pattern).replace(/(.)\/$/, '$1')
   const absolute = text.startsWith('/')
-  // An empty part ("/" alone) means the same as "**" to restic.
+  // restic treats an empty part (of "/") like "**".
   const parts = (absolute ? text.slice(1) : text).split('/').map((part) => (part === '**' || part === '' ? '**' : nameOf(part)))
   return { negated, absolute, parts }
 }
 
-/** A pattern matches where its parts match names in a row: from the root if it is absolute, else anywhere. */
+/** The parts of a pattern match consecutive names: from the root if it is absolute, else anywhere. */
 function matches({ absolute, parts }: Pattern, names: string[]): boolean {
   return absolute ? matchesFrom(parts, names) : names.some((_, start) => matchesFrom(parts, names.slice(start)))
 }
@@ -64,7 +64,7 @@ function matchesFrom([part, ...rest]: Part[], names: string[]): boolean {
 const member = String.raw`(?:\\.|[^\\\]-])`
 const token = new RegExp(String.raw`\\(.)|(\*)|(\?)|\[(\^?)((?:${member}(?:-${member})?)+)\]|([^\\[])`, 'suy')
 
-/** One name of a pattern, as Go's path.Match reads it: `*`, `?`, `[a-z]`, `[^a-z]`, and `\` before what is meant literally. */
+/** One name of a pattern in the syntax of Go's path.Match: `*`, `?`, `[a-z]`, `[^a-z]`, and `\` before a literal character. */
 function nameOf(part: string): Part {
   let source = ''
   token.lastIndex = 0
@@ -79,7 +79,7 @@ function nameOf(part: string): Part {
 
 function classOf(negated: string, members: string): string {
   const ranges = [...members.matchAll(/\\?(.)(?:-\\?(.))?/gsu)].map(([, from = '', to = from]) => [from, to] as const)
-  // A range the wrong way round holds nothing, in Go; in JavaScript it is an error.
+  // A reversed range matches nothing in Go, and is an error in JavaScript.
   const inOrder = ranges.filter(([from, to]) => (from.codePointAt(0) ?? 0) <= (to.codePointAt(0) ?? 0))
   return `[${negated}${inOrder.map(([from, to]) => `${literal(from)}-${literal(to)}`).join('')}]`
 }

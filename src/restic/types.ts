@@ -1,7 +1,7 @@
-// What restic tells us, typed; and the interface of its only caller.
+// The values that restic's output becomes, and the interface of its client.
 import type { Iso, Path } from '../core.ts'
 
-/** A snapshot. `bytes` and `files` are null where restic < 0.17 made it (no summary). */
+/** `bytes`, `files` and `addedBytes` are null in a snapshot made by restic < 0.17, which wrote no summary. */
 export interface Snapshot {
   id: string
   shortId: string
@@ -18,7 +18,10 @@ export interface Snapshot {
   addedBytes: number | null
 }
 
-/** An entry of a snapshot's tree. In `path` U+FFFD stands for each byte that isn't UTF-8. `bytes` is 0 for what isn't a regular file; `mode` holds permission, setuid, setgid and sticky bits (as stat's mode & 0o7777). */
+/**
+ * An entry of a snapshot's tree. In `path` U+FFFD replaces each byte that isn't UTF-8. `bytes` is 0 unless it is a regular file. `mode`: permissions,
+ * setuid, setgid and sticky bit (stat's mode & 0o7777).
+ */
 export interface Node {
   path: Path
   type: 'file' | 'dir' | 'symlink' | 'dev' | 'chardev' | 'fifo' | 'socket' | 'irregular'
@@ -29,7 +32,7 @@ export interface Node {
   gid: number
 }
 
-/** With the names that its owner's numbers had ("" where there was none), and where a link leads (null for what is none). */
+/** `user` and `group`: names of uid and gid on the host that saved it, "" if there was none. `target`: where a symbolic link leads, else null. */
 export interface TreeNode extends Node {
   user: string
   group: string
@@ -43,15 +46,15 @@ export interface Progress {
   secondsLeft: number | null
 }
 
-/** What opens a repository, as a person gave it. It stays in memory, and in the environment of restic. */
+/** Location and secrets of a repository, typed by a person. They are kept in memory and in restic's environment only. */
 export interface Credentials {
   location: string
   password: string
-  /** The storage's credentials. */
+  /** Environment variables with the storage's credentials. */
   variables: Record<string, string>
 }
 
-/** What every call takes. `inheritFds` are file descriptors that the child keeps open (locks), so that a lock outlives us for as long as the child does. */
+/** Options of every call. The child inherits `inheritFds`: a lock on one of them lasts as long as the child, even if we are killed. */
 export interface CallOptions {
   signal?: AbortSignal
   inheritFds?: number[]
@@ -67,14 +70,14 @@ export interface BackupRequest extends CallOptions {
   time?: Date
   /** Full id. restic fails (Failure `parent-missing`) if the repository doesn't hold it. */
   parent?: string
-  /** Argv before restic's own: how to enter a mount namespace. */
+  /** Argv before restic's own, to enter a mount namespace. */
   prefix?: string[]
   onProgress?: (progress: Progress) => void
 }
 
 /**
- * `unreadable`: what could not be read, or isn't there; the snapshot was made without it (restic's exit 3; 0.18 exits 0 for missing paths).
- * At most 1000 of them; `unreadableCount` counts all. `time` is the snapshot's.
+ * `unreadable`: files that could not be read and paths that don't exist; the snapshot was made without them (exit code 3; 0.18 exits 0 for missing
+ * paths). At most 1000 are listed; `unreadableCount` counts all. `time` is the snapshot's.
  */
 export interface BackupSummary {
   snapshotId: string
@@ -90,12 +93,12 @@ export interface RestoreRequest extends CallOptions {
   /** Full id; `ID:SUBFOLDER` is not used. */
   snapshot: string
   target: Path
-  /** Literal absolute paths within the snapshot; empty: everything. Escaping is the client's business. */
+  /** Literal absolute paths within the snapshot, which the client escapes; none: everything. */
   include: Path[]
   onProgress?: (progress: Progress) => void
 }
 
-/** `files` counts folders too. restic is content with includes that match nothing: look whether what was wanted is there. */
+/** `files` counts folders too. restic exits 0 if an include matches nothing: check that each path was restored. */
 export interface RestoreSummary {
   files: number
   bytes: number
@@ -104,7 +107,7 @@ export interface RestoreSummary {
 export interface FindRequest extends CallOptions {
   pattern: string
   host: string
-  /** Only snapshots that have one of them; none: all. */
+  /** Only snapshots with one of these tags; none: all snapshots. */
   tags: string[]
 }
 
@@ -133,59 +136,55 @@ export interface CheckSummary {
 }
 
 /**
- * The only caller of restic. Each call throws a Failure with one of the codes
+ * Each call throws a Failure with one of the codes
  * `wrong-password` (12), `no-repository` (10), `locked` (11, names host, pid and age), `interrupted` (130),
  * `repository-unreachable`, `parent-missing`, `unknown-snapshot`, `restic-missing`, `restic-too-old`, `secrets-unreadable`, `disk-full`,
- * `too-many-arguments`, `restic-garbled`, `restic-failed`. restic itself tries for 15 minutes to reach a server: a `signal` by AbortSignal.timeout() shortens
- * that, and then the code is `repository-unreachable`.
+ * `too-many-arguments`, `restic-garbled`, `restic-failed`. restic tries for 15 minutes to reach a server. A `signal` of AbortSignal.timeout() shortens
+ * that; the code is then `repository-unreachable`.
  */
 export interface Restic {
   /** Name of the repository in the manifest. */
   readonly name: string
-  /** The repository's location, credentials redacted; reads `repositoryFile`. */
+  /** The repository's location, credentials redacted. Reads `repositoryFile`, starts no process. */
   location(): Promise<string>
-  /** restic's version; throws below 0.17. Asked once. */
+  /** restic's version, asked once. Every call checks it first. @throws Failure `restic-too-old` below 0.17 */
   version(options?: CallOptions): Promise<string>
   /** The repository's id (`cat config`). */
   repositoryId(options?: CallOptions): Promise<string>
-  /** The same, asked once for all who want to know while we run. */
-  sameId(options?: CallOptions): Promise<string>
+  /** As `repositoryId`, asked once in the lifetime of this process. */
+  cachedRepositoryId(options?: CallOptions): Promise<string>
   init(options?: CallOptions): Promise<string>
-  /** All snapshots, unfiltered, without a lock, newest first by time; a snapshot superseded by a rewritten one (`original`, same time) is left out. */
+  /** All snapshots, unfiltered, without a lock, newest first by time; a snapshot that was replaced by a rewritten one (`original`, same time) is left out. */
   snapshots(options?: CallOptions): Promise<Snapshot[]>
-  /** Begins to ask for them: the next `snapshots` takes that answer. */
-  foreseeSnapshots(options?: CallOptions): void
   /** The tree of a snapshot, streamed in restic's order, without a lock; below `under` if given (literal path, itself included). */
   ls(snapshot: string, under?: Path, options?: CallOptions): AsyncGenerator<Node>
-  /** Begins to list a whole snapshot that `ls` will most likely be asked for next; where it isn't, that ends it. */
-  foresee(snapshot: string, options?: CallOptions): void
-  /** What stands directly in a folder of a snapshot, without a lock. Failure `unknown-path`: it is no folder there. */
+  /** The entries directly in a folder of a snapshot, without a lock. @throws Failure `unknown-path` if it isn't a folder */
   folder(snapshot: string, path: Path, options?: CallOptions): Promise<Node[]>
-  /** Where a pattern (as restic's find takes it, in any case) matches, newest snapshot first, without a lock. Failure `usage`: it is none. */
+  /** Matches of a pattern of `restic find`, ignoring case, newest snapshot first, without a lock. @throws Failure `usage` for an invalid pattern */
   find(request: FindRequest): Promise<{ snapshot: string; nodes: Node[] }[]>
-  /** What changed from one snapshot to another, in the order of paths, without a lock. Modifiers: + - M (content) T (type); folders end in "/". */
+  /** Changes from one snapshot to another, ordered by path, without a lock. Modifiers: + - M (content) T (type); folders end in "/". */
   diff(older: string, newer: string, options?: CallOptions): AsyncGenerator<{ path: Path; modifier: string }>
-  /** Where a symbolic link of a snapshot leads; null if there is none of that name. One call. */
+  /** The target of a symbolic link in a snapshot; null if there is none of that name. */
   readlink(snapshot: string, path: Path, options?: CallOptions): Promise<string | null>
-  /** Owners of a folder's entries in a snapshot, numbers and names ("" where the host had none): `ls` gives numbers alone. One call. */
+  /** Owners of a folder's entries in a snapshot, ids and names ("" where the host had none); `ls` gives ids alone. */
   owners(snapshot: string, folder: Path, options?: CallOptions): Promise<{ uid: number; gid: number; user: string; group: string }[]>
-  /** All entries of several snapshots, by the snapshots' full ids, each as `ls` gives them. One call; for small ones: they are held in memory. */
+  /** All entries of several snapshots, by the snapshots' full ids, in the order of `ls`. One call, held in memory: for small snapshots. */
   trees(snapshots: string[], options?: CallOptions): Promise<Map<string, TreeNode[]>>
-  /** The text of a file of a snapshot, without a lock. For small ones: it is held in memory. */
+  /** The text of a file in a snapshot, without a lock. Held in memory: for small files. */
   dump(snapshot: string, path: Path, options?: CallOptions): Promise<string>
   backup(request: BackupRequest): Promise<BackupSummary>
-  /** Into an empty target, `--overwrite` irrelevant. Blocks of zeros become holes: a sparse file takes no more room than it did. */
+  /** Into an empty target. Blocks of zeros become holes, so a sparse file takes no more room than before. */
   restore(request: RestoreRequest): Promise<RestoreSummary>
   tag(snapshot: string, add: string[], options?: CallOptions): Promise<string>
-  /** Without a rule (all zero) everything is kept. */
+  /** If all counts in `keep` are 0, every snapshot is kept. */
   forget(request: ForgetRequest): Promise<Forgotten>
-  /** These and no others, by their full ids. */
+  /** Forgets exactly these snapshots. Full ids. */
   forgetSnapshots(ids: string[], options?: CallOptions): Promise<void>
   prune(options: CallOptions & { dryRun: boolean }): Promise<string>
   check(options?: CallOptions): Promise<CheckSummary>
   locks(options?: CallOptions): Promise<RepositoryLock[]>
-  /** Removes stale locks, or all of them. Returns how many went. */
+  /** Removes stale locks, or all of them. Returns how many. */
   unlock(options?: CallOptions & { all?: boolean }): Promise<number>
-  /** restic with this terminal's standard streams; returns its exit code. */
+  /** Runs restic with our standard streams. Returns its exit code. */
   passthrough(args: string[], options?: CallOptions): Promise<number>
 }

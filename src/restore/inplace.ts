@@ -75,9 +75,9 @@ export async function restoreInPlace(site: Site, planned: PlannedRestore, option
   const { repository } = serviceOf(site, planned.plan.service)
   return transact(site, planned.plan.service, options, async (transaction) => {
     const isKnown = (await pinnedRepository(site.state, repository).catch(() => '')) !== null
-    // One that has given data back is ours, and another one in its place, later, a stranger. Without an answer it stays unknown.
+    // The repository of a successful restore is pinned, so that another one in its place is noticed later. Without an answer nothing is pinned.
     const restic = site.restic(repository)
-    const id = isKnown ? null : restic.sameId({ signal: options.signal }).catch(() => null)
+    const id = isKnown ? null : restic.cachedRepositoryId({ signal: options.signal }).catch(() => null)
     // What a backup had stopped that was killed runs again by now.
     const { plan, facts } = await renewed(site, planned)
     const { snapshot, wanted, running, postgres } = facts

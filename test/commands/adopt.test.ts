@@ -181,7 +181,7 @@ describe('adopt', () => {
     declare(w.repository)
     expect((await w.cli(['run', 'notes'])).exit).toBe(0)
     declare(lost)
-    expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 10, stderr: expect.stringContaining('has vanished') })
+    expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 10, stderr: expect.stringContaining('existed before and was not found') })
     expect(await w.cli(['adopt', '--repository', 'main', '--yes'])).toMatchObject({
       exit: 10,
       stderr: expect.stringContaining("mnt/usb doesn't exist"),

@@ -63,7 +63,7 @@ const broken: [what: string, how: Break, name: string, message: string, remedy: 
   ['everybody can read the password', () => declare({ passwordFile: open() }), 'secrets', 'is readable by others than root', 'chmod 600'],
   ['the environment file is missing', () => declare({ environmentFile: '/nowhere' }), 'secrets', '/nowhere', 'agenix'],
   ['the password is wrong', () => declare({ passwordFile: secret('wrong') }), 'password', "doesn't open it", 'created with'],
-  ['there is no repository', () => declare({ repository: '/nowhere' }), 'repository', 'was there and has vanished', 'mount its disk'],
+  ['there is no repository', () => declare({ repository: '/nowhere' }), 'repository', 'existed before and was not found', 'mount its disk'],
   [
     'a new repository has no place',
     () => {

@@ -213,7 +213,7 @@ describe('[state.3] a repository that doesn’t open', () => {
   afterAll(() => w.cleanup())
 
   test.each<[string, () => object, number, string]>([
-    ['isn’t there', () => ({ repository: w.path('gone') }), 10, 'was there and has vanished'],
+    ['isn’t there', () => ({ repository: w.path('gone') }), 10, 'existed before and was not found'],
     ['has another password', () => ({ passwordFile: w.write('secrets/other', 'wrong') }), 12, "doesn't open it"],
     ['has no password file', () => ({ passwordFile: w.path('secrets/none') }), 1, "doesn't exist"],
     ['is damaged', () => ({ repository: damaged() }), 1, 'config'],

@@ -107,7 +107,7 @@ describe.skipIf(!isRoot)('dr', () => {
     renameSync(w.repository.repository, w.path('away'))
     mkdirSync(w.repository.repository)
     for (const name of ['base', 'wiki'])
-      expect(await w.cli(['run', name])).toMatchObject({ exit: 10, stderr: expect.stringContaining('was there and has vanished') })
+      expect(await w.cli(['run', name])).toMatchObject({ exit: 10, stderr: expect.stringContaining('existed before and was not found') })
     expect(readdirSync(w.repository.repository)).toEqual([])
     rmdirSync(w.repository.repository)
     renameSync(w.path('away'), w.repository.repository)

@@ -95,8 +95,8 @@ describe.skipIf(!isRoot)('dr --from-repository', () => {
     const answers: [string | RegExp, string][] = [
       ['Where is the repository', `${w.repository.repository}/nowhere`],
       ["The repository's password", 'correct horse'],
-      [/there is none: is that its place\?[\s\S]*Where is the repository/, w.repository.repository],
-      [/is that its place[\s\S]*The repository's password/, 'wrong horse'],
+      [/no repository found at this location[\s\S]*Where is the repository/, w.repository.repository],
+      [/no repository found at this location[\s\S]*The repository's password/, 'wrong horse'],
       [/the password that was given doesn't open it[\s\S]*The repository's password/, 'correct horse'],
       ['Type run', ''],
       ['Type testhost', 'testhost'],
@@ -160,7 +160,12 @@ describe.skipIf(!isRoot)('dr --from-repository', () => {
     ['no password', (args) => without(args, '--password-file'), 2, /--password-file/],
     ['a location with a password', (args) => args.map((arg) => (arg.endsWith('/repository') ? 'rest:https://user:hunter2@host/' : arg)), 2, /prompt/],
     ['a wrong password', (args) => args.map((arg) => (arg.endsWith('/password') ? w.write('given/wrong', 'wrong') : arg)), 12, /doesn't open it/],
-    ['a repository that is not there', (args) => args.map((arg) => (arg.endsWith('/repository') ? w.path('nowhere') : arg)), 10, /is that its place/],
+    [
+      'a repository that is not there',
+      (args) => args.map((arg) => (arg.endsWith('/repository') ? w.path('nowhere') : arg)),
+      10,
+      /no repository found at this location/,
+    ],
     ['its flags without it', (args) => args.slice(1), 2, /only with --from-repository/],
   ])('[dr.15] %s is said in one line', async (_, change, exit, words) => {
     const ended = await w.cli(['dr', ...change(flags()), '--yes'])

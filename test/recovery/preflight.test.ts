@@ -70,7 +70,7 @@ describe.skipIf(!isRoot)('before it asks, dr', () => {
   test.each([
     ['the password file is missing', () => rmSync(w.path('secrets/password')), 'secrets', /doesn't exist/],
     ['the password is wrong', () => writeFileSync(w.path('secrets/password'), 'wrong\n'), 'password', /doesn't open it/],
-    ['the repository is gone', () => rmSync(w.path('secrets/repository'), { recursive: true }), 'repository', /there is none/],
+    ['the repository is gone', () => rmSync(w.path('secrets/repository'), { recursive: true }), 'repository', /no repository found/],
   ])('[dr.7] says that %s, and does nothing', async (_, damage, name, words) => {
     damage()
     const { exit, of } = await plan()

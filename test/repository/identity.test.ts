@@ -107,7 +107,7 @@ test('[repository.2] a repository that vanished is never created anew, neither b
     for (const name of ['notes', 'wiki']) {
       const run = await w.cli(['run', name])
       expect(run.exit, name).toBe(10)
-      expect(run.stderr).toMatch(/was there and has vanished.*nothing is created/)
+      expect(run.stderr).toMatch(/existed before and was not found.*no new one is created/)
       // What would make it anew isn't advised.
       expect(run.stderr).not.toMatch(/initialize|-- init/)
     }

@@ -338,7 +338,7 @@ describe.each(resticPrograms())('%s', (program) => {
       await expect(open({ repository: join(folder, 'none') }).snapshots()).rejects.toMatchObject({
         code: 'no-repository',
         exit: 10,
-        message: `repository main (${join(folder, 'none')}): there is none: is that its place? A new one is made by the first backup where the manifest says initialize = true, or by: atelier-backup restic --repository main -- init`,
+        message: `repository main (${join(folder, 'none')}): no repository found at this location. The first backup creates one if the manifest says initialize = true; or type: atelier-backup restic --repository main -- init`,
       })
     })
 

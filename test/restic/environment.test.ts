@@ -57,7 +57,7 @@ describe('restic’s environment', () => {
 
   it('[secret.1] is built from nothing', () => {
     process.env = { PATH: '/bin', HOME: '/h', TMPDIR: '/t', RESTIC_HOST: 'x', RESTIC_PASSWORD: 'x', AWS_SECRET_ACCESS_KEY: 'x', LD_PRELOAD: 'x' }
-    expect(resticEnvironment({ ...files, given: null, repository: null, variables: { B2_ACCOUNT_ID: 'id' } })).toEqual({
+    expect(resticEnvironment({ ...files, credentials: null, repository: null, variables: { B2_ACCOUNT_ID: 'id' } })).toEqual({
       PATH: '/bin',
       HOME: '/h',
       TMPDIR: '/t',
@@ -80,7 +80,7 @@ describe('restic’s environment', () => {
       'RESTIC_CACHE_DIR',
     ]
     const variables = Object.fromEntries(names.map((name) => [name, 'theirs']))
-    const environment = resticEnvironment({ ...files, given: null, repository: '/mnt/r', variables })
+    const environment = resticEnvironment({ ...files, credentials: null, repository: '/mnt/r', variables })
     expect(environment).toMatchObject({ RESTIC_REPOSITORY: '/mnt/r', RESTIC_PASSWORD_FILE: '/run/password', RESTIC_CACHE_DIR: '/cache' })
     expect(Object.values(environment)).not.toContain('theirs')
     expect(environment).not.toHaveProperty('RESTIC_REPOSITORY_FILE')
