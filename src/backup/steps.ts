@@ -17,7 +17,23 @@ import { hasShrunk, tags } from '../snapshots/select.ts'
 import type { Run } from '../state/record.gen.ts'
 import { type RepositoryState, saveSnapshot } from './repository-state.ts'
 
-/** What a backup knows and finds out on its way. */
+/** What the steps of a backup find out: the result, and the run's line in the record, are made from it. */
+export interface Findings {
+  /** Null until restic has made the snapshot. */
+  summary: BackupSummary | null
+  /** Each of them makes the run partial: what isn't in the snapshot though it should be, or data that has shrunk. */
+  problems: { code: Code; message: string }[]
+  /** When units were stopped (ms, as performance.now() has it), and for how long: null until they are started. */
+  stopped: { at: number; seconds: number | null } | null
+  /** The failure that ended the run. */
+  failure: Failure | null
+}
+
+export function newFindings(): Findings {
+  return { summary: null, problems: [], stopped: null, failure: null }
+}
+
+/** What the steps of one backup need. */
 export interface Job {
   name: string
   service: Service
@@ -25,18 +41,13 @@ export interface Job {
   restic: Restic
   manifest: Manifest
   /** Null: the repository couldn't be asked, and the plan saves nothing. */
-  standing: RepositoryState | null
+  repositoryState: RepositoryState | null
   /** Descriptors that children keep open. */
   inheritFds: number[]
-  /** Set by the steps. */
-  summary: BackupSummary | null
-  /** Why something isn't in the snapshot though it should be: makes it partial. */
-  missed: { code: Code; message: string }[]
-  /** When units were stopped (ms of a steady clock), and for how long: null as long as they are. */
-  stopped: { at: number; seconds: number | null } | null
-  /** The last backup that saved something, to compare with. */
-  before: Run | null
-  /** How the job stands when postBackup asks. */
+  findings: Findings
+  /** The earlier run that the size is compared with. */
+  baseline: Run | null
+  /** The outcome so far, for postBackup. `failure`: that of the steps. */
   outcome(failure: Failure | null): string
   warn(code: Code, message: string): void
   output(line: string): void
@@ -55,20 +66,20 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
     hook: {
       apply: async ({ when }, { signal, failure = null }) => {
         const name = when === 'pre' ? 'preBackup' : 'postBackup'
-        const environment = when === 'pre' ? {} : { ATELIER_OUTCOME: job.outcome(failure), ATELIER_SNAPSHOT: job.summary?.snapshotId ?? '' }
+        const environment = when === 'pre' ? {} : { ATELIER_OUTCOME: job.outcome(failure), ATELIER_SNAPSHOT: job.findings.summary?.snapshotId ?? '' }
         const { [name]: script, hookTimeoutSec: timeoutSeconds } = job.service
         await runHook(script ?? '', { service: job.name, name, timeoutSeconds, signal, environment, output: job.output })
       },
     },
     stop: {
       apply: async ({ units }, { signal }) => {
-        job.stopped = { at: performance.now(), seconds: null }
+        job.findings.stopped = { at: performance.now(), seconds: null }
         await stopUnits(job.name, units, { seconds: job.service.stopTimeoutSec, signal })
       },
     },
     start: {
       apply: async ({ units }, { failure }) => {
-        const { stopped } = job
+        const { stopped } = job.findings
         if (stopped === null || stopped.seconds !== null) return
         const isLast = failure !== undefined
         try {
@@ -133,7 +144,7 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
         if (savable.length === 0 && step.dumps === null)
           throw new Failure(
             'nothing-to-save',
-            `${job.name}: no snapshot was made, for nothing could be read: ${job.missed.map(({ message }) => message).join('; ')}`,
+            `${job.name}: no snapshot was made, for nothing could be read: ${job.findings.problems.map(({ message }) => message).join('; ')}`,
           )
         const sidecars = databases.flatMap(sidecarPatterns)
         const hidden = savable.find((path) => excluded([...step.exclude, ...sidecars], path))
@@ -150,13 +161,13 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
           inheritFds: job.inheritFds,
           paths,
           exclude: [...step.exclude, ...sidecars, ...uncopied.map(escapePattern), ...ownFolders(job.state, paths, step.dumps)],
-          tags: job.missed.length > 0 ? [...step.tags, tags.partial] : step.tags,
+          tags: job.findings.problems.length > 0 ? [...step.tags, tags.partial] : step.tags,
           host: job.manifest.host,
           // Views first: the copies of databases stand inside them.
           prefix: withPrivateMounts({ ...step.views, ...Object.fromEntries(copies.map(({ live, copy }) => [live, copy])) }),
           onProgress: (progress: object) => context.emit({ type: 'progress', ...progress } as Parameters<typeof context.emit>[0]),
         }
-        job.summary = await saveSnapshot(job.restic, job.standing as RepositoryState, request)
+        job.findings.summary = await saveSnapshot(job.restic, job.repositoryState as RepositoryState, request)
         await requireUnreplaced(job, copies)
         await markUnread(job)
         flagShrinking(job)
@@ -193,7 +204,7 @@ async function existing(job: Job, declared: Path[]): Promise<{ links: Path[]; th
 }
 
 function miss(job: Job, code: Code, message: string): void {
-  job.missed.push({ code, message })
+  job.findings.problems.push({ code, message })
   job.warn(code, message)
 }
 
@@ -214,9 +225,9 @@ function ownFolders(state: Path, paths: Path[], dumps: Path | null): string[] {
 async function requireUnreplaced(job: Job, copies: Copy[]): Promise<void> {
   for (const { live, identity } of copies) {
     if (identity === null || ((await lstatIfThere(live)) && (await identityOf(live)) === identity)) continue
-    const made = job.summary?.snapshotId ?? ''
+    const made = job.findings.summary?.snapshotId ?? ''
     // It isn't what this run has saved.
-    job.summary = null
+    job.findings.summary = null
     const id = await job.restic.tag(made, [tags.failed], { inheritFds: job.inheritFds }).catch((error) => {
       job.warn('tag-failed', `snapshot ${made.slice(0, 8)} holds a replaced database and can't be marked: ${asFailure(error).message}`)
       return made
@@ -236,9 +247,9 @@ async function identityOf(path: Path): Promise<string> {
 
 /** What restic couldn't read is known only afterwards: the snapshot is marked then. */
 async function markUnread(job: Job): Promise<void> {
-  const { summary } = job
+  const { summary } = job.findings
   if (!summary || summary.unreadable.length === 0) return
-  const marked = job.missed.length > 0
+  const marked = job.findings.problems.length > 0
   for (const { path, message } of summary.unreadable.slice(0, 20)) miss(job, 'unreadable', `${path} was not read: ${message}`)
   const further = summary.unreadableCount - 20
   if (further > 0) job.warn('unreadable', `${further} further files were not read`)
@@ -252,11 +263,12 @@ async function markUnread(job: Job): Promise<void> {
 
 /** Data that has halved overnight is saved all the same, and somebody should look. The snapshot is complete: it isn't tagged. */
 function flagShrinking(job: Job): void {
-  const { summary, before, service } = job
-  if (!summary || !before || !hasShrunk(summary, before, service.shrinkThreshold)) return
+  const { baseline, service } = job
+  const { summary } = job.findings
+  if (!summary || !baseline || !hasShrunk(summary, baseline, service.shrinkThreshold)) return
   miss(
     job,
     'shrunk',
-    `it shrank from ${before.files} files and ${before.bytes} bytes to ${summary.files} and ${summary.bytes}: is something missing? If that is right: atelier-backup adopt ${job.name}`,
+    `it shrank from ${baseline.files} files and ${baseline.bytes} bytes to ${summary.files} and ${summary.bytes}: is something missing? If that is right: atelier-backup adopt ${job.name}`,
   )
 }

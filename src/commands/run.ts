@@ -1,5 +1,6 @@
 // What the timers run: one service, in this process; its events go to the state folder, for whoever follows.
-import { cleanUp, runBackup } from '../backup/run.ts'
+import { cleanUp } from '../backup/cleanup.ts'
+import { runBackup } from '../backup/run.ts'
 import { Failure } from '../errors.ts'
 import { serviceOf } from '../site.ts'
 import { makeState } from '../state/install.ts'

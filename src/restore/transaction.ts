@@ -1,7 +1,7 @@
 // What every restore in place has in common: from the lock to the record, and the journal from its first line to its end.
 import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { cleanUp } from '../backup/run.ts'
+import { cleanUp } from '../backup/cleanup.ts'
 import type { Event, EventBody, Outcome, Path, Plan, RestoreStep, Result, Unit } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { execute, type Limiter } from '../execute.ts'
