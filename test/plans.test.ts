@@ -34,7 +34,7 @@ const backups = fc
     const stops = at.units.length > 0
     const service = { ...silent, paths: files, sqlite, postgres, preBackup: pre, postBackup: post, stopForBackup: stops }
     const databases = Object.fromEntries(sqlite.map((path) => [path, linked ? path.replace('/srv', '/real') : path]))
-    const views =
+    const frozenCopies =
       stops && viewed !== null ? files.map((of, i) => ({ how: viewed as 'btrfs', of, at: `/srv/.atelier-backup-notes-RUN-${i}/view` })) : null
     const facts = {
       run: 'RUN',
@@ -45,7 +45,7 @@ const backups = fc
       units: at.units,
       running: at.units.slice(0, at.running),
       databases,
-      views,
+      frozenCopies,
     }
     return { service, facts, plan: planBackup(service, facts) }
   })
@@ -150,7 +150,7 @@ describe('[plan.1] every plan', () => {
 })
 
 describe('[plan.2] the plan of a backup', () => {
-  test('writes nothing but copies, dumps and views of its own, and always takes all of them away', () => {
+  test('writes nothing but copies, dumps and frozen copies of its own, and always takes all of them away', () => {
     fc.assert(
       fc.property(backups, ({ plan: { steps, always }, facts }) => {
         const written = steps.flatMap((step) => (step.do === 'copySqlite' ? [step.to] : step.do === 'dump' ? [step.folder] : []))
@@ -159,13 +159,13 @@ describe('[plan.2] the plan of a backup', () => {
         if (written.length > 0) expect(stepsOf(always, 'unstage')).toEqual([{ do: 'unstage', folder: staging }])
         const views = stepsOf(steps, 'view')
         expect(views.every(({ at }) => at.startsWith('/srv/.atelier-backup-notes-RUN-'))).toBe(true)
-        expect(stepsOf(always, 'unview').map(({ at }) => at)).toEqual((facts.views ?? []).map(({ at }) => at))
+        expect(stepsOf(always, 'unview').map(({ at }) => at)).toEqual((facts.frozenCopies ?? []).map(({ at }) => at))
       }),
       { numRuns },
     )
   })
 
-  test('stops before it reads, starts before the upload only what is held still whole, saves once and last', () => {
+  test('stops before it reads, starts before the upload only what is frozen as a whole, saves once and last', () => {
     fc.assert(
       fc.property(backups, ({ plan: { steps }, facts, service }) => {
         const order = steps.map((step) => step.do)
@@ -179,7 +179,7 @@ describe('[plan.2] the plan of a backup', () => {
         if (start >= 0) {
           expect(start).toBeGreaterThan(order.lastIndexOf('view'))
           expect(start).toBeGreaterThan(order.lastIndexOf('dump'))
-          // What is copied after the start is read from a view.
+          // What is copied after the start is read from a frozen copy.
           for (const copy of stepsOf(steps.slice(start), 'copySqlite')) expect(copy.from).toMatch(/^\/srv\/\.atelier-backup-notes-RUN-\d+\/view/)
         }
         const [{ paths, databases, exclude, tags } = { paths: [], databases: [], exclude: [], tags: [] }] = stepsOf(steps, 'snapshot')

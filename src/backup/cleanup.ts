@@ -10,7 +10,7 @@ import { type Site, serviceOf, stagingOf } from '../site.ts'
 import { readJournal } from '../state/journal.ts'
 import { emptyRecord, isRecorded, killedRun, readRecord, updateRecord } from '../state/records.ts'
 import { announceEnd, clearState, newRunId, type Running, readLeftBehind, setRunningAside } from '../state/running.ts'
-import { clearLook, factsUnknown } from './look.ts'
+import { removeProbes, unknownFacts } from './look.ts'
 import { planBackup } from './plan.ts'
 import { backupHandlers, newFindings } from './steps.ts'
 
@@ -36,7 +36,7 @@ async function finishKilledRun(site: Site, name: string, killed: Running, output
   const warn = (error: unknown) => output(asFailure(error).message)
   const service = serviceOf(site, name)
   await endHook(name)
-  if (!killed.plan) await clearLook(service, { name, run: killed.run }).catch(warn)
+  if (!killed.plan) await removeProbes(service, { name, run: killed.run }).catch(warn)
   const plan = await planOfKilledRun(site, name, killed)
   const handlers = backupHandlers({
     name,
@@ -67,7 +67,7 @@ async function planOfKilledRun(site: Site, name: string, killed: Running): Promi
   // The plan is recorded before units are stopped. Where the record of the run is damaged (pid 0), the plan is lost, and every unit that it may
   // have stopped is started.
   const running = killed.pid === 0 && service.stopForBackup ? unitsOf(name, service) : []
-  const facts = { ...factsUnknown({ run: killed.run, name, install: '', staging: await stagingOf(site, name) }), running }
+  const facts = { ...unknownFacts({ run: killed.run, name, install: '', staging: await stagingOf(site, name) }), running }
   const { always } = (killed.plan ?? planBackup(service, facts)) as Plan<BackupStep>
   return { run: killed.run, service: name, notes: [], steps: [], always }
 }

@@ -1,11 +1,11 @@
-// What a backup may know before it is planned. Nothing is touched.
+// Gathers the facts that a backup is planned from. Changes nothing on the host.
 import { stat, statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Path, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { isWithin, lstatIfThere, outermost, resolveLinks } from '../host/files.ts'
+import { type FrozenCopy, probeFrozenCopy, removeProbe } from '../host/frozen.ts'
 import { unitsAtWork } from '../host/systemd.ts'
-import { probeView, removeProbe, type View } from '../host/views.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import { isPattern } from '../restic/patterns.ts'
@@ -15,59 +15,60 @@ export interface BackupFacts {
   name: string
   install: string
   /**
-   * The repository holds this service's snapshots from elsewhere, and nobody said which data is the truth.
-   * Null: looking failed, so nothing is saved, and only what runs always is left.
+   * The repository holds snapshots of this service that another install made, and no person has said which data is right (`adopt`, `dr`).
+   * Null: gathering facts failed. The plan then saves nothing, and has the steps alone that always run.
    */
   unadopted: boolean | null
   /** Folder for copies and dumps (0700). */
   staging: Path
   units: Unit[]
   running: Unit[]
-  /** Real paths of the databases that are there, by how they are declared. */
+  /** Real paths of the databases that exist, by their declared paths. */
   databases: Record<Path, Path>
-  /** How each real path (of `paths`) can be held still; null: not all of them can, or none needs to. */
-  views: View[] | null
+  /** One for each real path of `paths`. Null: not all of them can be frozen, or the service isn't stopped for its backup. */
+  frozenCopies: FrozenCopy[] | null
 }
 
-type About = Pick<BackupFacts, 'run' | 'name' | 'install' | 'staging'>
+type KnownFacts = Pick<BackupFacts, 'run' | 'name' | 'install' | 'staging'>
 
-/** What is known where looking failed. */
-export function factsUnknown(about: About): BackupFacts {
-  return { ...about, unadopted: null, units: [], running: [], databases: {}, views: null }
+/** Where gathering facts failed. */
+export function unknownFacts(known: KnownFacts): BackupFacts {
+  return { ...known, unadopted: null, units: [], running: [], databases: {}, frozenCopies: null }
 }
 
 /** @throws Failure `bad-pattern`, `no-space`, `no-systemd`, `unknown-unit` */
-export async function gatherBackupFacts(service: Service, about: About & { unadopted: boolean }): Promise<BackupFacts> {
-  const { name, staging } = about
+export async function gatherBackupFacts(service: Service, known: KnownFacts & { unadopted: boolean }): Promise<BackupFacts> {
+  const { name, staging } = known
   const malformed = service.exclude.findIndex((pattern) => !isPattern(pattern))
   if (malformed >= 0)
     throw new Failure(
       'bad-pattern',
-      `${name}: exclude[${malformed}], ${JSON.stringify(service.exclude[malformed])}, is no pattern: "[" begins a set that "]" ends, and a last "\\" stands for nothing`,
+      `${name}: exclude[${malformed}], ${JSON.stringify(service.exclude[malformed])}, is not a valid pattern: a "[" needs its "]", and "\\" must not come last`,
     )
   const found = await Promise.all(service.sqlite.map(async (declared) => [declared, (await resolveLinks(declared)).real] as const))
   const databases = Object.fromEntries(found.flatMap(([declared, real]) => (real === null ? [] : [[declared, real]])))
-  await requireRoom(name, staging, Object.values(databases))
-  if (!service.stopForBackup) return { ...about, units: [], running: [], databases, views: null }
-  const views = await Promise.all((await viewable(service, about)).map(([root, folderName]) => probeView(root, folderName)))
-  const whole = views.filter((view) => view !== null)
-  return { ...about, ...(await unitsAtWork(name, unitsOf(name, service))), databases, views: whole.length === views.length ? whole : null }
+  await requireSpace(name, staging, Object.values(databases))
+  if (!service.stopForBackup) return { ...known, units: [], running: [], databases, frozenCopies: null }
+  const probes = await Promise.all((await foldersToFreeze(service, known)).map(([root, folderName]) => probeFrozenCopy(root, folderName)))
+  const possible = probes.filter((copy) => copy !== null)
+  const frozenCopies = possible.length === probes.length ? possible : null
+  return { ...known, ...(await unitsAtWork(name, unitsOf(name, service))), databases, frozenCopies }
 }
 
-/** Takes away what a look leaves that was killed: no plan knows of it yet. */
-export async function clearLook(service: Service, about: Pick<BackupFacts, 'run' | 'name'>): Promise<void> {
+/** Removes what a run leaves that is killed while it gathers facts: it has no plan yet that names the folders. */
+export async function removeProbes(service: Service, run: Pick<BackupFacts, 'run' | 'name'>): Promise<void> {
   if (!service.stopForBackup) return
-  for (const [root, folderName] of await viewable(service, about)) await removeProbe(root, folderName)
+  for (const [root, folderName] of await foldersToFreeze(service, run)) await removeProbe(root, folderName)
 }
 
-/** The real paths that views would show, each with the name of the folder that its view would stand in. */
-async function viewable({ paths }: Service, { name, run }: Pick<BackupFacts, 'run' | 'name'>): Promise<[Path, string][]> {
+/** Real paths, each with the name of the folder for its frozen copy. */
+async function foldersToFreeze({ paths }: Service, { name, run }: Pick<BackupFacts, 'run' | 'name'>): Promise<[Path, string][]> {
   const roots = (await Promise.all(paths.map(resolveLinks))).flatMap(({ real }) => real ?? [])
   return outermost(roots).map((root, i) => [root, `.atelier-backup-${name}-${run}-${i}`])
 }
 
-/** The copies need room before the first of them is made. */
-async function requireRoom(name: string, staging: Path, databases: Path[]): Promise<void> {
+/** For the copies of all databases, before the first of them is made. @throws Failure `no-space` */
+async function requireSpace(name: string, staging: Path, databases: Path[]): Promise<void> {
   const sizes = await Promise.all(
     databases.map(async (database) => (await stat(database)).size + ((await lstatIfThere(`${database}-wal`))?.size ?? 0)),
   )
@@ -78,12 +79,12 @@ async function requireRoom(name: string, staging: Path, databases: Path[]): Prom
   if (needed > bavail * bsize)
     throw new Failure(
       'no-space',
-      `${name}: the copies of its databases need ${needed} bytes, and ${folder} has ${bavail * bsize} free: make room, or name another folder in stagingDir`,
+      `${name}: the copies of its databases need ${needed} bytes, and ${folder} has ${bavail * bsize} free: free some space, or set stagingDir to another folder`,
     )
 }
 
-/** The same entry as a view shows it, or null if none does. */
-export function inView(views: View[], path: Path): Path | null {
-  const view = views.find(({ of }) => isWithin(path, of))
-  return view ? view.at + path.slice(view.of.length) : null
+/** The path at which a frozen copy has the entry `path`, or null if none has it. */
+export function pathInCopy(copies: FrozenCopy[], path: Path): Path | null {
+  const copy = copies.find(({ of }) => isWithin(path, of))
+  return copy ? copy.at + path.slice(copy.of.length) : null
 }

@@ -1,4 +1,4 @@
-// The manifest goes into the repository too, whenever it changed: with it a new machine needs the repository and its secrets alone.
+// Saves the manifest in the repository whenever it has changed: `dr --from-repository` then needs the repository and its password, and no flake.
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crypto } from '../host/crypto.ts'
@@ -12,27 +12,27 @@ import { statePath } from '../state/install.ts'
 import { withRepositoryLock } from '../state/lock.ts'
 
 /**
- * Stores the manifest, and the host's users and groups, as a snapshot of its own, unless the repository has them as they are. In the
- * steady state a file tells that, and no restic is called. No secret is in it: a manifest names files.
+ * Saves the manifest, and the host's user and group ids, as a snapshot of its own. A note in the state folder holds the checksum of what was
+ * saved last: while it matches, restic isn't called. No secret gets into the repository: the manifest has the paths of secret files.
  * @throws Failure
  */
 export async function storeManifest(
   site: Site,
   repository: string,
-  about: { repositoryId: string; install: string; time: Date },
+  snapshot: { repositoryId: string; install: string; time: Date },
   call: CallOptions,
 ): Promise<void> {
-  const host: StoredHost = { repository, users: await numbers('/etc/passwd'), groups: await numbers('/etc/group') }
+  const host: StoredHost = { repository, users: await idsByName('/etc/passwd'), groups: await idsByName('/etc/group') }
   const texts = {
     [manifestFiles.manifest]: `${JSON.stringify(site.manifest, null, 2)}\n`,
     [manifestFiles.host]: `${JSON.stringify(host, null, 2)}\n`,
   }
   const hash = crypto().createHash('sha256').update(Object.values(texts).join('\0')).digest('hex')
   const base = statePath(site.state, 'repositories', repository)
-  const note = `${JSON.stringify({ hash, repositoryId: about.repositoryId })}\n`
+  const note = `${JSON.stringify({ hash, repositoryId: snapshot.repositoryId })}\n`
   const isStored = async () => (await readIfThere(`${base}.manifest.json`)) === note
   if (await isStored()) return
-  // Of several services that are saved at the same time one stores it.
+  // Services that are saved at the same time wait here; the first stores the manifest, the others find the note.
   await withRepositoryLock(site.state, repository, async (fd) => {
     if (await isStored()) return
     const folder = `${base}.manifest`
@@ -44,15 +44,15 @@ export async function storeManifest(
       inheritFds: [...(call.inheritFds ?? []), fd],
       paths: [folder],
       exclude: [],
-      tags: [tags.manifest, tags.install(about.install)],
+      tags: [tags.manifest, tags.install(snapshot.install)],
       host: site.manifest.host,
-      time: about.time,
+      time: snapshot.time,
     })
     await writeDurably(`${base}.manifest.json`, note)
   })
 }
 
-/** Nothing else of them: no password field. */
-async function numbers(file: Parameters<typeof numbersByName>[0]): Promise<Record<string, number>> {
+/** Names and ids alone: /etc/passwd and /etc/group have password fields, too. */
+async function idsByName(file: Parameters<typeof numbersByName>[0]): Promise<Record<string, number>> {
   return Object.fromEntries(await numbersByName(file))
 }

@@ -6,45 +6,45 @@ import { declaredDatabases } from '../manifest/engines.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import { dumpsFolder, dumpsOf, reservedPattern, tags } from '../snapshots/select.ts'
 import type { Run } from '../state/record.gen.ts'
-import { type BackupFacts, inView } from './look.ts'
+import { type BackupFacts, pathInCopy } from './look.ts'
 
-/** How a plan holds the data still while it is read: what the record says. */
-export function heldStill({ steps }: Plan<BackupStep>): Run['view'] {
-  const view = steps.find((step) => step.do === 'view')
-  if (view?.do === 'view') return view.how
+/** How a plan keeps the data unchanged while restic reads it: the record's field `view`. */
+export function freezeMethod({ steps }: Plan<BackupStep>): Run['view'] {
+  const freeze = steps.find((step) => step.do === 'view')
+  if (freeze?.do === 'view') return freeze.how
   if (!steps.some((step) => step.do === 'stop')) return 'live'
   return steps.some((step) => step.do === 'start') ? 'copied' : 'stopped'
 }
 
 /**
- * With `stopForBackup` the units stop, the data is held still, and they start again before the upload; where the filesystem can't hold it
- * still they stay stopped until the end. What no view shows (dumps, databases elsewhere) is copied while they are stopped, so that all of it
- * agrees.
+ * With `stopForBackup` the units stop, frozen copies of the data are made, and the units start again before the upload. Where the filesystem
+ * can't make frozen copies, the units stay stopped until the upload has ended. What no frozen copy holds (dumps, databases in other folders) is
+ * copied while the units are stopped, so that the snapshot is of one instant.
  */
 export function planBackup(service: Service, facts: BackupFacts): Plan<BackupStep> {
   const { run, name, install, staging, units, running, databases } = facts
-  const views = facts.views ?? []
+  const frozenCopies = facts.frozenCopies ?? []
   const dumped = declaredDatabases(service)
   const dumps = dumped.length > 0 ? join(staging, dumpsFolder) : null
   const copies = service.sqlite.map((database, i): BackupStep & { do: 'copySqlite' } => {
     const real = databases[database] ?? database
-    return { do: 'copySqlite', database, from: inView(views, real) ?? real, to: join(staging, `${i}.db`) }
+    return { do: 'copySqlite', database, from: pathInCopy(frozenCopies, real) ?? real, to: join(staging, `${i}.db`) }
   })
-  const isViewed = ({ from }: { from: string }) => views.some(({ at }) => isWithin(from, at))
+  const isFrozen = ({ from }: { from: string }) => frozenCopies.some(({ at }) => isWithin(from, at))
   const start: BackupStep[] = running.length > 0 ? [{ do: 'start', units: running }] : []
   const steps: BackupStep[] = [
     ...(service.preBackup === null ? [] : [{ do: 'hook', when: 'pre' } as const]),
     ...(units.length > 0 ? [{ do: 'stop', units } as const] : []),
     ...dumped.map(({ engine, databases }) => ({ do: 'dump', engine, databases, folder: dumpsOf(engine, staging) }) as const),
-    ...copies.filter((copy) => !isViewed(copy)),
-    ...views.map((view) => ({ do: 'view', ...view }) as const),
-    ...(facts.views === null ? [] : start),
-    ...copies.filter(isViewed),
+    ...copies.filter((copy) => !isFrozen(copy)),
+    ...frozenCopies.map((copy) => ({ do: 'view', ...copy }) as const),
+    ...(facts.frozenCopies === null ? [] : start),
+    ...copies.filter(isFrozen),
     {
       do: 'snapshot',
-      // None is left out for standing below another: a link on its way may lead elsewhere.
+      // A path below another one is kept, too: there may be a symbolic link on its way, which leads out of the other one.
       paths: [...new Set([...service.paths, ...service.sqlite])],
-      views: Object.fromEntries(views.map(({ of, at }) => [of, at])),
+      views: Object.fromEntries(frozenCopies.map(({ of, at }) => [of, at])),
       databases: service.sqlite,
       dumps,
       exclude: [...service.exclude, reservedPattern],
@@ -57,16 +57,18 @@ export function planBackup(service: Service, facts: BackupFacts): Plan<BackupSte
     steps: facts.unadopted === null ? [] : steps,
     always: [
       ...start,
-      ...views.map((view) => ({ do: 'unview', ...view }) as const),
+      ...frozenCopies.map((copy) => ({ do: 'unview', ...copy }) as const),
       ...(copies.length > 0 || dumps !== null ? [{ do: 'unstage', folder: staging } as const] : []),
       ...(service.postBackup === null ? [] : [{ do: 'hook', when: 'post' } as const]),
     ],
     notes: [
       ...(facts.unadopted ? [`the repository holds snapshots of ${name} from elsewhere: this one is tagged ${tags.unadopted}`] : []),
-      ...(service.stopForBackup && units.length === 0 && facts.views === null
-        ? [`${name} is saved as it changes: units is empty, so nothing is stopped, and its filesystem can't hold the data still`]
+      ...(service.stopForBackup && units.length === 0 && facts.frozenCopies === null
+        ? [`${name} is saved while it may change: units is empty, so nothing is stopped, and its filesystem can't make a frozen copy of the data`]
         : []),
-      ...(running.length > 0 && facts.views === null ? [`${name} stays stopped for the whole upload: its filesystem can't hold the data still`] : []),
+      ...(running.length > 0 && facts.frozenCopies === null
+        ? [`${name} stays stopped for the whole upload: its filesystem can't make a frozen copy of the data`]
+        : []),
     ],
   }
 }

@@ -12,9 +12,9 @@ import type { Run, RunRecord } from '../state/record.gen.ts'
 import { emptyRecord, lastRun, pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
 import { announce, announceEnd, newRunId, recordPlan } from '../state/running.ts'
 import { cleanUp } from './cleanup.ts'
-import { factsUnknown, gatherBackupFacts } from './look.ts'
+import { gatherBackupFacts, unknownFacts } from './look.ts'
 import { storeManifest } from './manifest.ts'
-import { heldStill, planBackup } from './plan.ts'
+import { freezeMethod, planBackup } from './plan.ts'
 import { type RepositoryState, resolveState } from './repository-state.ts'
 import { backupHandlers, type Findings, newFindings } from './steps.ts'
 
@@ -39,7 +39,7 @@ interface BackupRun {
   inheritFds: number[]
   findings: Findings
   warnings: Run['warnings']
-  /** How the plan freezes the data. */
+  /** How the plan keeps the data unchanged while restic reads it. */
   view: Run['view']
   /** Null until the repository has answered. */
   repositoryState: RepositoryState | null
@@ -96,19 +96,19 @@ async function backUp(run: BackupRun): Promise<void> {
   const install = await installId(site.state)
   const restic = site.restic(service.repository)
   const record = await readRecord(site.state, name).catch(() => emptyRecord(name))
-  const about = { run: run.id, name, install, staging: await stagingOf(site, name) }
+  const known = { run: run.id, name, install, staging: await stagingOf(site, name) }
   const gatherFacts = async () => {
     await requireRepositoryApart(site, name, service.exclude)
     run.repositoryState = await resolveState(site, name, record, install, { signal: options.signal, inheritFds })
-    return gatherBackupFacts(service, { ...about, unadopted: run.repositoryState.unadopted })
+    return gatherBackupFacts(service, { ...known, unadopted: run.repositoryState.unadopted })
   }
   // After a failure the plan still has the steps that always run, such as postBackup.
   const facts = await gatherFacts().catch((error: unknown) => {
     findings.failure = asFailure(error)
-    return factsUnknown(about)
+    return unknownFacts(known)
   })
   const plan = planBackup(service, facts)
-  run.view = heldStill(plan)
+  run.view = freezeMethod(plan)
   await recordPlan(site.state, name, plan)
   emit(run, { type: 'plan', plan })
   const handlers = backupHandlers({

@@ -5,11 +5,11 @@ import type { BackupStep, Handlers, Path } from '../core.ts'
 import { asFailure, type Code, Failure } from '../errors.ts'
 import { dumpers } from '../host/engines.ts'
 import { isWithin, lstatIfThere, outermost, resolveLinks } from '../host/files.ts'
+import { makeFrozenCopy, removeFrozenCopy } from '../host/frozen.ts'
 import { runHook } from '../host/hooks.ts'
 import { canMountPrivately, withPrivateMounts } from '../host/mounts.ts'
 import { copyDatabase, otherName, sidecarSuffixes } from '../host/sqlite.ts'
 import { afterStop, startUnits, stopUnits } from '../host/systemd.ts'
-import { makeView, removeView } from '../host/views.ts'
 import type { Manifest, Service } from '../manifest/types.gen.ts'
 import { escapePattern, excluded } from '../restic/patterns.ts'
 import type { BackupSummary, Restic } from '../restic/types.ts'
@@ -53,15 +53,16 @@ export interface Job {
   output(line: string): void
 }
 
-interface Copy {
+/** A database, and the copy that restic saves in its place. */
+interface DatabaseCopy {
   live: Path
   copy: Path
-  /** Of the live file as it was copied; null where it was copied from a view, which nobody replaces. */
+  /** Of the live file when it was copied. Null: copied from a frozen copy, which no application writes to. */
   identity: string | null
 }
 
 export function backupHandlers(job: Job): Handlers<BackupStep> {
-  const copies: Copy[] = []
+  const copies: DatabaseCopy[] = []
   return {
     hook: {
       apply: async ({ when }, { signal, failure = null }) => {
@@ -85,25 +86,25 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
         try {
           await startUnits(job.name, units, afterStop(failure))
         } catch (error) {
-          // What is held still is worth saving; at the end they are started once more, and then it counts.
+          // The frozen copies are saved all the same. The units are started again after the steps; if that fails too, the run fails.
           if (!isLast) return job.warn(asFailure(error).code, asFailure(error).message)
-          stopped.seconds = since(stopped.at)
+          stopped.seconds = secondsSince(stopped.at)
           throw error
         }
-        stopped.seconds = since(stopped.at)
+        stopped.seconds = secondsSince(stopped.at)
       },
     },
     dump: {
       apply: async ({ engine, databases, folder }, { signal }) => {
         await mkdir(folder, { recursive: true, mode: 0o700 })
-        // A snapshot without the dumps would look whole: there is none then.
+        // A failed dump ends the run: a snapshot without the dumps would look complete.
         await dumpers[engine](job.manifest, databases, folder, { signal, inheritFds: job.inheritFds }).catch(
-          named(`${job.name}: no snapshot was made`),
+          withPrefix(`${job.name}: no snapshot was made`),
         )
       },
     },
-    view: { apply: async (view, { signal }) => makeView(view, signal).catch(named(job.name)) },
-    unview: { apply: async (view) => removeView(view) },
+    view: { apply: async (copy, { signal }) => makeFrozenCopy(copy, signal).catch(withPrefix(job.name)) },
+    unview: { apply: async (copy) => removeFrozenCopy(copy) },
     copySqlite: {
       apply: async ({ database, from, to }, { signal }) => {
         const { real } = await resolveLinks(from)
@@ -112,10 +113,10 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
         const live = (await resolveLinks(database)).real ?? real
         const other = await otherName(live)
         if (other !== null) {
-          miss(
+          addProblem(
             job,
             'sqlite-other-name',
-            `${database} isn't saved: ${other}, so rows could stand in a -wal under another name. Declare the database under that name, or undo the link`,
+            `${database} isn't saved: ${other}, so its latest rows may be in a -wal file of another name. Declare the database under that name, or remove the link`,
           )
           return
         }
@@ -124,27 +125,26 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
         try {
           const { state, message } = await copyDatabase(real, to, { signal, inheritFds: job.inheritFds })
           copies.push({ live, copy: to, identity })
-          if (state === 'unknown') job.warn('sqlite-unchecked', `${database} is saved, but can't be checked here: ${message}`)
+          if (state === 'unknown') job.warn('sqlite-unchecked', `${database} is saved, but sqlite3 can't check it: ${message}`)
         } catch (error) {
           const failure = asFailure(error)
-          if (!failure.code.startsWith('sqlite-')) named(job.name)(failure)
+          if (!failure.code.startsWith('sqlite-')) withPrefix(job.name)(failure)
           await rm(to, { force: true })
-          // To save it again won't mend it.
-          const older = failure.code === 'sqlite-corrupt' ? `; an older one stands in a snapshot: atelier-backup list ${job.name}` : ''
-          miss(job, failure.code, `${failure.message}${older}`)
+          const older = failure.code === 'sqlite-corrupt' ? `; snapshots may hold an older one: atelier-backup list ${job.name}` : ''
+          addProblem(job, failure.code, `${failure.message}${older}`)
         }
       },
     },
     snapshot: {
       apply: async (step, context) => {
-        const { links, there } = await existing(job, step.paths)
+        const { links, existing } = await resolveDeclared(job, step.paths)
         const databases = (await Promise.all(step.databases.map(resolveLinks))).flatMap(({ real }) => real ?? [])
         const uncopied = databases.filter((database) => !copies.some(({ live }) => live === database))
-        const savable = there.filter((path) => !uncopied.includes(path))
+        const savable = existing.filter((path) => !uncopied.includes(path))
         if (savable.length === 0 && step.dumps === null)
           throw new Failure(
             'nothing-to-save',
-            `${job.name}: no snapshot was made, for nothing could be read: ${job.findings.problems.map(({ message }) => message).join('; ')}`,
+            `${job.name}: no snapshot was made, because nothing could be read: ${job.findings.problems.map(({ message }) => message).join('; ')}`,
           )
         const sidecars = databases.flatMap(sidecarPatterns)
         const hidden = savable.find((path) => excluded([...step.exclude, ...sidecars], path))
@@ -152,7 +152,7 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
           throw new Failure(
             'excluded',
             excluded(sidecars, hidden)
-              ? `${job.name}: ${hidden} is declared, and by its name belongs to a database that is saved by itself: don't declare it, or rename it`
+              ? `${job.name}: ${hidden} is declared, but has the name of a file that SQLite keeps beside a declared database (-wal, -shm, -journal), and those are not saved: rename it, or don't declare it`
               : `${job.name}: exclude leaves out ${hidden}, which paths or sqlite declare: narrow the pattern, or don't declare it`,
           )
         const paths = outermost([...links, ...savable, ...(step.dumps === null ? [] : [step.dumps])])
@@ -163,28 +163,29 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
           exclude: [...step.exclude, ...sidecars, ...uncopied.map(escapePattern), ...ownFolders(job.state, paths, step.dumps)],
           tags: job.findings.problems.length > 0 ? [...step.tags, tags.partial] : step.tags,
           host: job.manifest.host,
-          // Views first: the copies of databases stand inside them.
+          // Frozen copies are mounted first: the copies of databases are mounted inside them.
           prefix: withPrivateMounts({ ...step.views, ...Object.fromEntries(copies.map(({ live, copy }) => [live, copy])) }),
           onProgress: (progress: object) => context.emit({ type: 'progress', ...progress } as Parameters<typeof context.emit>[0]),
         }
         job.findings.summary = await saveSnapshot(job.restic, job.repositoryState as RepositoryState, request)
-        await requireUnreplaced(job, copies)
-        await markUnread(job)
-        flagShrinking(job)
+        await requireNotReplaced(job, copies)
+        await reportUnreadable(job)
+        checkShrinkage(job)
       },
     },
     unstage: { apply: async ({ folder }) => rm(folder, { recursive: true, force: true }) },
   }
 }
 
-function since(start: number): number {
+function secondsSince(start: number): number {
   return Math.round(performance.now() - start) / 1000
 }
 
-function named(service: string): (error: unknown) => never {
+/** A handler that throws the failure again, with `prefix` before its message. */
+function withPrefix(prefix: string): (error: unknown) => never {
   return (error) => {
     const failure = asFailure(error)
-    throw new Failure(failure.code, `${service}: ${failure.message}`, { cause: error })
+    throw new Failure(failure.code, `${prefix}: ${failure.message}`, { cause: error })
   }
 }
 
@@ -192,18 +193,18 @@ async function requireNamespaces(name: string): Promise<void> {
   if (await canMountPrivately()) return
   throw new Failure(
     'needs-root',
-    `${name}: a live SQLite database is saved through a private mount namespace, which this process may not make: run this as root, outside of restricted containers`,
+    `${name}: a live SQLite database is saved through a private mount namespace, which this process may not create: run this as root, not inside a restricted container`,
   )
 }
 
-/** Links on the way, and what they lead to; what is missing is named (restic 0.18 passes over it and exits 0). */
-async function existing(job: Job, declared: Path[]): Promise<{ links: Path[]; there: Path[] }> {
+/** Symbolic links on the way, and the real paths that exist. Reports each missing path: restic 0.18 skips it and exits 0. */
+async function resolveDeclared(job: Job, declared: Path[]): Promise<{ links: Path[]; existing: Path[] }> {
   const found = await Promise.all(declared.map(resolveLinks))
-  for (const [i, { real }] of found.entries()) if (real === null) miss(job, 'missing-path', `${declared[i]} doesn't exist`)
-  return { links: found.flatMap(({ links }) => links), there: found.flatMap(({ real }) => real ?? []) }
+  for (const [i, { real }] of found.entries()) if (real === null) addProblem(job, 'missing-path', `${declared[i]} doesn't exist`)
+  return { links: found.flatMap(({ links }) => links), existing: found.flatMap(({ real }) => real ?? []) }
 }
 
-function miss(job: Job, code: Code, message: string): void {
+function addProblem(job: Job, code: Code, message: string): void {
   job.findings.problems.push({ code, message })
   job.warn(code, message)
 }
@@ -213,62 +214,66 @@ function sidecarPatterns(database: Path): string[] {
   return [...sidecarSuffixes.map((suffix) => escaped + suffix), `${escaped}-mj*`]
 }
 
-/** Our own state isn't part of a service's data, even where a service declares a folder around it. */
+/** Patterns for folders of our own state, which isn't saved even where a service declares a folder around it. */
 function ownFolders(state: Path, paths: Path[], dumps: Path | null): string[] {
   if (!paths.some((path) => path !== dumps && isWithin(state, path))) return []
-  // The dumps stand in the staging folder, and are saved.
-  const places = ['running', 'locks', 'cache', ...(dumps === null ? ['staging'] : [])]
-  return places.map((place) => escapePattern(`${state}/${place}`))
+  // The staging folder holds the dumps, which are saved.
+  const folders = ['running', 'locks', 'cache', ...(dumps === null ? ['staging'] : [])]
+  return folders.map((folder) => escapePattern(`${state}/${folder}`))
 }
 
-/** An application that renames a new file over its database detaches our copy from the path: what was saved then isn't the copy. */
-async function requireUnreplaced(job: Job, copies: Copy[]): Promise<void> {
+/**
+ * Our copy is mounted over the database. If the application renames another file over it meanwhile, the mount goes, and restic reads that file
+ * instead of the copy. The snapshot is then tagged as failed.
+ * @throws Failure `sqlite-replaced`
+ */
+async function requireNotReplaced(job: Job, copies: DatabaseCopy[]): Promise<void> {
   for (const { live, identity } of copies) {
     if (identity === null || ((await lstatIfThere(live)) && (await identityOf(live)) === identity)) continue
     const made = job.findings.summary?.snapshotId ?? ''
-    // It isn't what this run has saved.
+    // The snapshot doesn't count as saved by this run.
     job.findings.summary = null
     const id = await job.restic.tag(made, [tags.failed], { inheritFds: job.inheritFds }).catch((error) => {
-      job.warn('tag-failed', `snapshot ${made.slice(0, 8)} holds a replaced database and can't be marked: ${asFailure(error).message}`)
+      job.warn('tag-failed', `snapshot ${made.slice(0, 8)} holds a replaced database and can't be tagged as failed: ${asFailure(error).message}`)
       return made
     })
     throw new Failure(
       'sqlite-replaced',
-      `${job.name}: ${live} was replaced by another file while it was saved: snapshot ${id.slice(0, 8)} doesn't count. Run it again, at a time when the application doesn't do that`,
+      `${job.name}: ${live} was replaced by another file while it was saved: snapshot ${id.slice(0, 8)} doesn't count. Run the backup again at a time when the application doesn't replace the file`,
     )
   }
 }
 
-/** With the time of birth: a file system may give a new file the number of the one just removed. */
+/** Device, inode and birth time: a filesystem may give a new file the inode number of one just removed. */
 async function identityOf(path: Path): Promise<string> {
   const { dev, ino, birthtimeNs } = await stat(path, { bigint: true })
   return `${dev}:${ino}:${birthtimeNs}`
 }
 
-/** What restic couldn't read is known only afterwards: the snapshot is marked then. */
-async function markUnread(job: Job): Promise<void> {
+/** restic names the files that it couldn't read once the snapshot exists, so the tag `partial` is added afterwards. */
+async function reportUnreadable(job: Job): Promise<void> {
   const { summary } = job.findings
   if (!summary || summary.unreadable.length === 0) return
-  const marked = job.findings.problems.length > 0
-  for (const { path, message } of summary.unreadable.slice(0, 20)) miss(job, 'unreadable', `${path} was not read: ${message}`)
+  const isTagged = job.findings.problems.length > 0
+  for (const { path, message } of summary.unreadable.slice(0, 20)) addProblem(job, 'unreadable', `${path} was not read: ${message}`)
   const further = summary.unreadableCount - 20
   if (further > 0) job.warn('unreadable', `${further} further files were not read`)
-  if (marked) return
+  if (isTagged) return
   try {
     summary.snapshotId = await job.restic.tag(summary.snapshotId, [tags.partial], { inheritFds: job.inheritFds })
   } catch (error) {
-    job.warn('tag-failed', `snapshot ${summary.snapshotId.slice(0, 8)} can't be marked as partial: ${asFailure(error).message}`)
+    job.warn('tag-failed', `snapshot ${summary.snapshotId.slice(0, 8)} can't be tagged as partial: ${asFailure(error).message}`)
   }
 }
 
-/** Data that has halved overnight is saved all the same, and somebody should look. The snapshot is complete: it isn't tagged. */
-function flagShrinking(job: Job): void {
+/** A large loss of data makes the run partial, so that a person looks. The snapshot holds all there is, and isn't tagged. */
+function checkShrinkage(job: Job): void {
   const { baseline, service } = job
   const { summary } = job.findings
   if (!summary || !baseline || !hasShrunk(summary, baseline, service.shrinkThreshold)) return
-  miss(
+  addProblem(
     job,
     'shrunk',
-    `it shrank from ${baseline.files} files and ${baseline.bytes} bytes to ${summary.files} and ${summary.bytes}: is something missing? If that is right: atelier-backup adopt ${job.name}`,
+    `it shrank from ${baseline.files} files and ${baseline.bytes} bytes to ${summary.files} and ${summary.bytes}: is something missing? If the new size is right: atelier-backup adopt ${job.name}`,
   )
 }

@@ -45,7 +45,9 @@ test('[shrink.1] data that fell by more than shrinkThreshold is saved, and flagg
   const { exit, stderr } = await w.cli(['run', 'notes'])
   expect([exit, stderr]).toEqual([
     3,
-    expect.stringMatching(/it shrank from 2 files and 2000 bytes to 1 and 5: is something missing\? If that is right: atelier-backup adopt notes/),
+    expect.stringMatching(
+      /it shrank from 2 files and 2000 bytes to 1 and 5: is something missing\? If the new size is right: atelier-backup adopt notes/,
+    ),
   ])
   expect(await snapshots()).toHaveLength(3)
   expect(told()).toMatch(/^notes partial /)

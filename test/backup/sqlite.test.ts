@@ -355,7 +355,7 @@ describe.skipIf(!isRoot)('a live database', () => {
         writeFileSync(file, bytes)
       },
       'sqlite-corrupt',
-      'an older one stands in a snapshot: atelier-backup list corrupt',
+      'snapshots may hold an older one: atelier-backup list corrupt',
     ],
   ])('[snapshot.4] a database that is %s makes the run partial and is named; alone it fails it', async (what, make, code, message) => {
     const name = what.replace(' ', '-')

@@ -1,4 +1,4 @@
-// Data held still by its filesystem, and what each filesystem can. Units that stop for it: test/host/stop.test.ts.
+// Frozen copies, and which filesystems can make them. Units that stop for it: test/machine/stop.test.ts.
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -6,7 +6,7 @@ import { canMountDisks, type FileSystem, mountDisk } from '../lib/disk.ts'
 import { mountedAnywhere, output, resticBefore, sql } from '../lib/live.ts'
 import { type World, world } from '../lib/world.ts'
 
-describe.skipIf(!canMountDisks)('data is held still', () => {
+describe.skipIf(!canMountDisks)('data is frozen', () => {
   let w: World
   const unmount: (() => void)[] = []
   beforeAll(async () => {
@@ -79,7 +79,7 @@ describe.skipIf(!canMountDisks)('data is held still', () => {
     }
   })
 
-  test('[view.5] a view stands where nobody but root can put another folder in its place; where there is no such place, none is made', async () => {
+  test('[view.5] a frozen copy is made where nobody but root can put another folder in its place; without such a folder, none is made', async () => {
     const folder = join(disk('xfs'), 'owned/data')
     mkdirSync(folder, { recursive: true })
     writeFileSync(join(folder, 'file'), 'x')
@@ -98,7 +98,7 @@ describe.skipIf(!canMountDisks)('data is held still', () => {
     expect(ours('xfs')).toBe('')
   })
 
-  test('[view.3] what a view would lose is never viewed: another filesystem inside, a subvolume inside a subvolume', async () => {
+  test('[view.3] no frozen copy is made where it would lose data: another filesystem inside, a subvolume inside a subvolume', async () => {
     const outer = join(disk('btrfs'), 'outer')
     output(['btrfs', 'subvolume', 'create', outer])
     output(['btrfs', 'subvolume', 'create', join(outer, 'inner')])
@@ -141,12 +141,12 @@ describe.skipIf(!canMountDisks)('data is held still', () => {
     expect(sql(join(await newest(), database), 'SELECT n FROM t')).toBe('7')
   })
 
-  test('[view.2] a view that can’t be finished fails the run, and nothing is left', async () => {
+  test('[view.2] a frozen copy that can’t be finished fails the run, and nothing is left', async () => {
     const folder = join(disk('xfs'), 'vanishing')
     mkdirSync(folder)
     declare({ paths: [folder], preBackup: `rmdir ${folder}` })
     const { exit, stderr } = await w.cli(['run', 'app'])
-    expect([exit, stderr]).toEqual([1, expect.stringContaining(`no reflink view of ${folder} can be made`)])
+    expect([exit, stderr]).toEqual([1, expect.stringContaining(`a reflink copy of ${folder} can't be made`)])
     expect(ours('xfs')).toBe('')
   })
 
