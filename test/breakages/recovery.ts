@@ -109,10 +109,10 @@ export const recovery: Breakage[] = [
     id: 'dr.9',
     breaks: "a manifest that can't be stored fails the backup",
     in: 'src',
-    find: `await storeChanged(standing, install, fd).catch((error: unknown) =>
-  warn('manifest-not-stored', \`the manifest isn't stored in the repository: \${asFailure(error).message}\`),
+    find: `await storeManifestOf(run, install).catch((error: unknown) =>
+  warn(run, 'manifest-not-stored', \`the manifest isn't stored in the repository: \${asFailure(error).message}\`),
 )`,
-    put: 'await storeChanged(standing, install, fd)',
+    put: 'await storeManifestOf(run, install)',
     red: { file: 'test/backup/manifest.test.ts', title: '[dr.9] where it can not be stored' },
   },
   {
@@ -127,7 +127,7 @@ export const recovery: Breakage[] = [
     id: 'dr.9-fresh',
     breaks: "a fresh install stores its own manifest in place of the lost host's",
     in: 'src',
-    find: 'standing.unadopted || options.signal.aborted)',
+    find: 'repositoryState.unadopted || options.signal.aborted)',
     put: 'options.signal.aborted)',
     red: { file: 'test/backup/manifest.test.ts', title: '[dr.9] a fresh install' },
   },
