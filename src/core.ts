@@ -123,6 +123,23 @@ export interface Result {
   addedBytes: number | null
 }
 
+/** The result of a service that ended with `failure`, or well. What `known` lacks is null, and 0 seconds. */
+export function resultOf(name: string, failure: Pick<Failure, 'code' | 'message' | 'exit'> | null, known: Partial<Result> = {}): Result {
+  return {
+    name,
+    outcome: failure === null ? 'ok' : failure.code === 'interrupted' ? 'interrupted' : 'failed',
+    exit: failure?.exit ?? 0,
+    code: failure?.code ?? null,
+    message: failure?.message ?? null,
+    snapshotId: null,
+    seconds: 0,
+    downtimeSeconds: null,
+    bytes: null,
+    addedBytes: null,
+    ...known,
+  }
+}
+
 /** What a step needs of the world; tests give a fake clock and count what passes. */
 export interface Context {
   now(): Date

@@ -2,7 +2,7 @@
 import { join, resolve } from 'node:path'
 import { defaultCache, defaultManifest, defaultState } from './defaults.ts'
 import { Failure, hasCode } from './errors.ts'
-import { lstatIfThere } from './host/files.ts'
+import { isRootOnly, lstatIfThere } from './host/files.ts'
 import { loadManifest } from './manifest/load.ts'
 import { didYouMean } from './manifest/nearest.ts'
 import type { Manifest, Service } from './manifest/types.gen.ts'
@@ -105,7 +105,7 @@ export async function stagingOf(site: Site, name: string): Promise<string> {
   const ours = join(stagingDir, 'atelier-backup')
   const stat = await lstatIfThere(ours)
   // Another owner of this folder could replace parts of it by links, and so choose where we write and delete as root.
-  if (stat && (!stat.isDirectory() || stat.uid !== process.getuid?.() || (stat.mode & 0o022) !== 0))
+  if (stat && !(stat.isDirectory() && stat.uid === process.getuid?.() && isRootOnly(stat)))
     throw new Failure('staging-unsafe', `${name}: ${ours} isn't a folder of this user alone: remove it, or name another folder in stagingDir`)
   return join(ours, name)
 }

@@ -7,7 +7,7 @@ import { endHook } from '../host/hooks.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import { removeOwnLocks } from '../repository/locks.ts'
 import { type Site, serviceOf, stagingOf } from '../site.ts'
-import { readJournal } from '../state/journal.ts'
+import { isRestoreOpen } from '../state/journal.ts'
 import { emptyRecord, isRecorded, killedRun, readRecord, updateRecord } from '../state/records.ts'
 import { announceEnd, clearState, newRunId, type Running, readLeftBehind, setRunningAside } from '../state/running.ts'
 import { removeProbes, unknownFacts } from './look.ts'
@@ -76,7 +76,7 @@ async function planOfKilledRun(site: Site, name: string, killed: Running): Promi
 async function setAside(site: Site, name: string, damage: Failure, output: Output): Promise<Running | null> {
   if (damage.code !== 'state-damaged') throw damage
   output(`${name}: what a killed run has noted is damaged, and set aside as ${await setRunningAside(site.state, name)}`)
-  const isRestore = await readJournal(site.state, name).then(Boolean, () => true)
+  const isRestore = await isRestoreOpen(site.state, name)
   const started = site.now()
   return isRestore ? null : { run: newRunId(started), kind: 'backup', started: started.toISOString(), pid: 0, startTime: '', bootId: '' }
 }

@@ -1,9 +1,9 @@
 // Gathers the facts that a backup is planned from. Changes nothing on the host.
-import { stat, statfs } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { stat } from 'node:fs/promises'
 import type { Path, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { isWithin, lstatIfThere, outermost, resolveLinks } from '../host/files.ts'
+import { freeBytes, isWithin, lstatIfThere, outermost, resolveLinks } from '../host/files.ts'
+import { nearestFolder } from '../host/folders.ts'
 import { type FrozenCopy, probeFrozenCopy, removeProbe } from '../host/frozen.ts'
 import { unitsAtWork } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
@@ -73,13 +73,12 @@ async function requireSpace(name: string, staging: Path, databases: Path[]): Pro
     databases.map(async (database) => (await stat(database)).size + ((await lstatIfThere(`${database}-wal`))?.size ?? 0)),
   )
   const needed = sizes.reduce((sum, size) => sum + size, 0)
-  let folder = staging
-  while (!(await lstatIfThere(folder))) folder = dirname(folder)
-  const { bavail, bsize } = await statfs(folder)
-  if (needed > bavail * bsize)
+  const folder = await nearestFolder(staging)
+  const free = await freeBytes(folder)
+  if (needed > free)
     throw new Failure(
       'no-space',
-      `${name}: the copies of its databases need ${needed} bytes, and ${folder} has ${bavail * bsize} free: free some space, or set stagingDir to another folder`,
+      `${name}: the copies of its databases need ${needed} bytes, and ${folder} has ${free} free: free some space, or set stagingDir to another folder`,
     )
 }
 

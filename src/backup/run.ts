@@ -1,5 +1,5 @@
 // One service's backup from lock to record. The systemd timer and a person at a terminal run the same code.
-import type { Event, EventBody, Outcome, Result } from '../core.ts'
+import { type Event, type EventBody, type Outcome, type Result, resultOf } from '../core.ts'
 import { asFailure, type Code, Failure } from '../errors.ts'
 import { execute } from '../execute.ts'
 import type { Service } from '../manifest/types.gen.ts'
@@ -196,19 +196,14 @@ function outcomeOf({ failure, problems }: Findings): Outcome {
 }
 
 function toResult(name: string, findings: Findings, seconds: number): Result {
-  const failure = findings.failure ?? partialFailure(name, findings)
-  return {
-    name,
+  return resultOf(name, findings.failure ?? partialFailure(name, findings), {
     outcome: outcomeOf(findings),
-    exit: failure?.exit ?? 0,
-    code: failure?.code ?? null,
-    message: failure?.message ?? null,
     snapshotId: findings.summary?.snapshotId ?? null,
     seconds,
     downtimeSeconds: findings.stopped?.seconds ?? null,
     bytes: findings.summary?.bytes ?? null,
     addedBytes: findings.summary?.addedBytes ?? null,
-  }
+  })
 }
 
 /** The first problem stands for all of them. */

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { runBackup } from '../backup/run.ts'
-import type { Event, Result } from '../core.ts'
+import { type Event, type Result, resultOf } from '../core.ts'
 import { defaultManifest } from '../defaults.ts'
 import { Failure } from '../errors.ts'
 import { mapConcurrent } from '../execute.ts'
@@ -99,22 +99,12 @@ async function followUnit(site: Site, name: string, watcher: Watcher, signal: Ab
   const good = await ending
   await read()
   if (result !== null) return result
-  const none = { name, snapshotId: null, seconds: (performance.now() - begun) / 1000, downtimeSeconds: null, bytes: null, addedBytes: null }
-  if (signal.aborted)
-    return {
-      ...none,
-      outcome: 'interrupted',
-      exit: 130,
-      code: 'interrupted',
-      message: `${name}: ${unit} goes on by itself; look with: atelier-backup status ${name}`,
-    }
-  return {
-    ...none,
-    outcome: good ? 'ok' : 'failed',
-    exit: good ? 0 : 1,
-    code: good ? null : 'unit-failed',
-    message: good ? null : `${name}: ${unit} failed; look with: journalctl -u ${unit} -n 50`,
+  const seconds = (performance.now() - begun) / 1000
+  if (signal.aborted) {
+    const message = `${name}: ${unit} goes on by itself; look with: atelier-backup status ${name}`
+    return resultOf(name, new Failure('interrupted', message), { seconds })
   }
+  return resultOf(name, good ? null : new Failure('unit-failed', `${name}: ${unit} failed; look with: journalctl -u ${unit} -n 50`), { seconds })
 }
 
 /** A power cut may have left half a line, or none of it. */

@@ -2,7 +2,7 @@
 import { asFailure } from '../errors.ts'
 import { isRecoveryOpen } from '../recovery/recover.ts'
 import type { Site } from '../site.ts'
-import { readJournal } from '../state/journal.ts'
+import { isRestoreOpen } from '../state/journal.ts'
 import { readRecord } from '../state/records.ts'
 import { oneLine, printable } from '../text.ts'
 import { choose, unlessCancelled } from '../ui/prompt.ts'
@@ -68,7 +68,7 @@ async function runEntry({ command, args = [], flags = {} }: Entry, input: Input)
 
 async function unfinishedRestores(site: Site): Promise<string[]> {
   const names = Object.keys(site.manifest.services)
-  const open = await Promise.all(names.map((name) => readJournal(site.state, name).then(Boolean, () => true)))
+  const open = await Promise.all(names.map((name) => isRestoreOpen(site.state, name)))
   return names.filter((_, i) => open[i])
 }
 

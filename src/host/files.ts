@@ -1,6 +1,6 @@
 // Files: durable writes, links resolved, durable renames.
 import { constants, readFileSync, type Stats, statSync } from 'node:fs'
-import { type FileHandle, lstat, open, readdir, readlink, rename, rm } from 'node:fs/promises'
+import { type FileHandle, lstat, open, readdir, readlink, rename, rm, statfs } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { Failure } from '../errors.ts'
 import { crypto } from './crypto.ts'
@@ -45,8 +45,7 @@ export async function openDirNoFollow(folder: string): Promise<FileHandle> {
   let own = true
   try {
     for (let [name] = todo; name !== undefined; [name] = todo) {
-      const { uid, mode } = await held.stat()
-      own &&= (uid === 0 || uid === process.getuid?.()) && (mode & 0o022) === 0
+      own &&= isRootOnly(await held.stat())
       todo = todo.slice(1)
       const stat = await lstat(inside(held, name))
       if (stat.isSymbolicLink()) {
@@ -69,9 +68,23 @@ export async function openDirNoFollow(folder: string): Promise<FileHandle> {
   }
 }
 
+/**
+ * Whether only root, and the user of this process, can add, rename and delete entries of a folder. `sticky`: others may add some
+ * (as in /tmp), but can't replace those of root.
+ */
+export function isRootOnly({ uid, mode }: Pick<Stats, 'uid' | 'mode'>, { sticky = false } = {}): boolean {
+  const isOurs = uid === 0 || uid === process.getuid?.()
+  return isOurs && ((mode & 0o022) === 0 || (sticky && (mode & 0o1000) !== 0))
+}
+
 /** A name in a folder that is held. */
 export function inside(held: FileHandle, name: string): string {
   return join(`/proc/self/fd/${held.fd}`, name)
+}
+
+/** The path, for a child process, of a name in the folder that it inherits as its descriptor 3: the first of `inheritFds`. */
+export function insideFd3(name: string): string {
+  return `/proc/self/fd/3/${name}`
 }
 
 /** Does `work` with a name of the entry at `path` that leads to it alone. @throws as `openDirNoFollow` */
@@ -127,6 +140,10 @@ export async function lstatIfThere(path: string): Promise<Stats | null> {
   return lstat(path).catch(nullIfMissing)
 }
 
+export async function isThere(path: string): Promise<boolean> {
+  return (await lstatIfThere(path)) !== null
+}
+
 function nullIfMissing(error: NodeJS.ErrnoException): null {
   if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return null
   throw error
@@ -180,4 +197,10 @@ export function isWithin(path: string, folder: string): boolean {
 export function outermost(paths: string[]): string[] {
   const unique = [...new Set(paths)]
   return unique.filter((path) => !unique.some((other) => other !== path && isWithin(path, other)))
+}
+
+/** Free bytes of the filesystem that holds `folder`, for processes that aren't root's. */
+export async function freeBytes(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder)
+  return bavail * bsize
 }

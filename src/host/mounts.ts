@@ -1,7 +1,7 @@
 // Mounts: what is mounted where, and a private view in which copies stand in for live files.
 import { lstat, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { isWithin, lstatIfThere, realAsFarAsThere } from './files.ts'
+import { isRootOnly, isWithin, lstatIfThere, realAsFarAsThere } from './files.ts'
 import { run } from './shell.ts'
 
 export interface Mount {
@@ -53,9 +53,7 @@ export async function ownFolder(parent: string, mount: string): Promise<string |
   const folders = parent.split('/').map((_, i, names) => names.slice(0, i + 1).join('/') || '/')
   let own: string | null = null
   for (const folder of folders) {
-    const { uid, mode } = await lstat(folder)
-    const isOurs = uid === 0 || uid === process.getuid?.()
-    if (!isOurs || ((mode & 0o022) !== 0 && (mode & 0o1000) === 0)) break
+    if (!isRootOnly(await lstat(folder), { sticky: true })) break
     own = folder
   }
   return own !== null && isWithin(own, mount) ? own : null

@@ -1,9 +1,10 @@
 // SQLite: a consistent copy of a live database, and the proof that a copy is whole.
-import { chown, mkdir, readdir, readlink, rename, rm, stat } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { chown, mkdir, open, readdir, readlink, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { type Code, Failure } from '../errors.ts'
-import { lstatIfThere } from './files.ts'
+import { isRootOnly, lstatIfThere } from './files.ts'
 import { type ProcessResult, run } from './shell.ts'
 
 /** Files beside a database that belong to it. A copy needs none of them; beside another database they are poison. Source: sqlite.org/tempfiles.html; -wal2: the wal2 branch. */
@@ -124,9 +125,7 @@ async function as({ uid, gid }: { uid: number; gid: number }): Promise<string[]>
 
 /** Whether nobody but us (and root) can put a file into a folder, or another in place of it. */
 async function isOursAlone(folder: string): Promise<boolean> {
-  const { uid, mode } = await stat(folder)
-  const isOurs = (uid === 0 || uid === process.getuid?.()) && ((mode & 0o022) === 0 || (mode & 0o1000) !== 0)
-  return isOurs && (folder === '/' || isOursAlone(dirname(folder)))
+  return isRootOnly(await stat(folder), { sticky: true }) && (folder === '/' || isOursAlone(dirname(folder)))
 }
 
 const sqliteErrors: [RegExp, Code, string][] = [
@@ -192,4 +191,16 @@ export async function otherName(database: string): Promise<string | null> {
     }
   }
   return null
+}
+
+/** Whether a file begins as every SQLite database does. Source: sqlite.org/fileformat.html. */
+export async function isDatabase(path: string | null): Promise<boolean> {
+  if (path === null || !(await lstatIfThere(path))?.isFile()) return false
+  const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+  try {
+    const { buffer } = await handle.read({ buffer: Buffer.alloc(16) })
+    return buffer.toString('latin1') === 'SQLite format 3\0'
+  } finally {
+    await handle.close()
+  }
 }

@@ -5,10 +5,11 @@ import { mapConcurrent } from '../execute.ts'
 import { unknownUnits } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import { emptiedBy, type PlannedRestore, planInPlace, requireEmptyable } from '../restore/inplace.ts'
-import { mountNotes, neededRoom, spareBytes } from '../restore/plan.ts'
+import { mountNotes } from '../restore/notes.ts'
+import { neededRoom, spareBytes } from '../restore/room.ts'
 import type { Site } from '../site.ts'
 import { requireHost } from '../snapshots/hosts.ts'
-import { readJournal } from '../state/journal.ts'
+import { isRestoreOpen } from '../state/journal.ts'
 import { chooseSnapshots } from './choose.ts'
 import type { Choice, Earlier, RecoveryFacts, RecoveryWish } from './facts.ts'
 import { preflight } from './preflight.ts'
@@ -58,7 +59,7 @@ async function planAll(
   const choices = await mapConcurrent(chosen, planningJobs, async (choice): Promise<Choice> => {
     const { name, snapshot } = choice
     // An unfinished restore is finished by the plan in its journal.
-    if (snapshot === null || (await readJournal(site.state, name).then(Boolean, () => true))) return choice
+    if (snapshot === null || (await isRestoreOpen(site.state, name))) return choice
     try {
       const plan = await planInPlace(siteWithTrees, name, snapshot, [], signal)
       requireEmptyable(plan, wish.emptyMounts ? emptiedBy(plan.facts) : [])

@@ -5,7 +5,7 @@ import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
 import type { Snapshot } from '../restic/types.ts'
 import type { PlannedRestore } from '../restore/inplace.ts'
-import { spareBytes } from '../restore/plan.ts'
+import { spareBytes } from '../restore/room.ts'
 import type { Site } from '../site.ts'
 import type { Choice, PreflightCheck } from './facts.ts'
 

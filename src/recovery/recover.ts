@@ -1,7 +1,7 @@
 // Disaster recovery: every service brought back, in the order of restoreAfter, none stopped by another's failure.
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Iso, Path, Result, Unit } from '../core.ts'
+import { type Iso, type Path, type Result, resultOf, type Unit } from '../core.ts'
 import { asFailure, type Code, Failure } from '../errors.ts'
 import { type Limiter, limiter } from '../execute.ts'
 import { readIfThere, writeDurably } from '../host/files.ts'
@@ -14,7 +14,7 @@ import { type Site, serviceOf } from '../site.ts'
 import { isComplete } from '../snapshots/select.ts'
 import { parseWithChecksum, withChecksum } from '../state/checksum.ts'
 import { makeState, statePath } from '../state/install.ts'
-import { readJournal } from '../state/journal.ts'
+import { isRestoreOpen } from '../state/journal.ts'
 import { lastRun, readRecord } from '../state/records.ts'
 import { newRunId } from '../state/running.ts'
 import { shellWord } from '../text.ts'
@@ -193,7 +193,7 @@ async function recoverOne(
     return restoreInPlace(site, chosen, options)
   }
   try {
-    if (await isOpen(site, name)) return await resumeRestore(site, name, begin, options)
+    if (await isRestoreOpen(site.state, name)) return await resumeRestore(site, name, begin, options)
     return await begin()
   } catch (error) {
     const failure = asFailure(error)
@@ -205,17 +205,13 @@ async function recoverOne(
 async function doneBefore(site: Site, { started, wish }: Recovery, name: string, snapshot: Snapshot): Promise<Result | null> {
   const record = await readRecord(site.state, name).catch(() => null)
   const last = record && lastRun(record, 'restore')
-  if (!record || last?.outcome !== 'ok' || last.snapshotId !== snapshot.id || last.started < started || (await isOpen(site, name))) return null
+  if (!record || last?.outcome !== 'ok' || last.snapshotId !== snapshot.id || last.started < started || (await isRestoreOpen(site.state, name)))
+    return null
   // A part of it that a person has restored meanwhile doesn't make it recovered.
   const tells = isComplete(snapshot) && !wish.overwrite
   if (tells && (record.origin === null || record.origin.since < started)) return null
   const { snapshotId, seconds, bytes, downtimeSeconds } = last
   return { ...resultFor(name, 'ok', 0, null), snapshotId, seconds, bytes, downtimeSeconds }
-}
-
-/** Also where its journal can't be read: whoever goes on says so. */
-function isOpen(site: Site, name: string): Promise<boolean> {
-  return readJournal(site.state, name).then(Boolean, () => true)
 }
 
 /** By a rule, until a person says otherwise. */
@@ -227,18 +223,7 @@ function isSettled(result: Result | undefined): boolean {
 }
 
 function resultFor(name: string, outcome: Result['outcome'], exit: number, why: { code: Code; message: string } | null): Result {
-  return {
-    name,
-    outcome,
-    exit,
-    code: why?.code ?? null,
-    message: why && named(name, why.message),
-    snapshotId: null,
-    seconds: 0,
-    downtimeSeconds: null,
-    addedBytes: null,
-    bytes: null,
-  }
+  return resultOf(name, why && { code: why.code, message: named(name, why.message), exit }, { outcome })
 }
 
 /** With how the service stands now, and what is left to do. */

@@ -1,44 +1,16 @@
 // A service's PostgreSQL databases in a restore in place: what is known before, and their exchange, which can be taken in either direction from every instant.
-import { realpath, statfs } from 'node:fs/promises'
+import { realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DatabaseMove, Path } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { isWithin, lstatIfThere } from '../host/files.ts'
+import { freeBytes, isWithin, lstatIfThere } from '../host/files.ts'
+import { nearestFolder } from '../host/folders.ts'
 import { mountOf } from '../host/mounts.ts'
 import { dumpFiles, type PostgresOptions, type PostgresServer } from '../host/postgres.ts'
 import { databaseIds, gatherServerState, globalsOf, renameDatabases } from '../host/postgres-load.ts'
 import type { CallOptions, Restic } from '../restic/types.ts'
 import { type JournalDatabase, type RestoreJournal, writeJournal } from '../state/journal.ts'
-import type { RestoreWish } from './look.ts'
-import { nearestFolder } from './swap.ts'
-
-/** Databases that are brought back. Bytes. */
-export interface PostgresFacts {
-  /** Folder of the snapshot that holds the dumps, and the new one that they are fetched into. */
-  dumps: Path
-  staging: { folder: Path; mount: Path }
-  databases: { name: string; bytes: number; live: { bytes: number } | null }[]
-  /** Versions: of the server that the dumps are of (null: not said), and of this one. */
-  versions: { dump: string | null; server: string }
-  /** Where the server keeps its data; null: not on this host's filesystems. */
-  data: { folder: Path; mount: Path } | null
-  /** Roles that the server lacks: they are created. */
-  roles: string[]
-  /** Tablespaces that it lacks. */
-  tablespaces: string[]
-}
-
-/** The server that databases are brought back to, and where the folder is made that dumps are fetched into. */
-export interface PostgresPlace {
-  server: PostgresServer
-  staging(): Promise<Path>
-}
-
-/** Dumps of a snapshot: its folder, and the bytes of each file in it, by its path there. */
-export interface Dumps {
-  folder: Path
-  files: Map<string, number>
-}
+import type { Dumps, PostgresFacts, RestoreWish } from './facts.ts'
 
 /** The declared databases that are to be brought back, and those that the snapshot holds no dump of. @throws Failure `foreign-dump`, `not-declared`, `no-dump` */
 export function chosenDatabases({ name, service, snapshot, wanted }: RestoreWish, dumps: Dumps | null): { chosen: string[]; absent: string[] } {
@@ -107,8 +79,7 @@ export async function whileRoom(name: string, folder: Path | null, signal: Abort
   if (folder === null) return work(signal)
   const full = new AbortController()
   const look = async () => {
-    const { bavail, bsize } = await statfs(folder)
-    if (bavail * bsize < serverBytes) full.abort()
+    if ((await freeBytes(folder)) < serverBytes) full.abort()
   }
   const timer = setInterval(() => void look().catch(() => {}), 100)
   try {
@@ -121,6 +92,7 @@ export async function whileRoom(name: string, folder: Path | null, signal: Abort
     clearInterval(timer)
   }
 }
+
 /** Two of its log's segments, and what it is quick enough to write between two looks. */
 const serverBytes = 48 * 1024 * 1024
 

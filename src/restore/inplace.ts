@@ -10,10 +10,13 @@ import { isComplete, tags } from '../snapshots/select.ts'
 import { type RestoreJournal, readJournal, unfinished } from '../state/journal.ts'
 import { pinnedRepository, pinRepository } from '../state/records.ts'
 import { newRunId } from '../state/running.ts'
-import { gatherRestoreFacts, gatherUnits, type RestoreFacts } from './look.ts'
+import { tidy } from './cleanup.ts'
+import type { RestoreFacts } from './facts.ts'
+import { gatherRestoreFacts } from './look.ts'
 import { planRestore } from './plan.ts'
 import { rollBackRestore } from './rollback.ts'
-import { endAtBoot, executeTransaction, goForward, type InPlaceOptions, tidy, transact } from './transaction.ts'
+import { endAtBoot, executeTransaction, goForward, type InPlaceOptions, transact } from './transaction.ts'
+import { gatherUnits } from './units.ts'
 
 export interface PlannedRestore {
   plan: Plan<RestoreStep>

@@ -1,12 +1,12 @@
 // Restore for a look: into a new private folder, nothing live is touched.
 import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import type { Event, EventBody, Path, RestoreStep, Result } from '../core.ts'
+import { type Event, type EventBody, type Path, type RestoreStep, type Result, resultOf } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { lstatIfThere } from '../host/files.ts'
+import { removeFolder } from '../host/folders.ts'
 import type { Restic, Snapshot } from '../restic/types.ts'
 import { newRunId } from '../state/running.ts'
-import { removeFolder } from './steps.ts'
 
 export interface InspectRequest {
   name: string
@@ -43,18 +43,8 @@ export async function restoreInspect(request: InspectRequest): Promise<Result> {
   const { name, restic, snapshot, target, notes, signal, now } = request
   const begun = performance.now()
   const emit = (body: EventBody) => request.emit({ time: now().toISOString(), service: name, ...body } as Event)
-  const end = (failure: Failure | null, bytes: number | null): Result => ({
-    name,
-    outcome: failure === null ? 'ok' : failure.code === 'interrupted' ? 'interrupted' : 'failed',
-    exit: failure?.exit ?? 0,
-    code: failure?.code ?? null,
-    message: failure?.message ?? null,
-    snapshotId: snapshot.id,
-    seconds: Math.round(performance.now() - begun) / 1000,
-    downtimeSeconds: null,
-    addedBytes: null,
-    bytes,
-  })
+  const end = (failure: Failure | null, bytes: number | null): Result =>
+    resultOf(name, failure, { snapshotId: snapshot.id, seconds: Math.round(performance.now() - begun) / 1000, bytes })
   const paths = request.paths.length > 0 ? request.paths : snapshot.paths
   const stage: RestoreStep = { do: 'stage', snapshot: snapshot.id, paths, folders: [], owners: { users: [], groups: [] }, in: target }
   emit({ type: 'plan', plan: { run: newRunId(now()), service: name, steps: [stage], always: [], notes } })

@@ -1,18 +1,13 @@
 // The plans of a restore in place, and of putting back what one has replaced. Pure.
 import { dirname, join } from 'node:path'
 import type { DatabaseMove, Move, Path, Plan, RestoreStep, Unit } from '../core.ts'
-import { Failure } from '../errors.ts'
-import { isWithin } from '../host/files.ts'
 import { dumpFiles } from '../host/postgres.ts'
 import type { Service } from '../manifest/types.gen.ts'
-import type { Snapshot } from '../restic/types.ts'
-import { tags } from '../snapshots/select.ts'
 import type { RestoreJournal } from '../state/journal.ts'
 import type { OldData, OldDatabase } from '../state/record.gen.ts'
-import type { RestoreFacts, Root } from './look.ts'
-
-/** Room kept free beyond what a restore needs, for everybody else on the filesystem. */
-export const spareBytes = 64 * 1024 * 1024
+import type { RestoreFacts, Root } from './facts.ts'
+import { notesOf } from './notes.ts'
+import { requireRoom, rootOf } from './room.ts'
 
 /** @throws Failure `no-space`: found before anything is written */
 export function planRestore(service: Pick<Service, 'healthCheck'>, facts: RestoreFacts): Plan<RestoreStep> {
@@ -198,110 +193,4 @@ function stageFolders({ run, name }: Pick<RestoreFacts, 'run' | 'name'>, roots: 
   return kinds.map(([mount, group]) => {
     return { mount, roots: group, folder: join(group[0]?.folder ?? '/', `.atelier-backup-${name}-${run}`) }
   })
-}
-
-/** Bytes that a restore adds on each mount: what it replaces stays. A file with a mount of its own counts as one. */
-export function neededRoom({ roots, excluded, postgres }: Pick<RestoreFacts, 'roots' | 'excluded' | 'postgres'>): Record<Path, number> {
-  const needed: Record<Path, number> = {}
-  for (const root of roots) {
-    const { path, mount, bytes, unchanged, live, copied } = root
-    if (unchanged) continue
-    const carried = excluded.filter((entry) => rootOf(entry.path, roots) === root)
-    const besides = copied ? (live?.bytes ?? 0) : carried.reduce((sum, entry) => sum + entry.bytes, 0)
-    needed[mount] = (needed[mount] ?? 0) + bytes + besides
-    // Where it is mounted it grows by no more than this.
-    if (copied && bytes > (live?.bytes ?? 0)) needed[path] = bytes - (live?.bytes ?? 0)
-  }
-  for (const { mount, bytes } of databaseNeeds(postgres)) needed[mount] = (needed[mount] ?? 0) + bytes
-  return needed
-}
-
-/** The innermost root at or above a path. */
-function rootOf(path: Path, roots: Root[]): Root | null {
-  const around = roots.filter((root) => isWithin(path, root.path))
-  return around.reduce<Root | null>((inner, root) => (inner && inner.path.length > root.path.length ? inner : root), null)
-}
-
-function requireRoom(facts: RestoreFacts, stages: Stage[]): void {
-  const { name, free } = facts
-  const room = neededRoom(facts)
-  const places = stages.map(({ mount, folder }) => ({ mount, place: dirname(folder) }))
-  const grown = facts.roots.filter(({ path, copied }) => copied && path in room).map(({ path }) => ({ mount: path, place: path }))
-  for (const { mount, place } of [...places, ...grown, ...databaseNeeds(facts.postgres)]) {
-    const needed = room[mount] ?? 0
-    const there = free[mount] ?? 0
-    if (needed + spareBytes > there)
-      throw new Failure(
-        'no-space',
-        `${name}: ${place} has ${there} bytes free, and the restore needs ${needed} beside the old data: nothing was touched. Make room, or restore a part with --path`,
-      )
-  }
-}
-
-/** The dumps while they are loaded, and the new databases: a dump lacks indexes, and an old database may have grown or bloated. Bytes. */
-export function databaseNeeds(postgres: RestoreFacts['postgres']): { mount: Path; place: Path; bytes: number }[] {
-  if (postgres === null) return []
-  const { databases, staging, data } = postgres
-  const dumped = databases.reduce((sum, { bytes }) => sum + bytes, 0)
-  const loaded = databases.reduce((sum, { bytes, live }) => sum + Math.max(bytes, live?.bytes ?? 0), 0)
-  return [
-    { mount: staging.mount, place: dirname(staging.folder), bytes: dumped },
-    ...(data === null ? [] : [{ mount: data.mount, place: data.folder, bytes: loaded }]),
-  ]
-}
-
-/** What happens to mounts otherwise than by an exchange. */
-export function mountNotes({ roots }: Pick<RestoreFacts, 'roots'>): string[] {
-  return roots.flatMap(({ path, folder, copied, emptied }) => [
-    ...(copied ? [`${path} is a file with a mount of its own: its content is overwritten, once a copy of what is there now is in ${folder}`] : []),
-    ...(emptied ? [`${path} is mounted, and the snapshot knows nothing of it: what is in it moves aside, and it is left empty`] : []),
-  ])
-}
-
-/** That a snapshot is partial, and which one isn't. */
-export function partialNotes(snapshot: Snapshot, complete: Snapshot | null = null): string[] {
-  if (!snapshot.tags.includes(tags.partial)) return []
-  const other = complete
-    ? `the newest complete one is ${complete.shortId} of ${complete.time.slice(0, 10)}: --snapshot ${complete.shortId}`
-    : 'there is no complete one before it'
-  return [`this snapshot is partial: something could not be read when it was made; ${other}`]
-}
-
-/** That newer snapshots don't count, and how one of them is taken all the same. */
-export function passedNotes([newest, ...others]: Snapshot[]): string[] {
-  if (!newest) return []
-  const which = `${newest.shortId} of ${newest.time.slice(0, 10)}`
-  return [
-    others.length > 0
-      ? `${others.length + 1} newer snapshots are unadopted and passed over; the newest of them is ${which}`
-      : `a newer snapshot is unadopted and passed over: ${which}`,
-  ]
-}
-
-function notesOf(
-  { absent, absentDatabases, complete, passed = [], postgres, renumbered, roots, snapshot, strangers }: RestoreFacts,
-  carried: number,
-): string[] {
-  return [
-    ...partialNotes(snapshot, complete),
-    ...passedNotes(passed),
-    ...(snapshot.tags.includes(tags.unadopted)
-      ? ['this snapshot is unadopted: a fresh install made it, before anybody said that its data is the truth']
-      : []),
-    ...absent.map((path) => `${path} isn't in this snapshot and stays as it is`),
-    ...absentDatabases.map((name) => `this snapshot holds no dump of the database ${name}, which stays as it is`),
-    ...(postgres?.tablespaces ?? []).map((name) => `the server has no tablespace ${name}: what stood in one comes to stand in the default one`),
-    ...roots.filter(({ unchanged }) => unchanged).map(({ path }) => `${path} is the same link already`),
-    ...roots.flatMap(({ path, inside }) =>
-      inside ? [`${path} stays, being a mount point or leading to one: what is in it is exchanged; its own ACLs and extended attributes stay`] : [],
-    ),
-    ...mountNotes({ roots }),
-    ...(renumbered.users.length + renumbered.groups.length > 0
-      ? [
-          'users or groups have other numbers here: files get the new ones by name; entries of ACLs keep the old ones, and such a file loses its capabilities',
-        ]
-      : []),
-    ...(strangers.length > 0 ? [`unknown here, so that their files keep the numbers they had: ${strangers.join(', ')}`] : []),
-    ...(carried > 0 ? [`what backups exclude is carried over (${carried})`] : []),
-  ]
 }

@@ -1,37 +1,27 @@
 // What each step of a restore in place does, and how it is taken back.
 import { mkdir, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
-import type { Handlers, Move, Path, RestoreStep, Unit } from '../core.ts'
+import type { Handlers, Path, RestoreStep } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import type { Limiter } from '../execute.ts'
-import { inside, lstatIfThere, openDirNoFollow, withParentFd } from '../host/files.ts'
+import { inside, insideFd3, isThere, lstatIfThere, openDirNoFollow, withParentFd } from '../host/files.ts'
+import { attributesOf, makeParents, nearestFolder, removeFolder, setAttributes, setTime } from '../host/folders.ts'
 import { runHook } from '../host/hooks.ts'
 import { ownFolder } from '../host/mounts.ts'
 import { renumber } from '../host/owners.ts'
 import { dumpFiles, type PostgresServer } from '../host/postgres.ts'
 import { createRoles, loadDatabase } from '../host/postgres-load.ts'
-import { processesUsing } from '../host/processes.ts'
 import { run } from '../host/shell.ts'
-import { checkDatabase, sidecarsOf } from '../host/sqlite.ts'
-import { afterStop, maskableUnits, type StopTimeout, startUnits, stopAndMask, unmaskUnits } from '../host/systemd.ts'
+import { checkDatabase, isDatabase, sidecarsOf } from '../host/sqlite.ts'
+import { afterStop } from '../host/systemd.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Progress, Restic } from '../restic/types.ts'
 import { type RestoreJournal, writeJournal } from '../state/journal.ts'
-import { exchangeBackward, exchangeForward, identifyDatabases, whileRoom } from './databases.ts'
-import { requireMounts } from './look.ts'
-import {
-  attributesOf,
-  copyAside,
-  identifyMoves,
-  isDatabase,
-  makeParents,
-  nearestFolder,
-  setAttributes,
-  setTime,
-  swapBackward,
-  swapForward,
-} from './swap.ts'
+import { identifyDatabases, whileRoom } from './databases.ts'
+import { swapBack, swapIn } from './exchange.ts'
+import { requireMounts } from './mounts.ts'
+import { copyAside, identifyMoves } from './swap.ts'
+import { closeUnits, openUnits, requireUnused } from './units.ts'
 
 /** What a restore knows, and finds out on its way. */
 export interface RestoreJob {
@@ -74,7 +64,7 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
           const bring = () =>
             job.restic.restore({
               snapshot,
-              target: named ? join(folder, 'new') : inFirst('new'),
+              target: named ? join(folder, 'new') : insideFd3('new'),
               include: paths,
               signal,
               inheritFds,
@@ -218,12 +208,8 @@ function writesBack(folder: Path, signal: AbortSignal): (bytes: number) => void 
 function byName(folder: Path): (error: unknown) => never {
   return (error) => {
     const { code, message, exit } = asFailure(error)
-    throw new Failure(code, message.replaceAll(inFirst(''), `${folder}/`), { cause: error, exit })
+    throw new Failure(code, message.replaceAll(insideFd3(''), `${folder}/`), { cause: error, exit })
   }
-}
-
-async function isThere(path: Path): Promise<boolean> {
-  return (await lstatIfThere(path)) !== null
 }
 
 /** Copies an entry, through folders that are held: those of live data may be the service's. */
@@ -231,7 +217,7 @@ async function carry(name: string, from: Path, to: Path, options: { signal: Abor
   // A database comes with its own sidecars, which hold committed rows; what the snapshot has beside it belongs to another.
   const database = await isDatabase(from)
   for (const stale of database ? await sidecarsOf(to) : []) await withParentFd(stale, (at) => rm(at))
-  const along = [from, ...(database ? await sidecarsOf(from) : [])].map((path) => inFirst(basename(path)))
+  const along = [from, ...(database ? await sidecarsOf(from) : [])].map((path) => insideFd3(basename(path)))
   const { exit, stderr, interrupted } = await withParentFd(from, (_, source) =>
     withParentFd(to, (_, target) => {
       const argv = ['cp', '--archive', '--reflink=auto', '--target-directory=/proc/self/fd/4', '--', ...along]
@@ -246,98 +232,10 @@ async function carry(name: string, from: Path, to: Path, options: { signal: Abor
     )
 }
 
-/** A name in the folder that a child holds as its first descriptor. */
-function inFirst(name: string): Path {
-  return `/proc/self/fd/3/${name}`
-}
-
-/** Stops and masks units; the journal knows the masks before they are there. */
-export async function closeUnits(state: Path, journal: RestoreJournal, units: Unit[], patience: StopTimeout): Promise<void> {
-  const masked = [...new Set([...journal.masked, ...(await maskableUnits(units))])]
-  // What it knows already needn't find room on a disk that has become full.
-  if (masked.length > journal.masked.length) await writeJournal(state, { ...journal, masked })
-  journal.masked = masked
-  await stopAndMask(journal.service, units, journal.masked, patience)
-}
-
-/** Takes our masks away, and starts units. */
-export async function openUnits({ service, masked }: RestoreJournal, units: Unit[], how: { patience?: number } = {}): Promise<void> {
-  await unmaskUnits(masked)
-  await startUnits(service, units, how)
-}
-
-/** @throws Failure `in-use`: who has a file open would go on with the old data */
-export async function requireUnused(name: string, moves: Move[]): Promise<void> {
-  // What isn't there nobody has open: on a fresh install nothing is searched.
-  const there = await Promise.all(moves.map(async ({ live }) => ((await isThere(live)) ? [live] : [])))
-  const paths = there.flat()
-  let users = await processesUsing(paths)
-  // Who only looks in is gone in a moment.
-  for (let left = 5; left > 0 && users.length > 0; left--) {
-    await sleep(400)
-    users = await processesUsing(paths)
-  }
-  if (users.length === 0) return
-  const words = users.slice(0, 3).map(({ pid, command, path }) => `${command} (pid ${pid}) has ${path} open`)
-  throw new Failure('in-use', `${name}: ${words.join(', ')}: end it, or leave that folder, and try again`)
-}
-
-/**
- * Makes the new data live, from wherever that was interrupted. The databases come first: their exchange is the one that others can hinder,
- * and from then on the rest needs no server, as when a host boots. `begun`: from now on something live may be exchanged; before, the journal
- * couldn't be written.
- */
-export async function swapIn(state: Path, server: PostgresServer, journal: RestoreJournal, begun = () => {}): Promise<void> {
-  if (journal.phase === 'swapped') return
-  if (journal.phase !== 'swapping') {
-    if (journal.databases.length > 0) {
-      journal.phase = 'exchanging'
-      await exchangeForward(state, server, journal, begun)
-    }
-    await writeJournal(state, { ...journal, phase: 'swapping' })
-    journal.phase = 'swapping'
-  }
-  begun()
-  await swapForward(journal.moves)
-  // From here on what is live is the new data, whoever has written to it, and its staged copies may go.
-  if (journal.moves.every(({ copied }) => !copied)) return
-  await writeJournal(state, { ...journal, phase: 'swapped' })
-  journal.phase = 'swapped'
-}
-
-/**
- * Puts the old data back. What was staged is of no use any more then: to go on means to begin anew. `done`: all of it is back, and only the journal
- * doesn't say so yet.
- */
-export async function swapBack(state: Path, server: PostgresServer, journal: RestoreJournal, done = () => {}): Promise<void> {
-  if (journal.phase === 'swapped') {
-    await copyAside(journal.moves, 'staged')
-    journal.phase = 'swapping'
-    await writeJournal(state, journal)
-  }
-  await swapBackward(journal.moves)
-  if (journal.databases.length > 0) {
-    if (journal.phase !== 'exchanging') await writeJournal(state, { ...journal, phase: 'exchanging' })
-    journal.phase = 'exchanging'
-    await exchangeBackward(server, journal.databases)
-  }
-  done()
-  journal.phase = 'staging'
-  await writeJournal(state, journal)
-}
-
 export async function checkHealth(
   { name, service, output }: Pick<RestoreJob, 'name' | 'output'> & { service: Pick<Service, 'healthCheck' | 'hookTimeoutSec'> },
   signal: AbortSignal,
 ): Promise<void> {
   if (service.healthCheck !== null)
     await runHook(service.healthCheck, { service: name, name: 'healthCheck', timeoutSeconds: service.hookTimeoutSec, signal, output })
-}
-
-/** Removes a folder that restores made, never across a mount. */
-export async function removeFolder(folder: Path): Promise<void> {
-  if (!(await isThere(folder))) return
-  const argv = ['rm', '--recursive', '--force', '--one-file-system', '--', inFirst(basename(folder))]
-  const { exit, stderr } = await withParentFd(folder, (_, parent) => run(argv, { inheritFds: [parent.fd] }))
-  if (exit !== 0) throw new Failure('remove-failed', `${folder} can't be removed: ${stderr.trim().split('\n')[0]}`)
 }

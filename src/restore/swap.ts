@@ -1,15 +1,15 @@
 // The exchange of live for staged data by renames. What has happened is read off inode numbers, so that each direction can be taken from every instant.
 // Every entry is reached through its folder, held open: the service's own user, to whom folders on the way may belong, can't lead root elsewhere.
-import { constants } from 'node:fs'
-import { link, lstat, mkdir, open, readdir, rename, rm, rmdir } from 'node:fs/promises'
+import { link, lstat, readdir, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { Move, Path } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { inside, isWithin, lstatIfThere, openDirNoFollow, withParentFd } from '../host/files.ts'
+import { inside, lstatIfThere, withParentFd } from '../host/files.ts'
+import { type Attributes, attributesOf, makeFolder, makeParents, nearestFolder, removeEmpty, setAttributes } from '../host/folders.ts'
 import { run } from '../host/shell.ts'
-import { isSidecarOf, sidecarsOf } from '../host/sqlite.ts'
+import { isDatabase, isSidecarOf, sidecarsOf } from '../host/sqlite.ts'
 import { reservedPattern } from '../snapshots/select.ts'
-import type { Attributes, JournalMove } from '../state/journal.ts'
+import type { JournalMove } from '../state/journal.ts'
 import { copyInto, type MountedFile, otherFile } from './overwrite.ts'
 
 /** The moves with what the journal must know to take them in either direction; folders that stay become moves of their entries. */
@@ -108,24 +108,6 @@ async function mountedAt(moves: JournalMove[], move: JournalMove): Promise<Mount
 function sidecarsIn(moves: JournalMove[], { database }: JournalMove): (path: Path) => Promise<Path[]> {
   const places = new Set(moves.flatMap((move) => [move.live, move.staged, move.old]))
   return async (path) => (database ? (await sidecarsOf(path)).filter((sidecar) => !places.has(sidecar)) : [])
-}
-
-/** Removes folders that are empty, from `folder` upwards, below `stop`. */
-export async function removeEmpty(folder: Path, stop: Path): Promise<void> {
-  for (let at = folder; at !== stop && isWithin(at, stop); at = dirname(at)) {
-    try {
-      await withParentFd(at, (held) => rmdir(held))
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException
-      if (code === 'ENOTEMPTY' || code === 'EEXIST') return
-      if (code !== 'ENOENT' && code !== 'ENOTDIR') throw error
-    }
-  }
-}
-
-/** The nearest folder at or above a path that exists. */
-export async function nearestFolder(path: Path): Promise<Path> {
-  for (let folder = path; ; folder = dirname(folder)) if (await lstatIfThere(folder)) return folder
 }
 
 interface Side {
@@ -231,55 +213,6 @@ async function removeTwin(path: Path, other: Path): Promise<void> {
   if (one !== null && one === another) await withParentFd(path, (at) => rm(at))
 }
 
-/** Makes the folders above `path`, below `stop`, each with owner and mode of the one above `model`. */
-export async function makeParents(path: Path, model: Path, stop: Path): Promise<void> {
-  const folder = dirname(path)
-  if (folder === stop || !isWithin(folder, stop)) return
-  await makeParents(folder, dirname(model), stop)
-  const like = await lstatIfThere(dirname(model))
-  await makeFolder(folder, { uid: like?.uid ?? 0, gid: like?.gid ?? 0, mode: (like?.mode ?? 0o755) & 0o7777, mtime: null })
-}
-
-/** Of folders that nobody else may look into. */
-export const ownAlone: Attributes = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, mode: 0o700, mtime: null }
-
-/** Makes one folder, durably, or gives one that is there these attributes. */
-export async function makeFolder(folder: Path, attributes: Attributes): Promise<void> {
-  await withParentFd(folder, async (at, parent) => {
-    if (!(await lstatIfThere(at))) await mkdir(at, { mode: 0o700 })
-    await parent.sync()
-  })
-  await setAttributes(folder, attributes)
-}
-
-export async function setAttributes(folder: Path, { uid, gid, mode, mtime }: Attributes): Promise<void> {
-  const held = await openDirNoFollow(folder)
-  try {
-    if (process.getuid?.() === 0) await held.chown(uid, gid)
-    await held.chmod(mode)
-  } finally {
-    await held.close()
-  }
-  await setTime(folder, mtime)
-}
-
-/** Sets a folder's time. Node's utimes would round it. */
-export async function setTime(folder: Path, mtime: string | null): Promise<void> {
-  if (mtime === null) return
-  const held = await openDirNoFollow(folder)
-  try {
-    await run(['touch', '--no-create', `--date=${mtime}`, '--', '/proc/self/fd/3'], { inheritFds: [held.fd] })
-  } finally {
-    await held.close()
-  }
-}
-
-export async function attributesOf(folder: Path): Promise<Attributes & { mtime: string }> {
-  const { uid, gid, mode, mtimeNs } = await lstat(folder, { bigint: true })
-  const mtime = `@${mtimeNs / 1_000_000_000n}.${String(mtimeNs % 1_000_000_000n).padStart(9, '0')}`
-  return { uid: Number(uid), gid: Number(gid), mode: Number(mode) & 0o7777, mtime }
-}
-
 async function freeName(path: Path): Promise<Path> {
   let free = path
   for (let n = 1; await lstatIfThere(free); n++) free = `${path}.${n}`
@@ -297,16 +230,4 @@ async function identityOf(path: Path | null): Promise<string | null> {
 
 async function inodeOf(at: Path): Promise<string | null> {
   return (await lstatIfThere(at)) && String((await lstat(at, { bigint: true })).ino)
-}
-
-/** Whether a file begins as every SQLite database does. Source: sqlite.org/fileformat.html. */
-export async function isDatabase(path: Path | null): Promise<boolean> {
-  if (path === null || !(await lstatIfThere(path))?.isFile()) return false
-  const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
-  try {
-    const { buffer } = await handle.read({ buffer: Buffer.alloc(16) })
-    return buffer.toString('latin1') === 'SQLite format 3\0'
-  } finally {
-    await handle.close()
-  }
 }

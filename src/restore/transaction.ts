@@ -1,27 +1,25 @@
 // What every restore in place has in common: from the lock to the record, and the journal from its first line to its end.
 import { mkdir } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname } from 'node:path'
 import { cleanUp } from '../backup/cleanup.ts'
-import type { Event, EventBody, Outcome, Path, Plan, RestoreStep, Result, Unit } from '../core.ts'
+import { type Event, type EventBody, type Outcome, type Plan, type RestoreStep, type Result, resultOf, type Unit } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { execute, type Limiter } from '../execute.ts'
-import { isWithin, lstatIfThere } from '../host/files.ts'
-import { dropDatabases } from '../host/postgres-load.ts'
 import { maskableUnits, maskUnits, startUnits, unmaskUnits } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { makeState } from '../state/install.ts'
-import { type JournalMove, type RestoreJournal, removeJournal, writeJournal } from '../state/journal.ts'
+import { type RestoreJournal, writeJournal } from '../state/journal.ts'
 import { lockService } from '../state/lock.ts'
-import type { OldData, Run } from '../state/record.gen.ts'
-import { readRecord, updateRecord } from '../state/records.ts'
+import type { Run } from '../state/record.gen.ts'
+import { updateRecord } from '../state/records.ts'
 import { announce, announceEnd, newRunId, readLeftBehind } from '../state/running.ts'
-import { uninterruptible } from './databases.ts'
-import { removeCopy } from './overwrite.ts'
-import { oldFolder, planRest } from './plan.ts'
-import { checkHealth, closeUnits, openUnits, type RestoreJob, removeFolder, requireUnused, restoreHandlers, swapBack, swapIn } from './steps.ts'
-import { makeFolder, makeParents, ownAlone, removeEmpty } from './swap.ts'
+import { closeJournal } from './cleanup.ts'
+import { swapBack, swapIn } from './exchange.ts'
+import { planRest } from './plan.ts'
+import { checkHealth, type RestoreJob, restoreHandlers } from './steps.ts'
+import { closeUnits, openUnits, requireUnused } from './units.ts'
 
 export interface InPlaceOptions {
   signal: AbortSignal
@@ -63,22 +61,16 @@ export async function transact(
     isPlanned ||= body.type === 'plan'
     options.emit({ time: site.now().toISOString(), service: name, ...body } as Event)
   }
-  const resultOf = ({ failure = null, outcome = null, snapshotId = null, bytes = null, downtimeSeconds = null }: Ended): Result => ({
-    name,
-    outcome: outcome ?? (failure === null ? 'ok' : failure.code === 'interrupted' ? 'interrupted' : 'failed'),
-    exit: failure?.exit ?? 0,
-    code: failure?.code ?? null,
-    message: failure && named(name, failure.message),
-    snapshotId,
-    seconds: Math.round(performance.now() - begun) / 1000,
-    downtimeSeconds,
-    addedBytes: null,
-    bytes,
-  })
+  const resultFrom = ({ failure = null, outcome, ...known }: Ended): Result =>
+    resultOf(name, failure && { code: failure.code, message: named(name, failure.message), exit: failure.exit }, {
+      ...known,
+      ...(outcome && { outcome }),
+      seconds: Math.round(performance.now() - begun) / 1000,
+    })
   const failed = (error: unknown): Ended => ({ failure: asFailure(error) })
   let isRemembered = false
   const remember = async (ended: Ended) => {
-    const { exit: _, name: __, ...told } = resultOf(ended)
+    const { exit: _, name: __, ...told } = resultFrom(ended)
     await updateRecord(site.state, name, (record) => {
       const entry: Run = { run, kind: 'restore', started, ...told, files: null, view: 'live', warnings: [] }
       record.runs = [...record.runs.filter((other) => other.run !== run), entry]
@@ -100,9 +92,9 @@ export async function transact(
         emit({ type: 'warning', code: 'record-failed', message: `${name}: its record can't be written: ${asFailure(error).message}` }),
       )
     await announceEnd(site.state, name)
-    return resultOf(ended)
+    return resultFrom(ended)
   } catch (error) {
-    return resultOf(failed(error))
+    return resultFrom(failed(error))
   } finally {
     release()
   }
@@ -212,84 +204,6 @@ export async function goBack(site: Site, journal: RestoreJournal): Promise<void>
   }
 }
 
-/** The end of a restore, `done` or taken back; the journal closes last. */
-async function closeJournal(site: Site, journal: RestoreJournal, done: boolean, remember = async () => {}): Promise<void> {
-  await tidy(site, journal, done)
-  await remember()
-  await removeJournal(site.state, journal.service)
-}
-
-/** What a restore has staged goes, what it replaced is remembered. Begun anew after a crash it does the same again. */
-export async function tidy(site: Site, journal: RestoreJournal, done: boolean): Promise<void> {
-  const { service, run, putsBack, folders, moves, databases, dumps, started } = journal
-  // Of what was copied there is no more need for the side that is live now.
-  for (const { staged, old, copied } of moves) {
-    const spent = done ? staged : old
-    if (copied && spent !== null) await removeCopy(spent)
-  }
-  // What was put back and is taken away again stays kept, its empty folders too.
-  const ours = moves.flatMap(({ staged, old, stays }) =>
-    [done || putsBack === null ? staged : null, old].flatMap((place) => (place === null ? [] : stays ? place : dirname(place))),
-  )
-  for (const folder of folders) for (const place of ours) await removeEmpty(place, folder)
-  // Also where nothing was there before: that, too, can be taken back.
-  if (done) for (const folder of folders) await makeFolder(oldFolder(folder, run), ownAlone)
-  for (const { live, old, stays } of done ? moves : []) {
-    if (!stays) continue
-    await makeParents(old, live, old.slice(0, -live.length))
-    await makeFolder(old, stays.before)
-  }
-  const kept: OldData[] = []
-  for (const id of done && putsBack !== null ? [run, putsBack] : [run]) {
-    for (const folder of folders.map((stage) => oldFolder(stage, id))) {
-      // Without old data, too, there may be what appeared between a crash and its end.
-      if (!(await lstatIfThere(folder))) continue
-      const all = done ? moves.filter(({ old }) => isWithin(old, folder)) : []
-      const stayed = all.flatMap(({ live, stays }) => (stays ? [{ path: live, keeps: stays.keeps }] : []))
-      const copied = all.flatMap((move) => (move.copied ? move.live : []))
-      const here = all.filter(({ live, stays, copied }) => !stays && !copied && !stayed.some(({ path }) => path === dirname(live)))
-      const paths = here.flatMap(({ live, liveId }) => (liveId === null ? [] : [live]))
-      const absent = here.flatMap(({ live, liveId, parent }) => (liveId === null ? [{ path: live, parent }] : []))
-      kept.push({ run: id, since: started, folder, paths, absent, folders: stayed, copied })
-    }
-  }
-  for (const folder of folders) {
-    await removeFolder(join(folder, 'new'))
-    await removeEmpty(folder, dirname(folder))
-  }
-  if (dumps !== null) await removeFolder(dumps)
-  const fresh = databases.flatMap((database) => database.fresh ?? [])
-  // What was put back by name was kept before, and is again.
-  if (!done && putsBack === null && fresh.length > 0) await dropDatabases(site.manifest.postgresql, fresh, uninterruptible())
-  const keptDatabases = done ? databases.map(({ live, old, liveId }) => ({ run, since: started, database: live, kept: liveId && old })) : []
-  const moved = new Map<Path, Path>()
-  const before = await readRecord(site.state, service).catch(() => null)
-  for (const { folder } of before?.old ?? []) moved.set(folder, await placeNow(folder, moves))
-  await updateRecord(site.state, service, (record) => {
-    const { origin, old, oldDatabases } = record
-    const takenBack = done ? [...old, ...oldDatabases].find((data) => data.run === putsBack)?.since : started
-    const isOver = (data: { run: string }) => data.run === run || (done && data.run === putsBack)
-    if (origin?.how === 'recovered' && origin.since === takenBack) record.origin = null
-    if (done && journal.recovers) record.origin ??= { how: 'recovered', since: started }
-    const others = old.filter((data) => !isOver(data)).map((data) => ({ ...data, folder: moved.get(data.folder) ?? data.folder }))
-    record.old = [...others, ...kept]
-    record.oldDatabases = [...oldDatabases.filter((data) => !isOver(data)), ...keptDatabases]
-  })
-}
-
-/** Where the old data of an earlier restore stands now: within a path that was exchanged it has moved along. */
-async function placeNow(folder: Path, moves: JournalMove[]): Promise<Path> {
-  if (await lstatIfThere(folder)) return folder
-  const renamed = moves.filter(({ stays, copied }) => !stays && !copied)
-  const ways = renamed.flatMap(({ live, staged, old }) => [live, staged, old].flatMap((from) => [live, staged, old].map((to) => ({ from, to }))))
-  for (const { from, to } of ways) {
-    if (from === null || to === null || !isWithin(folder, from)) continue
-    const place = to + folder.slice(from.length)
-    if (await lstatIfThere(place)) return place
-  }
-  return folder
-}
-
 /** A message that says which service it is about. */
 export function named(name: string, message: string): string {
   return message.startsWith(`${name}: `) ? message : `${name}: ${message}`
@@ -300,6 +214,7 @@ function explain(failure: Failure, live: keyof typeof states): Failure {
   const open = failure.code === 'undo-failed' && live === 'old' ? ', and its journal still open: once that is mended, --rollback closes it' : ''
   return new Failure(failure.code, `${failure.message}; ${states[live]}${open}`, { cause: failure, exit: failure.exit })
 }
+
 const states: Record<RestoreJob['live'] | 'closed', string> = {
   untouched: 'the live data was not touched',
   closed: 'its units stay stopped: put that right, then finish the restore with --resume, or take it back with --rollback',

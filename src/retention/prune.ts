@@ -11,7 +11,7 @@ import type { Site } from '../site.ts'
 import { manifestsKept, storedManifests } from '../snapshots/manifests.ts'
 import { eligible, isComplete, isInFuture, newestFirst, snapshotsOf, tags } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
-import { readJournal } from '../state/journal.ts'
+import { isRestoreOpen } from '../state/journal.ts'
 import { lastRun, readHistory, readRecord } from '../state/records.ts'
 import { pluralize } from '../text.ts'
 
@@ -87,7 +87,7 @@ function requireAppendOnly(error: unknown): void {
 async function reasonToKeep(site: Site, name: string, service: Service, all: Snapshot[]): Promise<string | null> {
   const record = await readHistory(site.state, name).catch(() => null)
   if (record === null) return 'its record is damaged'
-  if (await readJournal(site.state, name).then(Boolean, () => true)) return 'a restore is unfinished'
+  if (await isRestoreOpen(site.state, name)) return 'a restore is unfinished'
   // One with nothing to do says nothing of what is there.
   const newest = lastRun({ ...record, runs: record.runs.filter(({ outcome }) => outcome !== 'skipped') }, 'backup')
   if (newest === null) return 'this install has not backed it up yet'

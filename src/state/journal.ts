@@ -4,16 +4,9 @@ import { dirname } from 'node:path'
 import type { DatabaseMove, Iso, Move, Path, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { readIfThere, syncFolder, writeDurably } from '../host/files.ts'
+import type { Attributes } from '../host/folders.ts'
 import { parseWithChecksum, withChecksum } from './checksum.ts'
 import { statePath } from './install.ts'
-
-/** Of a folder. `mtime` as touch(1) takes a date; null: as it comes. */
-export interface Attributes {
-  uid: number
-  gid: number
-  mode: number
-  mtime: string | null
-}
 
 /** A move, and what was there before: it tells which renames have happened. */
 export interface JournalMove extends Omit<Move, 'keeps'> {
@@ -80,6 +73,11 @@ export async function readJournal(state: string, service: string): Promise<Resto
     'journal-damaged',
     `${service}: a restore is unfinished, and its journal ${file} is damaged: look what stands in .atelier-backup-${service}-* beside its paths (old data, or new), put right by hand what is missing, then remove the journal`,
   )
+}
+
+/** Whether a restore is unfinished. Also true when its journal can't be read: whoever goes on reports that. */
+export async function isRestoreOpen(state: string, service: string): Promise<boolean> {
+  return readJournal(state, service).then(Boolean, () => true)
 }
 
 export async function writeJournal(state: string, journal: RestoreJournal): Promise<void> {

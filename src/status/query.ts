@@ -11,7 +11,7 @@ import { withTimeout } from '../signals.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { eligible, fromElsewhere, hostsElsewhere, newestOf, type Subject, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
-import { readJournal } from '../state/journal.ts'
+import { isRestoreOpen } from '../state/journal.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
 import { lastRun, readHistory } from '../state/records.ts'
 import { readRunning } from '../state/running.ts'
@@ -148,7 +148,7 @@ interface Remembered {
 async function readServiceState(state: string, name: string, days: string[]): Promise<Remembered> {
   const [record, isUnfinished, isRunning] = await Promise.all([
     readHistory(state, name).catch(asFailure),
-    readJournal(state, name).then(Boolean, () => true),
+    isRestoreOpen(state, name),
     readRunning(state, name).then(Boolean, () => false),
   ])
   return { record, isUnfinished, isRunning, days: daysOf(record instanceof Failure ? [] : record.runs, days) }

@@ -1,8 +1,7 @@
 // The plan of a restore in place, as a person reads it before typing the service's name.
 import type { Plan, RestoreStep } from '../core.ts'
-import type { PostgresFacts } from '../restore/databases.ts'
-import type { RestoreFacts } from '../restore/look.ts'
-import { databaseNeeds } from '../restore/plan.ts'
+import type { PostgresFacts, RestoreFacts } from '../restore/facts.ts'
+import { databaseNeeds } from '../restore/room.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { printable } from '../text.ts'
 import { formatAge, formatBytes, formatCount, formatTime } from '../ui/format.ts'

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import type { Path, Plan, RestoreStep } from '../../src/core.ts'
 import { isWithin, outermost } from '../../src/host/files.ts'
-import type { RestoreFacts, Root } from '../../src/restore/look.ts'
+import type { RestoreFacts, Root } from '../../src/restore/facts.ts'
 import { databaseName, planPutBack, planRestore } from '../../src/restore/plan.ts'
 import fc from '../lib/fuzz.ts'
 

@@ -1,0 +1,125 @@
+// The snapshot's tree, read once: what would be restored, and whether it may be.
+import { lstat } from 'node:fs/promises'
+import { basename, dirname, join, relative, resolve } from 'node:path'
+import type { Path } from '../core.ts'
+import { Failure } from '../errors.ts'
+import { isWithin, lstatIfThere, outermost } from '../host/files.ts'
+import { attributesOf } from '../host/folders.ts'
+import type { CallOptions, Node, Restic } from '../restic/types.ts'
+import { dumpsFolder } from '../snapshots/select.ts'
+import type { Dumps, RestoreWish } from './facts.ts'
+import { spineOf } from './mounts.ts'
+
+export interface Tree {
+  /** `bare`: a folder on the way to a mount point, which the snapshot doesn't hold. */
+  roots: { node: Pick<Node, 'path' | 'type' | 'uid' | 'gid' | 'mode' | 'mtime'>; bytes: number; files: number; entries: Path[]; bare?: true }[]
+  /** Folders at and below them that stay. */
+  spine: Set<Path>
+  links: Map<Path, string>
+  /** Regular files that may be the declared databases, by their names. */
+  regular: Set<Path>
+  special: Node[]
+  dumps: Dumps | null
+  /** For each user's and group's number but root's, a folder of the snapshot that holds something of it. */
+  owned: Record<'uid' | 'gid', Map<number, Path>>
+}
+
+export async function readTree(restic: Restic, { name, service, snapshot, wanted }: RestoreWish, call: CallOptions): Promise<Tree> {
+  const folder = snapshot.paths.find((path) => basename(path) === dumpsFolder)
+  const isDump = (path: Path) => folder !== undefined && isWithin(path, folder)
+  const paths = outermost((wanted.length > 0 ? wanted : snapshot.paths).filter((path) => !isDump(path)))
+  const tree: Tree = {
+    roots: [],
+    spine: await spineOf(paths, snapshot),
+    links: new Map(),
+    regular: new Set(),
+    special: [],
+    dumps: folder === undefined ? null : { folder, files: new Map() },
+    owned: { uid: new Map(), gid: new Map() },
+  }
+  // A database's own path may be a link to another name, which then is a path of the snapshot.
+  const databases = new Set([...service.sqlite, ...snapshot.paths].map((path) => basename(path)))
+  const missing = new Set([...paths, ...tree.spine])
+  // Innermost last.
+  const around: Tree['roots'] = []
+  for await (const node of restic.ls(snapshot.id, undefined, call)) {
+    // One that the service's own user may have made leads nowhere: to /etc, it would have that replaced.
+    if (node.type === 'symlink' && snapshot.paths.includes(node.path) && (node.uid === 0 || node.uid === process.getuid?.()))
+      tree.links.set(node.path, (await restic.readlink(snapshot.id, node.path, call)) ?? '')
+    if (node.type === 'file' && isDump(node.path)) tree.dumps?.files.set(relative(tree.dumps.folder, node.path), node.bytes)
+    while (around.length > 0 && !isWithin(node.path, around.at(-1)?.node.path ?? '')) around.pop()
+    if (missing.delete(node.path)) {
+      const root = { node, bytes: 0, files: 0, entries: [] }
+      around.push(root)
+      tree.roots.push(root)
+    }
+    const current = around.at(-1)
+    if (!current) continue
+    if (dirname(node.path) === current.node.path) current.entries.push(node.path)
+    for (const kind of ['uid', 'gid'] as const) if (node[kind] !== 0) tree.owned[kind].set(node[kind], dirname(node.path))
+    current.files += 1
+    current.bytes += node.bytes
+    if (node.type === 'file' && databases.has(basename(node.path))) tree.regular.add(node.path)
+    if (node.type === 'dev' || node.type === 'chardev' || (node.type === 'file' && (node.mode & 0o6000) !== 0)) tree.special.push(node)
+  }
+  const dumped = [...(tree.dumps?.files.keys() ?? [])].map((file) => join(folder ?? '', file))
+  const isThere = (path: Path) => path === folder || dumped.some((dump) => isWithin(dump, path))
+  for (const path of missing) {
+    // Of what is mounted there the snapshot knows nothing: it stays, and nothing comes into it.
+    if (paths.includes(path) || !(await lstat(path)).isDirectory()) continue
+    tree.roots.push({ node: { path, type: 'dir', ...(await attributesOf(path)) }, bytes: 0, files: 0, entries: [], bare: true })
+    missing.delete(path)
+  }
+  const lost = [...missing][0] ?? wanted.find((path) => isDump(path) && !isThere(path))
+  if (lost !== undefined && !paths.includes(lost) && tree.spine.has(lost))
+    throw new Failure(
+      'mount-point',
+      `${name}: the file ${lost} is mounted there, and snapshot ${snapshot.shortId} holds none: it can't be taken away. Unmount it, or choose parts with --path`,
+    )
+  if (lost !== undefined)
+    throw new Failure(
+      'unknown-path',
+      `${name}: ${lost} isn't in snapshot ${snapshot.shortId}; see: atelier-backup list ${name} --snapshot ${snapshot.shortId}`,
+    )
+  return tree
+}
+
+/** Nothing is written outside the declared paths, or what they lead to by the links that the snapshot itself holds. */
+export function requireDeclared({ name, service, snapshot }: RestoreWish, tree: Tree): void {
+  const allowed = [...service.paths, ...service.sqlite].flatMap((path) => follow(path, tree.links))
+  const stranger = tree.roots.find(({ node }) => !allowed.some((path) => isWithin(node.path, path)))
+  if (stranger)
+    throw new Failure(
+      'not-declared',
+      `${name}: snapshot ${snapshot.shortId} holds ${stranger.node.path}, which the manifest doesn't declare for it: nothing is restored in place. Declare it, choose a part with --path, or inspect the snapshot without --in-place`,
+    )
+}
+
+/** A path and every name it has by way of links at its start. */
+export function follow(path: Path, links: Map<Path, string>): Path[] {
+  const names = [path]
+  for (const known of names) {
+    for (const [link, target] of links) {
+      if (!isWithin(known, link)) continue
+      const next = resolve(dirname(link), target) + known.slice(link.length)
+      if (!names.includes(link)) names.push(link)
+      if (!names.includes(next) && names.length < 100) names.push(next)
+    }
+  }
+  return names
+}
+
+export async function requireHarmless(name: string, { special }: Tree): Promise<void> {
+  for (const node of special) {
+    const live = await lstatIfThere(node.path)
+    const known =
+      live !== null &&
+      (node.type === 'file' ? live.isFile() && (live.mode & 0o6000) === (node.mode & 0o6000) : live.isBlockDevice() || live.isCharacterDevice())
+    if (known) continue
+    const what = node.type === 'file' ? 'a setuid or setgid file' : 'a device node'
+    throw new Failure(
+      'special-files',
+      `${name}: the snapshot holds ${what} that isn't there now (${node.path}): refused in place; inspect it without --in-place and move by hand what you trust`,
+    )
+  }
+}
