@@ -11,13 +11,14 @@ export function escapePattern(path: string): string {
  * Source: restic's internal/filter/filter.go; a test compares with restic.
  */
 export function excluded(patterns: string[], path: string): boolean {
+  const names = path
+    .split('/')
+    .slice(1)
+    .map((name) => [...name])
   const compiled = patterns.filter((pattern) => pattern !== '').map(compile)
-  const names = path.split('/').slice(1)
+  const matches = compiled.map((pattern) => ({ negated: pattern.negated, from: firstMatch(pattern, names) }))
   // From the top down: restic doesn't open an excluded folder, so a `!` pattern has no effect below it.
-  return names.some((_, last) => {
-    const above = names.slice(0, last + 1)
-    return compiled.reduce((matched, pattern) => (pattern.negated ? matched && !matches(pattern, above) : matched || matches(pattern, above)), false)
-  })
+  return names.some((_, depth) => matches.reduce((matched, { negated, from }) => (depth >= from ? !negated : matched), false))
 }
 
 /** Whether it is a valid pattern for restic. */
@@ -31,7 +32,9 @@ interface Pattern {
   parts: Part[]
 }
 /** One name of a path; null: malformed, matches nothing (restic refuses such a pattern, so no backup was made with it). */
-type Part = RegExp | '**' | null
+type Part = Token[] | '**' | null
+/** What one character must be, or any number of characters. */
+type Token = ((character: string) => boolean) | '*'
 
 const known = new Map<string, Pattern>()
 function compile(pattern: string): Pattern {
@@ -49,41 +52,82 @@ function parse(pattern: string): Pattern {
   return { negated, absolute, parts }
 }
 
-/** The parts of a pattern match consecutive names: from the root if it is absolute, else anywhere. */
-function matches({ absolute, parts }: Pattern, names: string[]): boolean {
-  return absolute ? matchesFrom(parts, names) : names.some((_, start) => matchesFrom(parts, names.slice(start)))
+/**
+ * The number of the name with which the pattern has matched, Infinity if it doesn't: its parts match names in a row, from the root if it is
+ * absolute, else anywhere.
+ */
+function firstMatch({ absolute, parts }: Pattern, names: string[][]): number {
+  const whole: Part[] = absolute ? parts : ['**', ...parts]
+  // The numbers of parts that the names so far can have matched, all followed at once: no pattern makes this go back.
+  let reached = passStars(whole, new Set([0]))
+  if (reached.has(whole.length)) return 0
+  for (const [depth, name] of names.entries()) {
+    const next = [...reached].flatMap((n) => {
+      const part = whole[n]
+      if (part === '**') return [n]
+      return part && matchesName(part, name) ? [n + 1] : []
+    })
+    reached = passStars(whole, new Set(next))
+    if (reached.has(whole.length)) return depth
+  }
+  return Infinity
 }
 
-function matchesFrom([part, ...rest]: Part[], names: string[]): boolean {
-  if (part === undefined) return true
-  if (part === '**') return matchesFrom(rest, names) || (names.length > 0 && matchesFrom([part, ...rest], names.slice(1)))
-  const [name, ...deeper] = names
-  return name !== undefined && part?.test(name) === true && matchesFrom(rest, deeper)
+/** `**` matches no name, too. */
+function passStars(parts: Part[], reached: Set<number>): Set<number> {
+  for (const n of reached) if (parts[n] === '**') reached.add(n + 1)
+  return reached
+}
+
+/**
+ * In time proportional to tokens × characters, whatever the pattern: it may come out of a snapshot that somebody else wrote. As in Go's path.Match,
+ * what failed is tried again one character further for the last `*` alone; to go back to an earlier one can't help.
+ */
+function matchesName(tokens: Token[], characters: string[]): boolean {
+  let [t, c] = [0, 0]
+  let retry: { t: number; c: number } | null = null
+  while (c < characters.length) {
+    const token = tokens[t]
+    if (token === '*') {
+      retry = { t: t + 1, c }
+      t += 1
+    } else if (token?.(characters[c] ?? '')) {
+      t += 1
+      c += 1
+    } else if (retry) {
+      retry = { t: retry.t, c: retry.c + 1 }
+      t = retry.t
+      c = retry.c
+    } else return false
+  }
+  return tokens.slice(t).every((token) => token === '*')
 }
 
 const member = String.raw`(?:\\.|[^\\\]-])`
-const token = new RegExp(String.raw`\\(.)|(\*)|(\?)|\[(\^?)((?:${member}(?:-${member})?)+)\]|([^\\[])`, 'suy')
+const lexer = new RegExp(String.raw`\\(.)|(\*)|(\?)|\[(\^?)((?:${member}(?:-${member})?)+)\]|([^\\[])`, 'suy')
 
 /** One name of a pattern in the syntax of Go's path.Match: `*`, `?`, `[a-z]`, `[^a-z]`, and `\` before a literal character. */
 function nameOf(part: string): Part {
-  let source = ''
-  token.lastIndex = 0
-  while (token.lastIndex < part.length) {
-    const found = token.exec(part)
+  const tokens: Token[] = []
+  lexer.lastIndex = 0
+  while (lexer.lastIndex < part.length) {
+    const found = lexer.exec(part)
     if (!found) return null
     const [, escaped, star, any, negated, members, plain] = found
-    source += star ? '.*' : any ? '.' : members !== undefined ? classOf(negated ?? '', members) : literal(escaped ?? plain ?? '')
+    if (star) tokens.push('*')
+    else if (any) tokens.push(() => true)
+    else if (members !== undefined) tokens.push(classOf(negated === '^', members))
+    else tokens.push((character) => character === (escaped ?? plain))
   }
-  return new RegExp(`^${source}$`, 'su')
+  return tokens
 }
 
-function classOf(negated: string, members: string): string {
-  const ranges = [...members.matchAll(/\\?(.)(?:-\\?(.))?/gsu)].map(([, from = '', to = from]) => [from, to] as const)
-  // A reversed range matches nothing in Go, and is an error in JavaScript.
-  const inOrder = ranges.filter(([from, to]) => (from.codePointAt(0) ?? 0) <= (to.codePointAt(0) ?? 0))
-  return `[${negated}${inOrder.map(([from, to]) => `${literal(from)}-${literal(to)}`).join('')}]`
+/** A range the wrong way round holds nothing. */
+function classOf(negated: boolean, members: string): Token {
+  const ranges = [...members.matchAll(/\\?(.)(?:-\\?(.))?/gsu)].map(([, from = '', to = from]) => [codeOf(from), codeOf(to)] as const)
+  return (character) => ranges.some(([from, to]) => from <= codeOf(character) && codeOf(character) <= to) !== negated
 }
 
-function literal(character: string): string {
-  return `\\u{${character.codePointAt(0)?.toString(16)}}`
+function codeOf(character: string): number {
+  return character.codePointAt(0) ?? 0
 }

@@ -441,4 +441,19 @@ if (state === '') done()`,
     put: 'if (progress.doneBytes < 0) writeBack(progress.doneBytes)',
     red: { file: 'test/restore/filesystems.test.ts', title: '[restore.46]' },
   },
+  {
+    id: 'restore.47',
+    breaks: 'a name is matched by trying all ways in which a pattern could fit',
+    in: 'src',
+    find: 'let [t, c] = [0, 0]',
+    put: `const fits = (t: number, c: number): boolean => {
+  const token = tokens[t]
+  if (token === undefined) return c === characters.length
+  if (token === '*') return fits(t + 1, c) || (c < characters.length && fits(t, c + 1))
+  return c < characters.length && token(characters[c] ?? '') && fits(t + 1, c + 1)
+}
+if (tokens.length > 0) return fits(0, 0)
+let [t, c] = [0, 0]`,
+    red: { file: 'test/restore/hostile.test.ts', title: '[restore.47]' },
+  },
 ]

@@ -32,6 +32,10 @@ describe('what an exclude pattern matches', () => {
     ['./a/../b', '/srv/x/b', true],
     ['[', '/srv/x/[', false],
     ['', '/srv/x/a', false],
+    ['**/a/**/b/**', '/srv/x/a/y/b', true],
+    ['a*b*c', '/srv/x/abbcbc', true],
+    ['a*b*c', '/srv/x/abbcb', false],
+    [`${'**/a/'.repeat(100)}b`, `/${'a/'.repeat(500)}a`, false],
   ])('%s, %s: %s', (pattern, path, expected) => {
     expect(excluded([pattern], path)).toBe(expected)
   })

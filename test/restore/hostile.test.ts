@@ -74,3 +74,17 @@ describe.skipIf(!isRoot)('a hostile user of the service', () => {
     }
   })
 })
+
+test('[restore.47] an exclude pattern out of a snapshot, made to be matched for ever, keeps no restore at work', async (t) => {
+  const w = await world(t)
+  w.manifest({ services: { s: { paths: [w.path('data')] } } })
+  w.write('data/file', 'saved')
+  w.write(`data/${'a'.repeat(200)}`, 'live')
+  const crafted = `${'*a'.repeat(15)}*b`
+  const tags = ['--host', 'testhost', '--tag', 'service:s']
+  expect(await w.restic(['backup', ...tags, '--exclude', crafted, w.path('data')])).toMatchObject({ exit: 0 })
+  const { child, ended } = w.startCli(['restore', 's', '--in-place', '--dry-run'])
+  const limit = setTimeout(() => child.kill('SIGKILL'), 45_000)
+  expect(await ended).toMatchObject({ exit: 0 })
+  clearTimeout(limit)
+})
