@@ -13,7 +13,7 @@ const soak = Boolean(process.env.ATELIER_SOAK)
 const seed = Number(process.env.ATELIER_SEED ?? 1)
 const run = ['run', 'notes']
 
-describe.skipIf(!isRoot || !has('strace') || !canPostgres)('killed', { timeout: 60_000 }, () => {
+describe.skipIf(!isRoot || !has('strace') || !canPostgres)('killed', () => {
   let w: World
   let server: Server
   let changes: Change[]
@@ -37,7 +37,7 @@ describe.skipIf(!isRoot || !has('strace') || !canPostgres)('killed', { timeout: 
     expect(unkilled.ended).toMatchObject({ exit: 0, stderr: '' })
     changes = unkilled.changes
     expect(new Set(changes.map(({ call }) => call))).toEqual(new Set(['fsync', 'rename', 'unlink', 'mkdir', 'rmdir']))
-  }, 60_000)
+  })
   afterEach(() => {
     for (const { pid } of living(w)) process.kill(pid, 'SIGKILL')
   })

@@ -68,4 +68,4 @@ test('[lock.3] a service waits as long as retryLock says for a lock that goes aw
   setTimeout(() => w.restic(['unlock', '--remove-all']), 2000)
   expect(await ended).toMatchObject({ exit: 0 })
   expect(locks()).not.toContain(lock)
-}, 60_000)
+})

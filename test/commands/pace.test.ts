@@ -17,11 +17,10 @@ ls) seq -f '${JSON.stringify(node)}' 1000000 ;;
 esac
 `
 
-const limits = { timeout: 120_000 }
 test.each([
   ['list', 1_000_000],
   ['list --json', 1_000_002],
-])('[memory.1] a million files take little memory, at whatever pace they are read: %s', limits, async (command, lines) => {
+])('[memory.1] a million files take little memory, at whatever pace they are read: %s', async (command, lines) => {
   const w = await world()
   try {
     w.manifest({ services: { notes: { paths: ['/srv/notes'] } } })

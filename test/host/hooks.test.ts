@@ -45,7 +45,7 @@ test.each([
   const { failure, seconds } = await hook(script, { timeoutSeconds: 1 })
   expect(failure).toMatchObject({ code: 'hook-timeout' })
   expect(failure.message).toContain('took longer than 1 s')
-  expect(seconds).toBeLessThan(15)
+  expect(seconds).toBeLessThan(60)
   expect(living(w)).toEqual([])
 })
 
@@ -60,7 +60,7 @@ test('[hook.3] a child that is deaf to SIGTERM is killed; a daemon that has left
   const deaf = `bash -c 'trap "" TERM; while :; do sleep 0.2; done'`
   const { failure, seconds } = await hook(`setsid sleep 300 & ${deaf} & wait`, { timeoutSeconds: 1 })
   expect(failure).toMatchObject({ code: 'hook-timeout' })
-  expect(seconds).toBeLessThan(15)
+  expect(seconds).toBeLessThan(60)
   await until(() => living(w).length === 1)
   const [daemon] = living(w)
   expect(daemon?.argv).toEqual(['sleep', '300'])

@@ -17,7 +17,7 @@ describe.skipIf(!canPostgres)('PostgreSQL, the way back', () => {
     server = makeServer()
     root = server.declared.socketDir
     vi.stubEnv('PATH', server.path)
-  }, 60_000)
+  })
   afterAll(() => {
     vi.unstubAllEnvs()
     server.remove()

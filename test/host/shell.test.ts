@@ -14,7 +14,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { build } from 'esbuild'
-import { afterAll, expect, it, vi } from 'vitest'
+import { afterAll, expect, it } from 'vitest'
 import { lines, plainEnvironment, run } from '../../src/host/shell.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'atelier-shell-'))
@@ -132,7 +132,7 @@ it('a group is ended as a whole', async () => {
   await run(['sh', '-c', 'sleep 61 & echo $!; wait'], { group: true, signal: AbortSignal.timeout(500), onLine: (line) => pids.push(Number(line)) })
   expect(pids).toHaveLength(1)
   // Ended, even if nobody has asked for its exit code yet.
-  await vi.waitFor(() => expect(stateOf(pids[0])).toMatch(/^[Z-]$/))
+  await expect.poll(() => stateOf(pids[0])).toMatch(/^[Z-]$/)
 })
 
 it('leaving the lines early ends the process', async () => {

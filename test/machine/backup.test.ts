@@ -8,7 +8,7 @@ import { goOn, holdMidway, makeBulk, makeNotesHost, notes, pidsOf, restic, snaps
 
 const unit = 'restic-backups-notes.service'
 
-describe.skipIf(!canHost)('a host', { timeout: 120_000 }, () => {
+describe.skipIf(!canHost)('a host', () => {
   let host: TestHost
   beforeAll(async () => {
     host = await makeNotesHost()

@@ -11,7 +11,7 @@ const inPlace = ['restore', 'shop', '--in-place', '--yes']
 /** A million with ATELIER_SOAK. */
 const orders = process.env.ATELIER_SOAK ? 1_000_000 : 300_000
 
-describe.skipIf(!canHost)('a host with PostgreSQL 17', { timeout: 120_000 }, () => {
+describe.skipIf(!canHost)('a host with PostgreSQL 17', () => {
   let host: TestHost
   let saved: string
   let live: string

@@ -25,7 +25,7 @@ CacheDirectory=restic-backups-notes
 ExecStart=/usr/bin/restic backup --host hearth /var/lib/notes
 `
 
-describe.skipIf(!canHost)('a host with a history', { timeout: 120_000 }, () => {
+describe.skipIf(!canHost)('a host with a history', () => {
   let host: TestHost
   beforeAll(async () => {
     host = await makeNotesHost()

@@ -6,7 +6,7 @@ import { goOn, holdMidway, makeBulk, makeNotesHost, notes, pidsOf, restic, snaps
 
 const unit = 'restic-backups-notes.service'
 
-describe.skipIf(!canHost)('a backup half-way', { timeout: 120_000 }, () => {
+describe.skipIf(!canHost)('a backup half-way', () => {
   let host: TestHost
   let before: number
   let attempt = 0

@@ -7,7 +7,7 @@ import { makeNotesHost, notes, statusOf } from './notes.ts'
 
 const rows = "sqlite3 -readonly -cmd '.timeout 10000' /var/lib/notes/notes.db 'SELECT count(*) FROM note'"
 
-describe.skipIf(!canHost)('a host that lost data', { timeout: 120_000 }, () => {
+describe.skipIf(!canHost)('a host that lost data', () => {
   let host: TestHost
   let saved: number
   const count = async () => Number(await host.sh(rows))

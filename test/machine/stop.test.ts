@@ -29,7 +29,7 @@ describe.skipIf(!canHost || !canMountDisks)('units that stop for their backup', 
     await host.boot()
     await host.sh('btrfs subvolume create /mnt/btrfs/app; mkdir /mnt/xfs/app /srv/app; systemctl start app.socket web worker stack.target')
     await host.until('test -s /srv/app/file && test -s /mnt/btrfs/app/file && test -s /mnt/xfs/app/file')
-  }, 120_000)
+  })
   afterAll(() => host.remove())
 
   const active = async () => {
@@ -171,7 +171,7 @@ describe.skipIf(!canHost || !canMountDisks)('units that stop for their backup', 
     await host.sh(`systemctl start ${unit}`)
     expect([await active(), (await lastRun()).outcome]).toEqual([running, 'ok'])
     await host.sh('rm -r /run/systemd/system/worker.service.d; systemctl daemon-reload; systemctl restart worker')
-  }, 60_000)
+  })
 
   test('[stop.6] a unit that fails to start again: the data is saved, and the run fails and names it', async () => {
     await rebuild(host, declared('/mnt/btrfs/app'))
@@ -225,7 +225,7 @@ describe.skipIf(!canHost || !canMountDisks)('units that stop for their backup', 
     called.set(folder, calls)
     return calls
   }
-  test.for(tries)('[stop.5] killed right before or after any of the programs that it calls (%s, %i)', { timeout: 120_000 }, async ([folder, i]) => {
+  test.for(tries)('[stop.5] killed right before or after any of the programs that it calls (%s, %i)', async ([folder, i]) => {
     await rebuild(host, declared(folder))
     const calls = await callsOf(folder)
     const instants = calls.flatMap((call, n) => ['before', 'after'].map((when) => ({ call, at: `${n + 1} ${when}` })))

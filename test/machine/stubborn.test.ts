@@ -14,7 +14,7 @@ const around = `
 const control = '/run/systemd/system.control'
 const inPlace = ['restore', 'notes', '--in-place', '--yes']
 
-describe.skipIf(!canHost)('a restore in place, and', { timeout: 60_000 }, () => {
+describe.skipIf(!canHost)('a restore in place, and', () => {
   let host: TestHost
   /** How units stand: running or not, with which process, enabled, disabled or masked. */
   const standing = (units: string) => host.sh(`systemctl show --property=Id,ActiveState,MainPID,UnitFileState,LoadState ${units}`)

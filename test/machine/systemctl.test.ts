@@ -47,7 +47,7 @@ const chosen = soak
 const figures = { tried: 0, lost: 0 }
 afterAll(() => console.log(`restores killed at systemctl: tried ${figures.tried}, lost ${figures.lost}`))
 
-describe.skipIf(!canHost || !has('setfattr'))('a restore that is killed at its call of systemctl', { timeout: 120_000 }, () => {
+describe.skipIf(!canHost || !has('setfattr'))('a restore that is killed at its call of systemctl', () => {
   let host: TestHost
   let before: string
   const states = () => host.sh(`systemctl is-active ${units} | xargs || true`)

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { canHost, imageTimeout, type TestHost } from '../lib/host.ts'
 import { makeNixosHost, rebuild } from './nixos.ts'
 
-describe.skipIf(!canHost)('the units of an example', { timeout: 120_000 }, () => {
+describe.skipIf(!canHost)('the units of an example', () => {
   let host: TestHost
   beforeAll(async () => {
     host = await makeNixosHost('[ ./nix/examples/small.nix ]')

@@ -16,7 +16,7 @@ describe.skipIf(!has('nix-hash'))('the package', () => {
     const { exit, stderr } = await nix(['npm', 'ci', '--prefix', folder, '--omit=dev', '--ignore-scripts', '--no-audit', '--no-fund'], process.env)
     expect(exit, stderr).toBe(0)
     await rm(join(folder, 'node_modules/.package-lock.json'))
-  }, 120_000)
+  })
   afterAll(() => rm(folder, { recursive: true }))
 
   test('names the hash of the dependencies that package-lock.json gives (else write this one into nix/package.nix)', async () => {

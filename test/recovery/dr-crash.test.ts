@@ -17,7 +17,7 @@ const seed = Number(process.env.ATELIER_SEED ?? 1)
 const figures = { tried: 0, lost: 0 }
 afterAll(() => console.log(`disaster recoveries killed: tried ${figures.tried}, lost ${figures.lost}`))
 
-describe.skipIf(!isRoot || !has('strace') || !has('sqlite3'))('a recovery that is killed', { timeout: 90_000 }, () => {
+describe.skipIf(!isRoot || !has('strace') || !has('sqlite3'))('a recovery that is killed', () => {
   let w: World
   let changes: SeenChange[]
   let old: ReturnType<typeof look>

@@ -5,7 +5,6 @@ import { notes } from './notes.ts'
 
 test.skipIf(!isRoot || !has('strace') || !has('sqlite3'))(
   '[restore.14] the boot unit’s command ends an interrupted restore, and takes nothing for one',
-  { timeout: 120_000 },
   async () => {
     const w = await notes()
     try {

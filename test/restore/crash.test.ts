@@ -71,7 +71,7 @@ describe.skipIf(!isRoot || !has('strace') || !has('sqlite3')).each([
   }
 
   const numbers = soak ? Array.from({ length: 400 }, (_, i) => i) : Array.from({ length: atOnce ? 5 : 8 }, (_, i) => random(seed * 100 + i))
-  test.for(numbers)('[restore.7] then finished or taken back, from instant %i', { timeout: soak ? 600_000 : 60_000 }, async (number) => {
+  test.for(numbers)('[restore.7] then finished or taken back, from instant %i', { timeout: soak ? 600_000 : 120_000 }, async (number) => {
     const change = soak ? changes[number] : changes[number % changes.length]
     if (!change) return
     for (const direction of soak ? directions : [directions[number % 2] ?? '--resume']) {
@@ -92,7 +92,7 @@ describe.skipIf(!isRoot || !has('strace') || !has('sqlite3')).each([
     (['before', 'amid', 'after'] as const).flatMap((moment) => [1, 2].map((n): Death => [program, moment, n])),
   )
   const chosen = soak ? deaths : [['restic restore', 'amid', 1] as const, ...seeded(deaths, atOnce ? 1 : 3)]
-  test.for(chosen)('[restore.7] with all its children, at %s (%s its work, call %i)', { timeout: 60_000 }, async (death) => {
+  test.for(chosen)('[restore.7] with all its children, at %s (%s its work, call %i)', async (death) => {
     for (const direction of directions) {
       w.reset()
       const killed = await groupKilledAt(w, death, ['restore', 'notes', ...inPlace])

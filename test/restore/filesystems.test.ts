@@ -315,7 +315,7 @@ describe.skipIf(!isRoot)('as root', () => {
     return sql(w.path('looked-at/app.db'), 'PRAGMA integrity_check; SELECT a FROM t')
   }
 
-  test('[restore.11] what is mounted at a path or below it stays, all in it is exchanged; and back', { timeout: 120_000 }, async (t) => {
+  test('[restore.11] what is mounted at a path or below it stays, all in it is exchanged; and back', async (t) => {
     const w = await onDisks(t)
     const mounted = () =>
       output(['findmnt', '--list', '--noheadings', '--output', 'TARGET'])
@@ -344,7 +344,6 @@ describe.skipIf(!isRoot)('as root', () => {
   const instants = process.env.ATELIER_SOAK ? Array.from({ length: 60 }, (_, i) => i + 1) : [5, 9, 14, 20]
   test.skipIf(!has('strace')).for(instants)(
     '[restore.11] [restore.7] killed at rename %i of an exchange on several disks: all of it or none',
-    { timeout: 60_000 },
     async (n, t) => {
       const w = await onDisks(t)
       change(w)
@@ -364,7 +363,6 @@ describe.skipIf(!isRoot)('as root', () => {
 
   test.skipIf(!has('strace'))(
     '[restore.11] [restore.7] a disk that is not mounted when a crash is to be ended: told, and nothing lands in its place',
-    { timeout: 60_000 },
     async (t) => {
       const w = await onDisks(t)
       change(w)

@@ -21,11 +21,11 @@ function mount(folder: string, size: string): string {
   return folder
 }
 
-describe.skipIf(!canPostgres)('the disk with the databases', { timeout: 60_000 }, () => {
+describe.skipIf(!canPostgres)('the disk with the databases', () => {
   let s: Shop
   beforeAll(async () => {
     s = await shop('240M')
-  }, 60_000)
+  })
   afterAll(() => s?.cleanup())
 
   const disk = () => `${s.server.declared.socketDir}/data`

@@ -59,7 +59,7 @@ describe.skipIf(!isRoot)('a hostile user of the service', () => {
     expect(readFileSync(w.path('home/inner/data/file'), 'utf8')).toBe('live\n')
   })
 
-  test('[restore.18] the parent is a link every other moment: nothing is written outside', { timeout: 120_000 }, async (t) => {
+  test('[restore.18] the parent is a link every other moment: nothing is written outside', async (t) => {
     const w = await saved(t)
     const before = fingerprint(w.path('victim'))
     const flip = 'while :; do mv -T inner aside; ln -s ../victim inner; rm inner; mv -T aside inner; done 2>/dev/null'

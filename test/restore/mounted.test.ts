@@ -86,44 +86,40 @@ const mounts = (w: World) =>
     .split('\n')
     .filter((point) => point.startsWith(w.root))
 
-test.skipIf(!isRoot)(
-  '[restore.40] a file that is mounted over another gets its content, and back; what is mounted stays',
-  { timeout: 120_000 },
-  async (t) => {
-    const w = await mounted(t)
-    const [old, points] = [look(w), mounts(w)]
-    expect(old.rows).toBe('ok\n1\n2')
-    const inode = statSync(w.path('srv/file')).ino
-    const { stdout } = await restore(w, ...inPlace, '--dry-run')
-    expect(stdout).toMatch(/rewrites {2}\S+srv\/file/)
-    expect(stdout).toMatch(/empties {3}\S+srv\/data\/disk/)
-    expect(stdout).toContain('mount of its own')
-    expect(look(w)).toEqual(old)
-    for (let round = 0; round < 2; round++) {
-      expect(await restore(w, ...(round === 0 ? inPlace : ['--rollback', '--yes']))).toMatchObject({ exit: 0 })
-      isNew(w)
-      expect([statSync(w.path('srv/file')).ino, statSync(w.path('other/file')).ino, mounts(w)]).toEqual([inode, inode, points])
-      const status = (await w.cli(['status', '--json', '--local'])).json()
-      expect(
-        status.services[0].old.map(({ folder }: { folder: string }) => folder).filter((folder: string) => folder.includes('/state/kept/')).length,
-      ).toBe(1)
-      expect(statSync(w.path('state/kept', kept(w)[0] ?? '')).mode & 0o7777).toBe(0o700)
-      expect(await restore(w, '--rollback', '--yes')).toMatchObject({ exit: 0 })
-      expect(look(w)).toEqual(old)
-    }
-    expect(await restore(w, '--discard-old', '--yes')).toMatchObject({ exit: 0 })
-    expect([kept(w), leftovers(w), look(w)]).toEqual([[], [], old])
-    // Alone, too.
-    expect(await restore(w, '--in-place', '--yes', '--path', w.path('srv/file'))).toMatchObject({ exit: 0 })
-    expect([readFileSync(w.path('srv/file'), 'utf8'), leftovers(w), look(w).rows]).toEqual(['saved file\n', [], old.rows])
+test.skipIf(!isRoot)('[restore.40] a file that is mounted over another gets its content, and back; what is mounted stays', async (t) => {
+  const w = await mounted(t)
+  const [old, points] = [look(w), mounts(w)]
+  expect(old.rows).toBe('ok\n1\n2')
+  const inode = statSync(w.path('srv/file')).ino
+  const { stdout } = await restore(w, ...inPlace, '--dry-run')
+  expect(stdout).toMatch(/rewrites {2}\S+srv\/file/)
+  expect(stdout).toMatch(/empties {3}\S+srv\/data\/disk/)
+  expect(stdout).toContain('mount of its own')
+  expect(look(w)).toEqual(old)
+  for (let round = 0; round < 2; round++) {
+    expect(await restore(w, ...(round === 0 ? inPlace : ['--rollback', '--yes']))).toMatchObject({ exit: 0 })
+    isNew(w)
+    expect([statSync(w.path('srv/file')).ino, statSync(w.path('other/file')).ino, mounts(w)]).toEqual([inode, inode, points])
+    const status = (await w.cli(['status', '--json', '--local'])).json()
+    expect(
+      status.services[0].old.map(({ folder }: { folder: string }) => folder).filter((folder: string) => folder.includes('/state/kept/')).length,
+    ).toBe(1)
+    expect(statSync(w.path('state/kept', kept(w)[0] ?? '')).mode & 0o7777).toBe(0o700)
     expect(await restore(w, '--rollback', '--yes')).toMatchObject({ exit: 0 })
     expect(look(w)).toEqual(old)
-    expect(await restore(w, ...inPlace, '--path', w.path('srv/data/disk'))).toMatchObject({
-      exit: 2,
-      stderr: expect.stringContaining("isn't in snapshot"),
-    })
-  },
-)
+  }
+  expect(await restore(w, '--discard-old', '--yes')).toMatchObject({ exit: 0 })
+  expect([kept(w), leftovers(w), look(w)]).toEqual([[], [], old])
+  // Alone, too.
+  expect(await restore(w, '--in-place', '--yes', '--path', w.path('srv/file'))).toMatchObject({ exit: 0 })
+  expect([readFileSync(w.path('srv/file'), 'utf8'), leftovers(w), look(w).rows]).toEqual(['saved file\n', [], old.rows])
+  expect(await restore(w, '--rollback', '--yes')).toMatchObject({ exit: 0 })
+  expect(look(w)).toEqual(old)
+  expect(await restore(w, ...inPlace, '--path', w.path('srv/data/disk'))).toMatchObject({
+    exit: 2,
+    stderr: expect.stringContaining("isn't in snapshot"),
+  })
+})
 
 /** Kills the command at the nth copy that it makes, half-way: the file has a part of its content then. */
 const dyingCp = (n: number, log: string) =>
@@ -146,7 +142,6 @@ async function settled(w: World, direction: (typeof directions)[number], old: Re
 const copies = process.env.ATELIER_SOAK ? [1, 2, 3, 4, 5, 6, 7, 8] : [4, 6, 7, 8]
 test.skipIf(!isRoot).for(copies.flatMap((n) => directions.map((direction) => [n, direction] as const)))(
   '[restore.40] killed half-way through copy %i, and again in the other direction, then %s: all is new or all is old',
-  { timeout: 120_000 },
   async ([n, direction], t) => {
     const w = await mounted(t)
     const old = look(w)
@@ -168,7 +163,6 @@ const instants = ['rename', 'unlink', 'fsync', 'fchmod'].flatMap((call) => Array
 const chosen = process.env.ATELIER_SOAK ? instants : instants.filter((_, i) => i % 23 === Number(process.env.ATELIER_SEED ?? 1) % 23)
 test.skipIf(!isRoot || !has('strace')).for(chosen)(
   '[restore.40] killed right before $call $n, a restore with overwritten files is finished, taken back, or ended at boot',
-  { timeout: 120_000 },
   async (change, t) => {
     const ways = [...directions, 'boot'] as const
     for (const direction of process.env.ATELIER_SOAK ? ways : [ways[change.n % 3] ?? 'boot']) {
@@ -193,7 +187,6 @@ test.skipIf(!isRoot || !has('strace')).for(chosen)(
 
 test.skipIf(!isRoot || !has('strace'))(
   '[restore.40] killed once all is new: what was written since stays when it is finished, and it can be taken back, and brought again',
-  { timeout: 120_000 },
   async (t) => {
     const w = await mounted(t)
     const old = look(w)
@@ -224,63 +217,58 @@ test.skipIf(!isRoot || !has('strace'))(
   },
 )
 
-test.skipIf(!isRoot)(
-  '[restore.40] a disk that is full half-way: the old content comes back, at once or once there is room',
-  { timeout: 120_000 },
-  async (t) => {
-    const w = await world()
-    t.onTestFinished(() => {
-      sh(`umount ${w.path('srv/file')} ${w.path('disk')}`)
-      w.cleanup()
-    })
-    w.manifest({ services: { s: { paths: [w.path('srv')] } } })
-    w.write('srv/file', Buffer.alloc(30_000_000, 'saved'))
-    w.write('srv/other', 'saved')
-    expect(await w.cli(['run', 's'])).toMatchObject({ exit: 0 })
-    mkdirSync(w.path('disk'))
-    sh(`mount -t tmpfs -o size=150M none ${w.path('disk')}`)
-    w.write('disk/file', Buffer.alloc(20_000_000, 'live'))
-    w.write('srv/other', 'live')
-    sh(`mount --bind ${w.path('disk/file')} ${w.path('srv/file')}`)
-    const state = () => [fingerprint(w.path('srv')).filter(({ path }) => path.startsWith('./file') || path.startsWith('./other')), kept(w)]
-    const before = state()
-    sh(`head -c 80M /dev/zero >${w.path('disk/full')}`)
-    expect(await restore(w)).toMatchObject({ exit: 1, stderr: expect.stringMatching(/srv\/file has \d+ bytes free.*nothing was touched/) })
-    rmSync(w.path('disk/full'))
-    // Full only when it is overwritten, which the third copy does; and then even what was free before is taken.
-    const filling = (more: string) => ({
-      env: {
-        PATH: instead(
-          w,
-          process.env.PATH ?? '',
-          'cp',
-          `echo x >>${w.path('copies')}; if [ $(wc -l <${w.path('copies')}) = 2 ]; then head -c 200M /dev/zero >${w.path('disk/full')} 2>/dev/null; "$real" "$@"; exit=$?; ${more}; exit $exit; fi; exec "$real" "$@"`,
-        ),
-      },
-    })
-    expect(await w.cli(['restore', 's', ...inPlace], filling('true'))).toMatchObject({
-      exit: 1,
-      stderr: expect.stringMatching(/No space left.*the old data is back in place/),
-    })
-    expect([...state(), existsSync(journal(w))]).toEqual([...before, false])
-    rmSync(w.path('disk/full'))
-    rmSync(w.path('copies'))
-    const taken = `: >"\${@: -1}"; cat /dev/zero >>${w.path('disk/full')} 2>/dev/null`
-    expect(await w.cli(['restore', 's', ...inPlace], filling(taken))).toMatchObject({ exit: 1, stderr: expect.stringContaining('--rollback') })
-    expect(existsSync(journal(w))).toBe(true)
-    expect((await w.cli(['status', '--local'])).stdout).toContain('unfinished-restore')
-    expect(await restore(w, '--rollback')).toMatchObject({ exit: 1 })
-    rmSync(w.path('disk/full'))
-    expect(await restore(w, '--rollback')).toMatchObject({ exit: 0 })
-    expect([...state(), existsSync(journal(w))]).toEqual([...before, false])
-    expect(await restore(w)).toMatchObject({ exit: 0 })
-    expect(readFileSync(w.path('srv/file')).equals(Buffer.alloc(30_000_000, 'saved'))).toBe(true)
-  },
-)
+test.skipIf(!isRoot)('[restore.40] a disk that is full half-way: the old content comes back, at once or once there is room', async (t) => {
+  const w = await world()
+  t.onTestFinished(() => {
+    sh(`umount ${w.path('srv/file')} ${w.path('disk')}`)
+    w.cleanup()
+  })
+  w.manifest({ services: { s: { paths: [w.path('srv')] } } })
+  w.write('srv/file', Buffer.alloc(30_000_000, 'saved'))
+  w.write('srv/other', 'saved')
+  expect(await w.cli(['run', 's'])).toMatchObject({ exit: 0 })
+  mkdirSync(w.path('disk'))
+  sh(`mount -t tmpfs -o size=150M none ${w.path('disk')}`)
+  w.write('disk/file', Buffer.alloc(20_000_000, 'live'))
+  w.write('srv/other', 'live')
+  sh(`mount --bind ${w.path('disk/file')} ${w.path('srv/file')}`)
+  const state = () => [fingerprint(w.path('srv')).filter(({ path }) => path.startsWith('./file') || path.startsWith('./other')), kept(w)]
+  const before = state()
+  sh(`head -c 80M /dev/zero >${w.path('disk/full')}`)
+  expect(await restore(w)).toMatchObject({ exit: 1, stderr: expect.stringMatching(/srv\/file has \d+ bytes free.*nothing was touched/) })
+  rmSync(w.path('disk/full'))
+  // Full only when it is overwritten, which the third copy does; and then even what was free before is taken.
+  const filling = (more: string) => ({
+    env: {
+      PATH: instead(
+        w,
+        process.env.PATH ?? '',
+        'cp',
+        `echo x >>${w.path('copies')}; if [ $(wc -l <${w.path('copies')}) = 2 ]; then head -c 200M /dev/zero >${w.path('disk/full')} 2>/dev/null; "$real" "$@"; exit=$?; ${more}; exit $exit; fi; exec "$real" "$@"`,
+      ),
+    },
+  })
+  expect(await w.cli(['restore', 's', ...inPlace], filling('true'))).toMatchObject({
+    exit: 1,
+    stderr: expect.stringMatching(/No space left.*the old data is back in place/),
+  })
+  expect([...state(), existsSync(journal(w))]).toEqual([...before, false])
+  rmSync(w.path('disk/full'))
+  rmSync(w.path('copies'))
+  const taken = `: >"\${@: -1}"; cat /dev/zero >>${w.path('disk/full')} 2>/dev/null`
+  expect(await w.cli(['restore', 's', ...inPlace], filling(taken))).toMatchObject({ exit: 1, stderr: expect.stringContaining('--rollback') })
+  expect(existsSync(journal(w))).toBe(true)
+  expect((await w.cli(['status', '--local'])).stdout).toContain('unfinished-restore')
+  expect(await restore(w, '--rollback')).toMatchObject({ exit: 1 })
+  rmSync(w.path('disk/full'))
+  expect(await restore(w, '--rollback')).toMatchObject({ exit: 0 })
+  expect([...state(), existsSync(journal(w))]).toEqual([...before, false])
+  expect(await restore(w)).toMatchObject({ exit: 0 })
+  expect(readFileSync(w.path('srv/file')).equals(Buffer.alloc(30_000_000, 'saved'))).toBe(true)
+})
 
 test.skipIf(!isRoot)(
   '[restore.40] [restore.18] a mount that is gone when a crash is to be ended: told, and nothing lands in its place, or where a link in it leads',
-  { timeout: 120_000 },
   async (t) => {
     const w = await mounted(t)
     const old = look(w)
@@ -305,7 +293,7 @@ test.skipIf(!isRoot)(
   },
 )
 
-test.skipIf(!isRoot)('[restore.41] what is mounted and unknown to the snapshot is emptied by consent alone', { timeout: 120_000 }, async (t) => {
+test.skipIf(!isRoot)('[restore.41] what is mounted and unknown to the snapshot is emptied by consent alone', async (t) => {
   const w = await mounted(t)
   const old = look(w)
   expect(await restore(w, '--in-place', '--yes')).toMatchObject({
@@ -330,54 +318,46 @@ test.skipIf(!isRoot)('[restore.41] what is mounted and unknown to the snapshot i
   isNew(w)
 })
 
-test.skipIf(!isRoot)(
-  '[restore.41] a recovery leaves such a service alone without that consent, and overwrites mounted files',
-  { timeout: 120_000 },
-  async (t) => {
-    const w = await mounted(t)
-    const old = look(w)
-    const dr = (...more: string[]) => w.cli(['dr', '--yes', '--overwrite', ...more])
-    expect(await dr()).toMatchObject({ exit: 3, stdout: expect.stringContaining('--empty-mounts') })
-    expect(look(w)).toEqual(old)
-    expect(await dr('--empty-mounts', '--dry-run')).toMatchObject({ exit: 0, stdout: expect.stringContaining('mount of its own') })
-    expect(await dr('--empty-mounts')).toMatchObject({ exit: 0 })
-    isNew(w)
-    expect(await restore(w, '--rollback', '--yes')).toMatchObject({ exit: 0 })
-    expect(look(w)).toEqual(old)
-  },
-)
+test.skipIf(!isRoot)('[restore.41] a recovery leaves such a service alone without that consent, and overwrites mounted files', async (t) => {
+  const w = await mounted(t)
+  const old = look(w)
+  const dr = (...more: string[]) => w.cli(['dr', '--yes', '--overwrite', ...more])
+  expect(await dr()).toMatchObject({ exit: 3, stdout: expect.stringContaining('--empty-mounts') })
+  expect(look(w)).toEqual(old)
+  expect(await dr('--empty-mounts', '--dry-run')).toMatchObject({ exit: 0, stdout: expect.stringContaining('mount of its own') })
+  expect(await dr('--empty-mounts')).toMatchObject({ exit: 0 })
+  isNew(w)
+  expect(await restore(w, '--rollback', '--yes')).toMatchObject({ exit: 0 })
+  expect(look(w)).toEqual(old)
+})
 
-test.skipIf(!isRoot)(
-  '[restore.41] what is mounted can become no other kind, and none that is read-only is written: refused',
-  { timeout: 120_000 },
-  async (t) => {
-    const w = await world(t)
-    w.manifest({ services: { s: { paths: [w.path('srv')] } } })
-    w.write('srv/a', 'a file')
-    w.write('srv/b/file', 'in a folder')
-    expect(await w.cli(['run', 's'])).toMatchObject({ exit: 0 })
-    const refused = async (make: string, words: RegExp) => {
-      rmSync(w.path('srv'), { recursive: true })
-      mkdirSync(w.path('srv'))
-      writeFileSync(w.path('other'), 'precious')
-      sh(`cd ${w.path('srv')}; ${make}`)
-      const before = fingerprint(w.path('srv'))
-      try {
-        expect(await restore(w)).toMatchObject({ exit: 1, stderr: expect.stringMatching(words) })
-        expect([fingerprint(w.path('srv')), existsSync(journal(w)), readFileSync(w.path('other'), 'utf8')]).toEqual([before, false, 'precious'])
-      } finally {
-        sh(`umount ${w.path('srv')}/*`)
-      }
+test.skipIf(!isRoot)('[restore.41] what is mounted can become no other kind, and none that is read-only is written: refused', async (t) => {
+  const w = await world(t)
+  w.manifest({ services: { s: { paths: [w.path('srv')] } } })
+  w.write('srv/a', 'a file')
+  w.write('srv/b/file', 'in a folder')
+  expect(await w.cli(['run', 's'])).toMatchObject({ exit: 0 })
+  const refused = async (make: string, words: RegExp) => {
+    rmSync(w.path('srv'), { recursive: true })
+    mkdirSync(w.path('srv'))
+    writeFileSync(w.path('other'), 'precious')
+    sh(`cd ${w.path('srv')}; ${make}`)
+    const before = fingerprint(w.path('srv'))
+    try {
+      expect(await restore(w)).toMatchObject({ exit: 1, stderr: expect.stringMatching(words) })
+      expect([fingerprint(w.path('srv')), existsSync(journal(w)), readFileSync(w.path('other'), 'utf8')]).toEqual([before, false, 'precious'])
+    } finally {
+      sh(`umount ${w.path('srv')}/*`)
     }
-    await refused('mkdir a; mount -t tmpfs none a; touch a/precious', /srv\/a, which is a folder here, and a file in snapshot/)
-    await refused('touch b; mount --bind ../other b', /srv\/b, which is a file here, and a folder in snapshot/)
-    await refused('touch c; mount --bind ../other c', /the file \S+srv\/c is mounted there, and snapshot \w+ holds none/)
-    await refused(
-      'touch a; mount --bind ../other a; mount -o remount,bind,ro a',
-      /srv\/a can't be written: it is mounted read-only; nothing was touched/,
-    )
-  },
-)
+  }
+  await refused('mkdir a; mount -t tmpfs none a; touch a/precious', /srv\/a, which is a folder here, and a file in snapshot/)
+  await refused('touch b; mount --bind ../other b', /srv\/b, which is a file here, and a folder in snapshot/)
+  await refused('touch c; mount --bind ../other c', /the file \S+srv\/c is mounted there, and snapshot \w+ holds none/)
+  await refused(
+    'touch a; mount --bind ../other a; mount -o remount,bind,ro a',
+    /srv\/a can't be written: it is mounted read-only; nothing was touched/,
+  )
+})
 
 test.skipIf(!isRoot)(
   '[restore.45] what no rename moves after all (a folder of an overlay’s lower layer) is told in words, and stays as it was',

@@ -72,9 +72,7 @@ describe.skipIf(!isRoot)('a service in two versions', () => {
     expect(looks()).toEqual(fresh)
   })
 
-  test('[restore.42] of several restores the one that is meant is taken back, also where its old data has moved along with a later one', {
-    timeout: 120_000,
-  }, async () => {
+  test('[restore.42] of several restores the one that is meant is taken back, also where its old data has moved along with a later one', async () => {
     w.reset()
     const part = join(w.paths.data, 'deep')
     appendFileSync(join(part, 'two'), 'changed')
@@ -363,7 +361,7 @@ describe.skipIf(!isRoot)('a service in two versions', () => {
     expect([w.journal(), w.leftovers().includes(left ?? '')]).toEqual([null, false])
   })
 
-  test('what appears between a crash and its end is kept aside', { timeout: 60_000 }, async () => {
+  test('what appears between a crash and its end is kept aside', async () => {
     let instant = 1
     for (const direction of ['--resume', '--rollback']) {
       w.reset()
@@ -384,7 +382,7 @@ describe.skipIf(!isRoot)('a service in two versions', () => {
     }
   })
 
-  test('[restore.5] whoever opens the database between a crash and its end destroys no committed row', { timeout: 60_000 }, async () => {
+  test('[restore.5] whoever opens the database between a crash and its end destroys no committed row', async () => {
     const insert = () => sql(w.paths.database, "CREATE TABLE IF NOT EXISTS notes (text); INSERT INTO notes VALUES ('in between')")
     const inode = () => (existsSync(w.paths.database) ? statSync(w.paths.database).ino : null)
     const seen = new Set<string>()

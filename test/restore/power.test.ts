@@ -17,7 +17,7 @@ afterAll(() => console.log(`power cuts: tried ${figures.tried}, lost ${figures.l
 describe.skipIf(!isRoot || !has('strace') || !has('mkfs.ext4')).each([
   ['a restore in place', ['restore', 'a', '--in-place', '--yes'], ['a']],
   ['a recovery', ['dr', '--yes', '--overwrite', '--jobs', '1'], ['a', 'b']],
-] as const)('the power fails in %s', { timeout: 90_000 }, (_, command, names) => {
+] as const)('the power fails in %s', (_, command, names) => {
   let w: World
   let changes: Change[]
   let old: ReturnType<typeof look>
@@ -78,7 +78,7 @@ describe.skipIf(!isRoot || !has('strace') || !has('mkfs.ext4')).each([
     expect(unkilled.ended).toMatchObject({ exit: 0 })
     fresh = look()
     for (const name of names) expect(fresh[name]).not.toBe(old[name])
-  }, 90_000)
+  })
   afterEach(unmount)
   afterAll(() => {
     unmount()

@@ -22,9 +22,7 @@ async function host(t: TestContext) {
   return { w, keep, save, days }
 }
 
-test('[newest.4] retention passes over the unadopted snapshots of a host that was recovered, and lets go of them in time', {
-  timeout: 60_000,
-}, async (t) => {
+test('[newest.4] retention passes over the unadopted snapshots of a host that was recovered, and lets go of them in time', async (t) => {
   const { w, save, days } = await host(t)
   w.write('data/note', 'good')
   await save(30, 'install:0000000000000000')
@@ -48,9 +46,7 @@ test('[newest.4] retention passes over the unadopted snapshots of a host that wa
   expect(await days()).toEqual([20, 0])
 })
 
-test('[newest.4] nor do those of another fresh install take the place of good ones after an adoption, nor those of runs that failed', {
-  timeout: 60_000,
-}, async (t) => {
+test('[newest.4] nor do those of another fresh install take the place of good ones after an adoption, nor those of runs that failed', async (t) => {
   const { w, keep, save, days } = await host(t)
   await save(40, 'install:0000000000000000')
   await save(30, 'install:1111111111111111', 'unadopted')
