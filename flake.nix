@@ -1,20 +1,28 @@
 {
-  description = "Declared restic backups for the services of a NixOS host: without downtime, proven restorable";
+  description = "Declarative restic backups for the services of a NixOS host, without downtime and tested for restorability";
 
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-unstable";
 
-  outputs = { self, nixpkgs }:
+  outputs =
+    { self, nixpkgs }:
     let
       inherit (nixpkgs) lib;
-      forAllSystems = f: lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] (system: f nixpkgs.legacyPackages.${system});
+      forAllSystems =
+        f: lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] (system: f nixpkgs.legacyPackages.${system});
     in
     {
-      packages = forAllSystems (pkgs: rec {
-        atelier-backup = pkgs.callPackage ./nix/package.nix { };
-        default = atelier-backup;
-      });
+      packages = forAllSystems (
+        pkgs:
+        let
+          atelier-backup = pkgs.callPackage ./nix/package.nix { };
+        in
+        {
+          inherit atelier-backup;
+          default = atelier-backup;
+        }
+      );
 
-      overlays.default = final: _: { atelier-backup = final.callPackage ./nix/package.nix { }; };
+      overlays.default = final: _prev: { atelier-backup = final.callPackage ./nix/package.nix { }; };
 
       nixosModules.default.imports = [ ./nix/module.nix ];
 
@@ -24,29 +32,50 @@
           program = lib.getExe self.packages.${pkgs.stdenv.hostPlatform.system}.default;
           meta.description = "The command atelier-backup";
         };
-        # It needs root, and npm's packages: it builds itself, in a folder of its own.
+        # The demo needs root and a writable tree, in which it installs npm packages and builds the command.
         demo = {
           type = "app";
-          program = lib.getExe (pkgs.writeShellApplication {
-            name = "atelier-backup-demo";
-            runtimeInputs = with pkgs; [ nodejs restic sqlite util-linux ];
-            text = ''
-              folder=$(mktemp -d)
-              cp -r --no-preserve=ownership ${self}/. "$folder"
-              chmod -R u+w "$folder"
-              exec "$folder/scripts/demo"
-            '';
-          });
-          meta.description = "Real data backed up, damaged and brought back";
+          program = lib.getExe (
+            pkgs.writeShellApplication {
+              name = "atelier-backup-demo";
+              runtimeInputs = [
+                pkgs.nodejs
+                pkgs.restic
+                pkgs.sqlite
+                pkgs.util-linux
+              ];
+              text = ''
+                folder=$(mktemp -d)
+                cp -r --no-preserve=ownership ${self}/. "$folder"
+                chmod -R u+w "$folder"
+                exec "$folder/scripts/demo"
+              '';
+            }
+          );
+          meta.description = "A demonstration that backs up, damages and restores real data";
         };
       });
 
       devShells = forAllSystems (pkgs: {
-        default = pkgs.mkShellNoCC { packages = with pkgs; [ nodejs restic sqlite attr nix ]; };
+        default = pkgs.mkShellNoCC {
+          packages = [
+            pkgs.attr
+            pkgs.nix
+            pkgs.nodejs
+            pkgs.restic
+            pkgs.sqlite
+          ];
+        };
       });
 
       formatter = forAllSystems (pkgs: pkgs.nixfmt-tree);
 
-      checks = forAllSystems (pkgs: import ./nix/checks.nix { inherit pkgs lib; package = self.packages.${pkgs.stdenv.hostPlatform.system}.default; });
+      checks = forAllSystems (
+        pkgs:
+        import ./nix/checks.nix {
+          inherit pkgs lib;
+          package = self.packages.${pkgs.stdenv.hostPlatform.system}.default;
+        }
+      );
     };
 }

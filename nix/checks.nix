@@ -1,25 +1,51 @@
-# What `nix flake check` builds: the package, the examples' manifests against the schema and the CLI's own loader, the option
-# reference, a virtual machine.
-{ pkgs, lib, package }:
+# What `nix flake check` builds: the package, the examples' manifests (checked by the schema and by the CLI's loader), the option
+# reference and a virtual machine.
+{
+  pkgs,
+  lib,
+  package,
+}:
 let
-  # NixOS needn't be there to know what a declaration becomes.
+  # Light stand-ins for NixOS's own modules are enough for the manifest.
   evaluate = modules: import ../test/nix/nixos.nix { inherit lib modules; };
-  examples = [ "small" "twenty-services" ];
+  examples = [
+    "small"
+    "twenty-services"
+  ];
 
-  manifestOf = name:
-    let host = evaluate [ ./examples/${name + ".nix"} ]; in
-    assert lib.assertMsg (host.assertions == [ ]) "nix/examples/${name}.nix: ${lib.concatStringsSep "\n" host.assertions}";
-    pkgs.writeText "${name}.json" host.config.environment.etc."atelier/backup-manifest.json".text;
+  manifestOf =
+    name:
+    let
+      host = evaluate [ ./examples/${name}.nix ];
+    in
+    assert lib.assertMsg (
+      host.assertions == [ ]
+    ) "nix/examples/${name}.nix: ${lib.concatStringsSep "\n" host.assertions}";
+    (pkgs.formats.json { }).generate "${name}.json" host.manifest;
 
-  checkManifest = name: pkgs.runCommand "manifest-${name}" { nativeBuildInputs = [ package pkgs.check-jsonschema ]; } ''
-    check-jsonschema --schemafile ${../schema/backup-manifest.schema.json} ${manifestOf name}
-    # The loader reads it, and then finds that nothing was backed up yet.
-    atelier-backup --manifest ${manifestOf name} --state-dir $TMPDIR/state status --local --json > status.json || [ $? = 4 ]
-    grep -q '"services"' status.json
-    touch $out
-  '';
+  checkManifest =
+    name:
+    pkgs.runCommand "manifest-${name}"
+      {
+        nativeBuildInputs = [
+          package
+          pkgs.check-jsonschema
+        ];
+      }
+      ''
+        check-jsonschema --schemafile ${../schema/backup-manifest.schema.json} ${manifestOf name}
+        # Exit code 4: the loader accepted the manifest, and nothing has been backed up yet.
+        atelier-backup --manifest ${manifestOf name} --state-dir $TMPDIR/state status --local --json > status.json || [ $? = 4 ]
+        grep -q '"services"' status.json
+        touch $out
+      '';
 
-  reference = pkgs.writeText "options.md" (import ./options-doc.nix { inherit lib; inherit (evaluate [ ]) options; });
+  reference = pkgs.writeText "options.md" (
+    import ./options-doc.nix {
+      inherit lib;
+      inherit (evaluate [ ]) options;
+    }
+  );
 in
 {
   inherit package;
@@ -29,4 +55,6 @@ in
   '';
 }
 // lib.listToAttrs (map (name: lib.nameValuePair "manifest-${name}" (checkManifest name)) examples)
-// lib.optionalAttrs (pkgs ? testers) { vm = pkgs.testers.runNixOSTest (import ./vm-test.nix { inherit package; }); }
+// lib.optionalAttrs (pkgs ? testers) {
+  vm = pkgs.testers.runNixOSTest (import ./vm-test.nix { inherit package; });
+}

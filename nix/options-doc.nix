@@ -1,16 +1,22 @@
-# The option reference in Markdown, from the options themselves.
+# Writes the option reference (nix/options.md) from the options.
 { lib, options }:
 let
-  # `main` has the fields of every other repository.
-  isTold = o: o.visible && !o.internal && !lib.hasPrefix "atelier.backup.repositories.main." o.name;
+  # `main` has the same fields as `repositories.<name>`.
+  isDocumented =
+    o: o.visible && !o.internal && !lib.hasPrefix "atelier.backup.repositories.main." o.name;
   line = label: value: lib.optionalString (value != null) "- ${label}: `${value.text}`\n";
-  entry = o: ''
-    ## `${o.name}`
+  entry =
+    o:
+    ''
+      ## `${o.name}`
 
-    ${lib.replaceStrings [ "{manpage}`" ] [ "`" ] o.description}
+      ${lib.replaceStrings [ "{manpage}`" ] [ "`" ] o.description}
 
-    - Type: `${o.type}`
-  '' + lib.optionalString o.readOnly "- Set by the module\n" + line "Default" (o.default or null) + line "Example" (o.example or null);
+      - Type: `${o.type}`
+    ''
+    + lib.optionalString o.readOnly "- Set by the module\n"
+    + line "Default" (o.default or null)
+    + line "Example" (o.example or null);
 
   head = ''
     # Options
@@ -18,9 +24,15 @@ let
     Written by scripts/docs/options from schema/backup-manifest.schema.json and nix/module.nix; edit those.
 
     Services that other modules declare as `atelier.services.NAME` with
-    `data = { sqlite, postgres, files, exclude, stopForBackup, stopUnits }` are backed up without being declared again: the folders of
-    their SQLite databases, the databases, and the files. `stopUnits` become `units`. A `stopForBackup` for a SQLite database alone isn't
-    taken over, as it is saved while it runs. What is declared under `atelier.backup.services` wins, field by field.
+    `data = { sqlite, postgres, files, exclude, stopForBackup, stopUnits }` are backed up without a second declaration: the folders of
+    their SQLite databases, the databases and the files. `stopUnits` become `units`. `stopForBackup` is ignored for a service that has
+    only SQLite databases, because these are copied while the service runs. Each field that you set under `atelier.backup.services`
+    replaces the one derived from `atelier.services`.
   '';
 in
-lib.concatStringsSep "\n" ([ head ] ++ map entry (lib.filter isTold (lib.optionAttrSetToDocList { atelier.backup = options.atelier.backup; })))
+lib.concatStringsSep "\n" (
+  [ head ]
+  ++ map entry (
+    lib.filter isDocumented (lib.optionAttrSetToDocList { atelier.backup = options.atelier.backup; })
+  )
+)

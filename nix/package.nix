@@ -20,15 +20,29 @@
   versionCheckHook,
 }:
 let
-  sources = files: lib.fileset.toSource { root = ../.; fileset = lib.fileset.unions files; };
+  packageJson = lib.importJSON ../package.json;
+  sources =
+    files:
+    lib.fileset.toSource {
+      root = ../.;
+      fileset = lib.fileset.unions files;
+    };
 
-  # The lock file names no download addresses, without which importNpmLock and fetchNpmDeps can't fetch. So npm fetches, and may bring
-  # nothing but what the hash says. With the lock file's own hash in the name an outdated tree isn't taken from the store;
-  # test/nix/package.test.ts tells the new hash.
+  # importNpmLock and fetchNpmDeps need download addresses, which the lock file doesn't have. So npm downloads the packages in a
+  # fixed-output derivation. Its name contains the lock file's hash: without that, Nix would take an outdated tree with the old
+  # outputHash from the store. test/nix/package.test.ts prints the new outputHash.
   dependencies = stdenvNoCC.mkDerivation {
-    name = "atelier-backup-dependencies-${builtins.substring 0 12 (builtins.hashFile "sha256" ../package-lock.json)}";
-    src = sources [ ../package.json ../package-lock.json ];
-    nativeBuildInputs = [ cacert nodejs ];
+    name = "atelier-backup-dependencies-${
+      builtins.substring 0 12 (builtins.hashFile "sha256" ../package-lock.json)
+    }";
+    src = sources [
+      ../package.json
+      ../package-lock.json
+    ];
+    nativeBuildInputs = [
+      cacert
+      nodejs
+    ];
     impureEnvVars = lib.fetchers.proxyImpureEnvVars;
     buildPhase = ''
       export HOME=$TMPDIR
@@ -36,18 +50,44 @@ let
       rm node_modules/.package-lock.json
     '';
     installPhase = "mv node_modules $out";
-    # It would put store paths into scripts, and so into what the hash is of.
+    # The fixup would write store paths into scripts, which a fixed-output derivation must not contain.
     dontFixup = true;
     outputHashMode = "recursive";
     outputHashAlgo = "sha256";
     outputHash = "0xwacmj23v83752wc354p107w000dxv4v0jlkmqwdxiz99hakkhb";
   };
+
+  # Every program that the command starts, so that the caller's PATH doesn't matter. PostgreSQL's clients are missing on purpose: they
+  # must fit the host's server, and the module puts that server's own on the PATH of its units.
+  runtimePath = lib.makeBinPath [
+    bash
+    btrfs-progs
+    coreutils
+    findutils
+    openssh
+    rclone
+    restic
+    sqlite
+    systemd
+    util-linux
+  ];
 in
 stdenvNoCC.mkDerivation {
   pname = "atelier-backup";
-  inherit (lib.importJSON ../package.json) version;
-  src = sources [ ../package.json ../tsconfig.json ../scripts/build.mjs ../scripts/docs ../src ];
-  nativeBuildInputs = [ esbuild installShellFiles makeWrapper nodejs ];
+  inherit (packageJson) version;
+  src = sources [
+    ../package.json
+    ../tsconfig.json
+    ../scripts/build.mjs
+    ../scripts/docs
+    ../src
+  ];
+  nativeBuildInputs = [
+    esbuild
+    installShellFiles
+    makeWrapper
+    nodejs
+  ];
 
   buildPhase = ''
     runHook preBuild
@@ -57,14 +97,13 @@ stdenvNoCC.mkDerivation {
     runHook postBuild
   '';
 
-  # Everything that it starts, whatever the PATH of who starts it. PostgreSQL's programs are the host's own, which fit its server.
   installPhase = ''
     runHook preInstall
     mkdir -p $out/lib
     mv dist $out/lib/atelier-backup
     makeWrapper ${lib.getExe nodejs} $out/bin/atelier-backup \
       --add-flags $out/lib/atelier-backup/atelier-backup.cjs \
-      --prefix PATH : ${lib.makeBinPath [ bash btrfs-progs coreutils findutils openssh rclone restic sqlite systemd util-linux ]}
+      --prefix PATH : ${runtimePath}
     installManPage scripts/docs/atelier-backup.1
     installShellCompletion --cmd atelier-backup \
       --bash scripts/docs/completions/atelier-backup.bash \
@@ -77,7 +116,7 @@ stdenvNoCC.mkDerivation {
   nativeInstallCheckInputs = [ versionCheckHook ];
 
   meta = {
-    inherit (lib.importJSON ../package.json) description;
+    inherit (packageJson) description;
     mainProgram = "atelier-backup";
     license = lib.licenses.mit;
     platforms = lib.platforms.linux;

@@ -1,130 +1,286 @@
-# What a declaration says beyond its types: { assertions, warnings }, each telling what to write. What src/manifest/meaning.ts refuses is
-# refused here, at the rebuild (a test holds the two against each other); the rest only Nix can see.
+# What option types can't check: { assertions, warnings }. Each message says what to write instead.
+# Every manifest that src/manifest/semantics.ts refuses fails here already, at evaluation; test/nix/errors.test.ts compares the two.
+# The other checks need what only the NixOS configuration knows.
 { lib, config }:
 let
-  inherit (builtins) attrNames concatMap elem filter head match;
-  inherit (lib) concatLists concatMapStringsSep concatStringsSep mapAttrsToList optional;
+  inherit (builtins) dirOf match;
+  inherit (lib)
+    attrNames
+    concatLists
+    concatMap
+    concatMapStringsSep
+    concatStringsSep
+    elem
+    filter
+    filterAttrs
+    head
+    length
+    mapAttrsToList
+    optional
+    unique
+    ;
+  inherit (lib.strings) escapeNixIdentifier;
 
   cfg = config.atelier.backup;
-  services = cfg.services;
-  enabled = lib.filterAttrs (_: service: service.enable) services;
-  at = name: "atelier.backup.services.${lib.strings.escapeNixIdentifier name}";
-  each = check: set: concatLists (mapAttrsToList check set);
-  owned = names: "the services ${ticked names}: a restore of one would replace the others' data; ${leave}";
-  leave = "leave it to one of them";
-  ticked = concatMapStringsSep ", " (name: "`${name}`");
+  inherit (cfg) services;
+  enabled = filterAttrs (_: service: service.enable) services;
 
-  # The fields that name databases, and what these are called: those of src/manifest/engines.ts.
-  engines = { postgres = "PostgreSQL"; };
-  dumped = service: concatMap (engine: service.${engine}) (attrNames engines);
+  # (name -> value -> list) -> set -> one list
+  concatMapAttrsToList = f: set: concatLists (mapAttrsToList f set);
+  optionOf = name: "atelier.backup.services.${escapeNixIdentifier name}";
+  quoted = concatMapStringsSep ", " (name: "`${name}`");
+  sharedBy =
+    names:
+    "belongs to the services ${quoted names}: restoring one would overwrite the data of the others; ${declareOnce}";
+  declareOnce = "declare it in only one of them";
 
-  # All data of all services: { name, path, field }. Paths without doubled and trailing slashes.
-  data = each (name: service: dataOf name "paths" service.paths ++ dataOf name "sqlite" service.sqlite) services;
-  dataOf = name: field: map (path: { inherit name field; path = clean path; });
-  clean = path: "/" + concatStringsSep "/" (filter (part: part != "") (lib.splitString "/" (builtins.unsafeDiscardStringContext path)));
-  ancestors = path: let above = dirOf path; in if above == "/" then [ ] else [ above ] ++ ancestors above;
-  # thing -> names of all that have it
-  ownersOf = things: lib.zipAttrs (map ({ name, thing }: { ${thing} = name; }) things);
+  # The fields that list databases, and the engines' names, as in src/manifest/engines.ts.
+  engines = {
+    postgres = "PostgreSQL";
+  };
+  databasesOf = service: concatMap (engine: service.${engine}) (attrNames engines);
+  unitsOf = name: service: if service.units == null then [ "${name}.service" ] else service.units;
 
-  refused = {
-    names = each (name: _: optional (match ".*[.][.].*" name != null) "${at name}: a service's name must not contain \"..\"") services;
+  # Every path of every service: { name, field, path }.
+  data = concatMapAttrsToList (
+    name: service: dataIn name "paths" service.paths ++ dataIn name "sqlite" service.sqlite
+  ) services;
+  dataIn =
+    name: field:
+    map (path: {
+      inherit name field;
+      path = clean path;
+    });
+  # Without doubled and trailing slashes.
+  clean =
+    path:
+    let
+      parts = lib.splitString "/" (builtins.unsafeDiscardStringContext path);
+    in
+    "/" + concatStringsSep "/" (filter (part: part != "") parts);
+  ancestors =
+    path:
+    let
+      parent = dirOf path;
+    in
+    if parent == "/" then [ ] else [ parent ] ++ ancestors parent;
 
-    openSecrets = each (name: { repository, ... }: optional (repository != null && match ".*://[^/@]*:[^/]*@.*" repository != null)
-      ("atelier.backup.repositories.${name}.repository: holds a password that everyone on this host can read; "
-      + "put the location into a file and name that as repositoryFile")) cfg.repositories;
+  # [ { owner, thing } ] -> { thing = [ owner … ]; }
+  ownersOf = things: lib.zipAttrs (map ({ owner, thing }: { ${thing} = owner; }) things);
+  # The same for the things that `thingsOf` finds in each service.
+  servicesByThing =
+    thingsOf:
+    ownersOf (
+      concatMapAttrsToList (
+        owner: service: map (thing: { inherit owner thing; }) (unique (thingsOf owner service))
+      ) services
+    );
 
-    repositories = each (name: service: optional (!cfg.repositories ? ${service.repository})
-      ("${at name}.repository: no repository `${service.repository}` is declared; write atelier.backup.repositories.${service.repository}, "
-      + "or name one of ${ticked (attrNames cfg.repositories)}")) services;
+  errors = {
+    names = concatMapAttrsToList (
+      name: _:
+      optional (lib.hasInfix ".." name) ''${optionOf name}: a service's name must not contain ".."''
+    ) services;
 
-    predecessors = each (name: service: map (other:
-      "${at name}.restoreAfter: no service `${other}` is declared; declare ${at other}, or take the name out")
-      (filter (other: !services ? ${other}) service.restoreAfter)) services;
+    repositories = concatMapAttrsToList (
+      name:
+      { repository, ... }:
+      optional (repository != null && match ".*://[^/@]*:[^/]*@.*" repository != null) (
+        "atelier.backup.repositories.${name}.repository: contains a password, and every user of this host can read it; "
+        + "write the location to a file and set repositoryFile to its path"
+      )
+    ) cfg.repositories;
 
-    circles =
+    references = concatMapAttrsToList (
+      name: service:
+      optional (!cfg.repositories ? ${service.repository}) (
+        "${optionOf name}.repository: no repository `${service.repository}` is declared; "
+        + "declare atelier.backup.repositories.${service.repository}, or use one of ${quoted (attrNames cfg.repositories)}"
+      )
+      ++ map (
+        other:
+        "${optionOf name}.restoreAfter: no service `${other}` is declared; declare ${optionOf other}, or remove the name"
+      ) (filter (other: !services ? ${other}) service.restoreAfter)
+    ) services;
+
+    cycles =
       let
-        # Take out whoever waits for nobody that is left, until only circles are left, and who waits for them.
-        stuckOf = waiting:
-          let left = lib.filterAttrs (_: service: lib.any (other: waiting ? ${other}) service.restoreAfter) waiting; in
-          if attrNames left == attrNames waiting then waiting else stuckOf left;
-        stuck = stuckOf services;
-        follow = trail: name:
-          if elem name trail then "${concatStringsSep " after " (lib.drop (lib.lists.findFirstIndex (x: x == name) 0 trail) trail)} after ${name}"
-          else follow (trail ++ [ name ]) (head (filter (other: stuck ? ${other}) services.${name}.restoreAfter));
+        # Removes services that wait for no remaining service, until only cycles and the services that wait for them remain.
+        withoutFree =
+          remaining:
+          let
+            waiting = filterAttrs (
+              _: service: lib.any (other: remaining ? ${other}) service.restoreAfter
+            ) remaining;
+          in
+          if attrNames waiting == attrNames remaining then remaining else withoutFree waiting;
+        stuck = withoutFree services;
+        # The names from the first repeated one on.
+        follow =
+          trail: name:
+          if elem name trail then
+            lib.drop (lib.lists.findFirstIndex (x: x == name) 0 trail) trail ++ [ name ]
+          else
+            follow (trail ++ [ name ]) (head (filter (other: stuck ? ${other}) services.${name}.restoreAfter));
+        cycle = concatStringsSep " after " (follow [ ] (head (attrNames stuck)));
       in
-      optional (stuck != { })
-        "atelier.backup.services: restoreAfter goes round in a circle: ${follow [ ] (head (attrNames stuck))}; take one of them out";
+      optional (
+        stuck != { }
+      ) "atelier.backup.services: restoreAfter has a cycle: ${cycle}; remove one of these names";
 
-    nothing = each (name: service: optional (service.paths ++ service.sqlite ++ dumped service == [ ])
-      "${at name}: nothing to back up; write paths, sqlite or ${concatStringsSep " or " (attrNames engines)}, or enable = false") enabled;
+    emptiness =
+      let
+        fields = "paths, sqlite or ${concatStringsSep " or " (attrNames engines)}";
+      in
+      concatMapAttrsToList (
+        name: service:
+        optional (
+          service.paths ++ service.sqlite ++ databasesOf service == [ ]
+        ) "${optionOf name}: nothing to back up; set ${fields}, or enable = false"
+      ) enabled;
 
-    places = concatMap ({ name, path, field }:
-      if path == "/" then [ "${at name}.${field}: \"/\" is the whole host, not the data of a service" ]
-      else optional (match ".*/[.][.]?(/.*)?" path != null) "${at name}.${field}: `${path}` must not go through \".\" or \"..\"") data;
+    paths = concatMap (
+      {
+        name,
+        field,
+        path,
+      }:
+      if path == "/" then
+        [ ''${optionOf name}.${field}: "/" is the whole host, not the data of a service'' ]
+      else
+        optional (
+          match ".*/[.][.]?(/.*)?" path != null
+        ) ''${optionOf name}.${field}: `${path}` must not go through "." or ".."''
+    ) data;
 
-    # A restore of one service replaces all its paths, so nobody else's data may be there.
+    # Restoring a service replaces all its paths, so they must not contain data of another service.
     owners =
       let
-        owners = ownersOf (map ({ name, path, ... }: { inherit name; thing = path; }) data);
-        others = name: path: filter (other: other != name) (owners.${path} or [ ]);
-        twice = each (path: names: optional (lib.length (lib.unique names) > 1)
-          "${path} belongs to ${owned (lib.unique names)}") owners;
-        inside = concatMap ({ name, path, field }: concatMap (above: map (other:
-          "${at name}.${field}: `${path}` is inside `${above}` of the service `${other}`, whose restore would replace ${name}'s data; ${leave}")
-          (others name above)) (ancestors path)) data;
+        owners = lib.mapAttrs (_: unique) (
+          ownersOf (
+            map (
+              { name, path, ... }:
+              {
+                owner = name;
+                thing = path;
+              }
+            ) data
+          )
+        );
+        shared = concatMapAttrsToList (
+          path: names: optional (length names > 1) "${path} ${sharedBy names}"
+        ) owners;
+        nested = concatMap (
+          {
+            name,
+            field,
+            path,
+          }:
+          concatMap (
+            parent:
+            map (
+              other:
+              "${optionOf name}.${field}: `${path}` is inside `${parent}` of the service `${other}`; "
+              + "restoring ${other} would overwrite the data of ${name}; ${declareOnce}"
+            ) (lib.remove name (owners.${parent} or [ ]))
+          ) (ancestors path)
+        ) data;
       in
-      twice ++ lib.unique inside;
+      shared ++ unique nested;
 
-    databases = each (engine: title: each (database: names: optional (lib.length names > 1)
-      "the ${title} database `${database}` belongs to ${owned names}")
-      (ownersOf (each (name: service: map (thing: { inherit name thing; }) (lib.unique service.${engine})) services))) engines;
+    databases = concatMapAttrsToList (
+      engine: title:
+      concatMapAttrsToList (
+        database: names: optional (length names > 1) "the ${title} database `${database}` ${sharedBy names}"
+      ) (servicesByThing (_: service: service.${engine}))
+    ) engines;
 
-    tags = each (name: service: map (tag: "${at name}.tags: `${tag}` is a tag that atelier-backup sets itself; take it out")
-      (filter (tag: match "((service|install|atelier):.*|unadopted|partial|failed)" tag != null) service.tags)) services;
+    tags = concatMapAttrsToList (
+      name: service:
+      map (tag: "${optionOf name}.tags: atelier-backup sets the tag `${tag}` itself; remove it") (
+        filter (
+          tag: match "((service|install|atelier):.*|unadopted|partial|failed)" tag != null
+        ) service.tags
+      )
+    ) services;
 
-    formerNames = each (former: names: optional (lib.length names > 1)
-      "atelier.backup.services: `${former}` is a name or former name of ${ticked names}; ${leave}")
-      (ownersOf (each (name: service: map (thing: { inherit name thing; }) (lib.unique ([ name ] ++ service.formerNames))) services));
+    formerNames = concatMapAttrsToList (
+      former: names:
+      optional (
+        length names > 1
+      ) "atelier.backup.services: `${former}` is a name or former name of ${quoted names}; ${declareOnce}"
+    ) (servicesByThing (name: service: [ name ] ++ service.formerNames));
 
-    # Two definitions of one unit merge without a word: it would run both programs.
-    twins = map (name: "${at name} and services.restic.backups.${name} both make restic-backups-${name}.service; "
-      + "remove services.restic.backups.${name} (its snapshots stay restorable), or rename one")
-      (attrNames (builtins.intersectAttrs (config.services.restic.backups or { }) enabled));
+    # NixOS would merge the two definitions into one unit that runs both programs.
+    units = map (
+      name:
+      "${optionOf name} and services.restic.backups.${name} both define restic-backups-${name}.service; "
+      + "remove services.restic.backups.${name} (its snapshots stay restorable), or rename one of them"
+    ) (attrNames (builtins.intersectAttrs (config.services.restic.backups or { }) enabled));
 
-    host = optional (config.networking.hostName == "") "networking.hostName is empty: snapshots are kept under the host's name; set it";
+    host = optional (
+      config.networking.hostName == ""
+    ) "networking.hostName is empty; set it, because snapshots are stored under the host's name";
   };
 
-  # Of these kinds a configuration knows what it declares; packages may bring more, hence a warning.
-  declared = {
+  # A package can bring more units of these kinds than the configuration declares, so an unknown unit is only a warning.
+  declaredUnits = {
     service = config.systemd.services;
     socket = config.systemd.sockets;
     timer = config.systemd.timers;
     target = config.systemd.targets;
     path = config.systemd.paths;
   };
-  isKnown = unit:
+  isDeclared =
+    unit:
     let
       kind = lib.last (lib.splitString "." unit);
       name = lib.removeSuffix ".${kind}" unit;
       template = match "([^@]+@).*" name;
+      declared = declaredUnits.${kind};
     in
-    !declared ? ${kind} || declared.${kind} ? ${name} || template != null && declared.${kind} ? ${head template};
-  strangers = each (name: service:
-    let unknown = filter (unit: !isKnown unit) (if service.units == null then [ "${name}.service" ] else service.units); in
-    optional (unknown != [ ]) ("${at name}.units: this configuration declares no ${ticked unknown}; "
-      + "write the units that use the data (an empty list if none does), or restores in place are refused")) enabled;
+    !declaredUnits ? ${kind} || declared ? ${name} || template != null && declared ? ${head template};
+  unknownUnits = concatMapAttrsToList (
+    name: service:
+    let
+      unknown = filter (unit: !isDeclared unit) (unitsOf name service);
+    in
+    optional (unknown != [ ]) (
+      "${optionOf name}.units: this configuration declares no ${quoted unknown}; "
+      + "list the units that use the data (an empty list if none does), otherwise restores in place are refused"
+    )
+  ) enabled;
 
-  # The filesystem that a path lies on, as far as it is declared: the mount point nearest above it.
-  filesystems = lib.listToAttrs (map (fs: lib.nameValuePair fs.mountPoint fs.fsType)
-    (lib.attrValues (config.boot.specialFileSystems or { }) ++ lib.attrValues (config.fileSystems or { })));
-  filesystemOf = path: filesystems.${path} or (if path == "/" then null else filesystemOf (dirOf path));
-  isLost = path: elem (filesystemOf (clean path)) [ "tmpfs" "ramfs" ];
-  lost = each (name: service:
-    let gone = filter isLost (lib.unique (service.paths ++ service.sqlite)); in
-    optional (gone != [ ])
-      "${at name}: ${concatStringsSep ", " gone} lies on a tmpfs and is gone after a reboot; name the folder where the data is kept") enabled;
+  # mount point -> type of the filesystem
+  filesystems = lib.listToAttrs (
+    map (fs: lib.nameValuePair fs.mountPoint fs.fsType) (
+      lib.attrValues (config.boot.specialFileSystems or { }) ++ lib.attrValues (config.fileSystems or { })
+    )
+  );
+  # The type at the nearest declared mount point above the path, or null.
+  filesystemOf =
+    path: filesystems.${path} or (if path == "/" then null else filesystemOf (dirOf path));
+  isVolatile =
+    path:
+    elem (filesystemOf (clean path)) [
+      "tmpfs"
+      "ramfs"
+    ];
+  volatileData = concatMapAttrsToList (
+    name: service:
+    let
+      paths = filter isVolatile (unique (service.paths ++ service.sqlite));
+    in
+    optional (paths != [ ]) (
+      "${optionOf name}: on a tmpfs, which is empty after a reboot: ${concatStringsSep ", " paths}; "
+      + "declare the folder that keeps the data"
+    )
+  ) enabled;
 in
 {
-  assertions = map (message: { assertion = false; inherit message; }) (concatLists (lib.attrValues refused));
-  warnings = strangers ++ lost;
+  assertions = map (message: {
+    assertion = false;
+    inherit message;
+  }) (concatLists (lib.attrValues errors));
+  warnings = unknownUnits ++ volatileData;
 }

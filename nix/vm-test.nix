@@ -1,4 +1,4 @@
-# A virtual machine that declares, boots, backs up, loses everything and comes back.
+# A NixOS test: a virtual machine backs up a service while it writes, loses all its data, and restores it.
 { package }:
 {
   name = "atelier-backup";
@@ -12,7 +12,7 @@
       inherit package;
       repositories.main = {
         repository = "/srv/repository";
-        # A test's password may be in the store; the option refuses that, so it is put in place.
+        # The option refuses a path in the store, so environment.etc puts the test's password in place.
         passwordFile = "/etc/restic-password";
         environmentFile = null;
         initialize = true;
@@ -29,7 +29,7 @@
       wantedBy = [ "multi-user.target" ];
       path = [ pkgs.sqlite ];
       serviceConfig.StateDirectory = "notes";
-      # Writes all the time: the backup must be whole all the same.
+      # Writes all the time; the backup must still be consistent.
       script = ''
         cd /var/lib/notes
         sqlite3 notes.db 'PRAGMA journal_mode=WAL; CREATE TABLE IF NOT EXISTS note (text);'
@@ -43,14 +43,14 @@
     machine.succeed("systemctl list-timers --all | grep restic-backups-notes.timer")
     machine.succeed("systemctl list-timers --all | grep restic-prune.timer")
 
-    with subtest("a backup through its unit, while the service writes"):
+    with subtest("the unit backs up while the service writes"):
         machine.wait_until_succeeds("test $(sqlite3 /var/lib/notes/notes.db 'SELECT count(*) FROM note') -gt 10")
         machine.succeed("echo kept > /var/lib/notes/file")
         machine.succeed("systemctl start restic-backups-notes.service")
         machine.succeed("atelier-backup status --json | grep '\"ok\"'")
         machine.succeed("mountpoint -q /var/lib/notes/notes.db && exit 1 || true")
 
-    with subtest("all is lost, and comes back"):
+    with subtest("everything is deleted and restored"):
         machine.succeed("systemctl stop notes.service")
         machine.succeed("rm -rf /var/lib/notes /var/lib/atelier-backup /var/cache/atelier-backup")
         machine.succeed("atelier-backup dr --yes")
@@ -58,10 +58,10 @@
         machine.succeed("test $(sqlite3 /var/lib/notes/notes.db 'SELECT count(*) FROM note') -gt 10")
         machine.succeed("test \"$(sqlite3 /var/lib/notes/notes.db 'PRAGMA integrity_check')\" = ok")
 
-    with subtest("the old snapshots are pruned by their unit"):
+    with subtest("the unit prunes the repository"):
         machine.succeed("systemctl start restic-prune.service")
 
-    with subtest("the units are as closed as they can be"):
+    with subtest("how far systemd confines the units"):
         print(machine.succeed("systemd-analyze security restic-backups-notes.service restic-prune.service"))
   '';
 }

@@ -1,4 +1,4 @@
-# A small host: one service, its secrets by agenix at the usual place.
+# A small host with one service. agenix provides the secrets at their default paths.
 {
   networking.hostName = "hearth";
 

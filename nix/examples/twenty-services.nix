@@ -1,13 +1,17 @@
-# A host with twenty services: databases saved while they run, one of them stopped for it, hooks, an order of recovery, a second repository.
+# A host with twenty services: databases that are backed up while they run, a service that is stopped for its backup, hooks, an order
+# of recovery, and a second repository.
 {
   networking.hostName = "terebithia";
 
   atelier.backup = {
     enable = true;
-    retention = { daily = 14; monthly = 24; };
+    retention = {
+      daily = 14;
+      monthly = 24;
+    };
     repositories = {
       main.repositoryFile = "/run/secrets/restic-main";
-      # A disk in the host, for what is large and can be had again.
+      # A local disk for large data.
       disk = {
         repository = "/mnt/backup/restic";
         environmentFile = null;
@@ -19,7 +23,10 @@
       vaultwarden = {
         paths = [ "/var/lib/vaultwarden" ];
         sqlite = [ "/var/lib/vaultwarden/db.sqlite3" ];
-        schedule = { onCalendar = "hourly"; randomizedDelaySec = "5min"; };
+        schedule = {
+          onCalendar = "hourly";
+          randomizedDelaySec = "5min";
+        };
         healthCheck = "curl -fsS http://localhost:8222/alive";
       };
       forgejo = {
@@ -31,7 +38,10 @@
       nextcloud = {
         paths = [ "/var/lib/nextcloud" ];
         postgres = [ "nextcloud" ];
-        units = [ "phpfpm-nextcloud.service" "nextcloud-cron.timer" ];
+        units = [
+          "phpfpm-nextcloud.service"
+          "nextcloud-cron.timer"
+        ];
         restoreAfter = [ "keycloak" ];
         tags = [ "important" ];
       };
@@ -41,14 +51,22 @@
         paths = [ "/srv/photos" ];
         postgres = [ "immich" ];
         units = [ "immich-server.service" ];
-        exclude = [ "/srv/photos/thumbs" "/srv/photos/encoded-video" ];
+        exclude = [
+          "/srv/photos/thumbs"
+          "/srv/photos/encoded-video"
+        ];
         repository = "disk";
         retention.monthly = 120;
       };
       paperless = {
         paths = [ "/var/lib/paperless" ];
         sqlite = [ "/var/lib/paperless/db.sqlite3" ];
-        units = [ "paperless-web.service" "paperless-consumer.service" "paperless-scheduler.service" "paperless-task-queue.service" ];
+        units = [
+          "paperless-web.service"
+          "paperless-consumer.service"
+          "paperless-scheduler.service"
+          "paperless-task-queue.service"
+        ];
       };
       home-assistant = {
         paths = [ "/var/lib/hass" ];
@@ -66,7 +84,10 @@
       };
       jellyfin = {
         paths = [ "/var/lib/jellyfin" ];
-        sqlite = [ "/var/lib/jellyfin/data/library.db" "/var/lib/jellyfin/data/jellyfin.db" ];
+        sqlite = [
+          "/var/lib/jellyfin/data/library.db"
+          "/var/lib/jellyfin/data/jellyfin.db"
+        ];
         exclude = [ "/var/lib/jellyfin/transcodes" ];
       };
       navidrome = {
@@ -93,7 +114,7 @@
         sqlite = [ "/var/lib/murmur/murmur.sqlite" ];
         formerNames = [ "mumble" ];
       };
-      # No longer run, and still restorable.
+      # This service no longer runs, but it can still be restored.
       wiki = {
         enable = false;
         paths = [ "/var/lib/wiki" ];
@@ -105,5 +126,8 @@
     };
   };
 
-  fileSystems."/mnt/backup" = { device = "/dev/disk/by-label/backup"; fsType = "ext4"; };
+  fileSystems."/mnt/backup" = {
+    device = "/dev/disk/by-label/backup";
+    fsType = "ext4";
+  };
 }

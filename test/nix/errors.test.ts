@@ -4,7 +4,7 @@ import { readManifest } from '../../src/manifest/load.ts'
 import { errorOf, evaluate, hasNix, host, libs } from './nix.ts'
 
 const path = 'absolute path, as a string'
-const secret = 'absolute path outside the Nix store, as a string (a path without quotes would be copied there, readable by everyone)'
+const secret = 'absolute path outside the Nix store, as a string (Nix copies a path without quotes into the store, where every user can read it)'
 
 // [what is wrong, value of atelier.backup, where, the type that was expected]
 const types: [string, string, string, string][] = [
@@ -82,41 +82,41 @@ const assertions: [string, string, string, 'loader too' | 'Nix only'][] = [
     'atelier.backup.services."a..b": a service\'s name must not contain ".."',
     'loader too',
   ],
-  ['one path twice', '{ services.a.paths = [ "/a" "/a" ]; }', 'atelier.backup.services.a.paths: stands there more than once: /a', 'loader too'],
+  ['one path twice', '{ services.a.paths = [ "/a" "/a" ]; }', 'atelier.backup.services.a.paths: listed more than once: /a', 'loader too'],
   [
     'too many tags',
     '{ services.a = { paths = [ "/a" ]; tags = builtins.genList (i: "t" + toString i) 101; }; }',
-    'atelier.backup.services.a.tags: takes at most 100',
+    'atelier.backup.services.a.tags: takes at most 100 entries',
     'loader too',
   ],
   [
     'nothing to back up',
     '{ services.a = { }; }',
-    'atelier.backup.services.a: nothing to back up; write paths, sqlite or postgres, or enable = false',
+    'atelier.backup.services.a: nothing to back up; set paths, sqlite or postgres, or enable = false',
     'loader too',
   ],
   [
     'an unknown repository',
     '{ services.a = { paths = [ "/a" ]; repository = "offsite"; }; }',
-    'atelier.backup.services.a.repository: no repository `offsite` is declared; write atelier.backup.repositories.offsite, or name one of `main`',
+    'atelier.backup.services.a.repository: no repository `offsite` is declared; declare atelier.backup.repositories.offsite, or use one of `main`',
     'loader too',
   ],
   [
     'an unknown service to wait for',
     '{ services.a = { paths = [ "/a" ]; restoreAfter = [ "b" ]; }; }',
-    'atelier.backup.services.a.restoreAfter: no service `b` is declared; declare atelier.backup.services.b, or take the name out',
+    'atelier.backup.services.a.restoreAfter: no service `b` is declared; declare atelier.backup.services.b, or remove the name',
     'loader too',
   ],
   [
     'a circle',
     '{ services = { a = { paths = [ "/a" ]; restoreAfter = [ "b" ]; }; b = { paths = [ "/b" ]; restoreAfter = [ "c" ]; }; c = { paths = [ "/c" ]; restoreAfter = [ "b" ]; }; }; }',
-    'atelier.backup.services: restoreAfter goes round in a circle: b after c after b; take one of them out',
+    'atelier.backup.services: restoreAfter has a cycle: b after c after b; remove one of these names',
     'loader too',
   ],
   [
     'a service that waits for itself',
     '{ services.a = { paths = [ "/a" ]; restoreAfter = [ "a" ]; }; }',
-    'atelier.backup.services: restoreAfter goes round in a circle: a after a; take one of them out',
+    'atelier.backup.services: restoreAfter has a cycle: a after a; remove one of these names',
     'loader too',
   ],
   [
@@ -134,37 +134,37 @@ const assertions: [string, string, string, 'loader too' | 'Nix only'][] = [
   [
     'a path of two services',
     '{ services = { a.paths = [ "/x" ]; b.paths = [ "/x/" ]; }; }',
-    "/x belongs to the services `a`, `b`: a restore of one would replace the others' data; leave it to one of them",
+    '/x belongs to the services `a`, `b`: restoring one would overwrite the data of the others; declare it in only one of them',
     'loader too',
   ],
   [
     "a path inside another service's",
     '{ services = { a.paths = [ "/x" ]; b = { enable = false; sqlite = [ "/x/y/db" ]; }; }; }',
-    "atelier.backup.services.b.sqlite: `/x/y/db` is inside `/x` of the service `a`, whose restore would replace b's data; leave it to one of them",
+    'atelier.backup.services.b.sqlite: `/x/y/db` is inside `/x` of the service `a`; restoring a would overwrite the data of b; declare it in only one of them',
     'loader too',
   ],
   [
     'a PostgreSQL database of two services',
     '{ services = { a.postgres = [ "x" ]; b.postgres = [ "x" ]; }; }',
-    "the PostgreSQL database `x` belongs to the services `a`, `b`: a restore of one would replace the others' data; leave it to one of them",
+    'the PostgreSQL database `x` belongs to the services `a`, `b`: restoring one would overwrite the data of the others; declare it in only one of them',
     'loader too',
   ],
   [
     'a tag of ours',
     '{ services.a = { paths = [ "/a" ]; tags = [ "service:b" ]; }; }',
-    'atelier.backup.services.a.tags: `service:b` is a tag that atelier-backup sets itself; take it out',
+    'atelier.backup.services.a.tags: atelier-backup sets the tag `service:b` itself; remove it',
     'loader too',
   ],
   [
     'a former name that is in use',
     '{ services = { a = { paths = [ "/a" ]; formerNames = [ "b" ]; }; b.paths = [ "/b" ]; }; }',
-    'atelier.backup.services: `b` is a name or former name of `a`, `b`; leave it to one of them',
+    'atelier.backup.services: `b` is a name or former name of `a`, `b`; declare it in only one of them',
     'loader too',
   ],
   [
     'a password in the open',
     '{ repositories.main.repository = "rest:https://me:secret@example.org/"; }',
-    'atelier.backup.repositories.main.repository: holds a password that everyone on this host can read; put the location into a file and name that as repositoryFile',
+    'atelier.backup.repositories.main.repository: contains a password, and every user of this host can read it; write the location to a file and set repositoryFile to its path',
     'loader too',
   ],
 ]
@@ -203,14 +203,14 @@ describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {
       '[ { atelier.backup = { enable = true; services.notes.paths = [ "/n" ]; }; services.restic.backups.notes = { }; } ]',
     )
     expect(assertions).toEqual([
-      'atelier.backup.services.notes and services.restic.backups.notes both make restic-backups-notes.service; remove services.restic.backups.notes (its snapshots stay restorable), or rename one',
+      'atelier.backup.services.notes and services.restic.backups.notes both define restic-backups-notes.service; remove services.restic.backups.notes (its snapshots stay restorable), or rename one of them',
     ])
   })
 
   test('a host without a name is refused', async () => {
     const modules = '[ { atelier.backup.enable = true; networking.hostName = ""; } ]'
     expect(await evaluate(`(import ./test/nix/nixos.nix { lib = import ${lib}; modules = ${modules}; }).assertions`)).toEqual([
-      "networking.hostName is empty: snapshots are kept under the host's name; set it",
+      "networking.hostName is empty; set it, because snapshots are stored under the host's name",
     ])
   })
 
@@ -231,7 +231,7 @@ describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {
       } ]`,
     )
     const told = (name: string, unit: string) =>
-      `atelier.backup.services.${name}.units: this configuration declares no \`${unit}\`; write the units that use the data (an empty list if none does), or restores in place are refused`
+      `atelier.backup.services.${name}.units: this configuration declares no \`${unit}\`; list the units that use the data (an empty list if none does), otherwise restores in place are refused`
     expect(warnings).toEqual([told('notes', 'notes.service'), told('worker', 'gone.timer')])
   })
 
@@ -244,7 +244,7 @@ describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {
       } ]`,
     )
     expect(warnings).toEqual([
-      'atelier.backup.services.n: /var/lib/lost, /run/n/db lies on a tmpfs and is gone after a reboot; name the folder where the data is kept',
+      'atelier.backup.services.n: on a tmpfs, which is empty after a reboot: /var/lib/lost, /run/n/db; declare the folder that keeps the data',
     ])
   })
 })

@@ -1,26 +1,51 @@
-# Light stand-ins for the parts of NixOS that the module reads and writes, and what a configuration gives with them.
-# lib: nixpkgs' own, or nixpkgs/lib.nix. modules: the configuration.
-{ lib, modules ? [ ] }:
+# Evaluates a configuration with light stand-ins for the parts of NixOS that the module reads and writes.
+# lib: nixpkgs' own, or nixpkgs/lib.nix
+# modules: the configuration
+{
+  lib,
+  modules ? [ ],
+}:
 let
   inherit (lib) mkOption types;
-  any = mkOption { type = types.lazyAttrsOf types.anything; default = { }; };
+  any = mkOption {
+    type = types.lazyAttrsOf types.anything;
+    default = { };
+  };
   nixos = {
     options = {
-      assertions = mkOption { type = types.listOf types.anything; default = [ ]; };
-      warnings = mkOption { type = types.listOf types.str; default = [ ]; };
-      environment.etc = any;
-      environment.systemPackages = mkOption { type = types.listOf types.anything; default = [ ]; };
-      systemd.services = any;
-      systemd.sockets = any;
-      systemd.timers = any;
-      systemd.targets = any;
-      systemd.paths = any;
-      fileSystems = any // { apply = lib.mapAttrs (name: fs: { mountPoint = name; } // fs); };
+      assertions = mkOption {
+        type = types.listOf types.anything;
+        default = [ ];
+      };
+      warnings = mkOption {
+        type = types.listOf types.str;
+        default = [ ];
+      };
+      environment = {
+        etc = any;
+        systemPackages = mkOption {
+          type = types.listOf types.anything;
+          default = [ ];
+        };
+      };
+      systemd = {
+        services = any;
+        sockets = any;
+        timers = any;
+        targets = any;
+        paths = any;
+      };
+      fileSystems = any // {
+        apply = lib.mapAttrs (name: fs: { mountPoint = name; } // fs);
+      };
       age.secrets = any;
       services.postgresql = any;
       services.restic.backups = any;
       atelier.services = any;
-      networking.hostName = mkOption { type = types.str; default = "nixos"; };
+      networking.hostName = mkOption {
+        type = types.str;
+        default = "nixos";
+      };
     };
   };
   package = {
@@ -28,12 +53,30 @@ let
     outPath = "/nix/store/00000000000000000000000000000000-atelier-backup";
     meta.mainProgram = "atelier-backup";
   };
-  pkgs = { atelier-backup = package; sqlite = package; };
-  evaluated = lib.evalModules { modules = [ nixos ../../nix/module.nix { _module.args = { inherit pkgs; }; } ] ++ modules; };
+  pkgs = {
+    atelier-backup = package;
+    sqlite = package;
+    # As in nixpkgs, the derivation has the value as an attribute.
+    formats.json = _: {
+      generate = name: value: {
+        type = "derivation";
+        outPath = "/nix/store/00000000000000000000000000000000-${name}";
+        inherit name value;
+      };
+    };
+  };
+  evaluated = lib.evalModules {
+    modules = [
+      nixos
+      ../../nix/module.nix
+      { _module.args = { inherit pkgs; }; }
+    ]
+    ++ modules;
+  };
 in
 {
   inherit (evaluated) options config;
-  manifest = builtins.fromJSON evaluated.config.environment.etc."atelier/backup-manifest.json".text;
+  manifest = evaluated.config.environment.etc."atelier/backup-manifest.json".source.value;
   assertions = map (a: a.message) (lib.filter (a: !a.assertion) evaluated.config.assertions);
   inherit (evaluated.config) warnings;
   units = { inherit (evaluated.config.systemd) services timers; };

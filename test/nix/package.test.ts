@@ -67,6 +67,6 @@ test("every program that src/ starts is on the wrapper's PATH", async () => {
     'name the package that has it, here and in nix/package.nix',
   ).toEqual([])
   expect(started.size).toBeGreaterThan(3)
-  const wrapper = /makeBinPath \[ (.*) \]/.exec(await readFile('nix/package.nix', 'utf8'))?.[1]?.split(' ')
+  const wrapper = /makeBinPath \[\s+([^\]]*?)\s+\]/.exec(await readFile('nix/package.nix', 'utf8'))?.[1]?.split(/\s+/)
   expect(wrapper).toEqual(expect.arrayContaining(Object.keys(packages).filter((name) => name !== "the host's")))
 })

@@ -40,7 +40,7 @@ describe.skipIf(!hasNix)('a schema', () => {
       },
     })
     expect(await settings(fields, '{ limits.rate = 3; }')).toMatchObject({ a: { colour: 'red', ports: [1, 2], limits: { rate: 3 } }, failed: [] })
-    expect((await settings(fields, '{ ports = [ 7 ]; }')).failed).toEqual(['it.services.a.ports: needs at least 2'])
+    expect((await settings(fields, '{ ports = [ 7 ]; }')).failed).toEqual(['it.services.a.ports: needs at least 2 entries'])
     await expect(settings(fields, '{ colour = "green"; }')).rejects.toThrow('is not of type')
   })
 
@@ -61,22 +61,22 @@ describe.skipIf(!hasNix)('a schema', () => {
       'schema #/services/*/x: exactly one type besides null is needed',
     ],
     [
-      "a pattern that POSIX doesn't know",
+      "a pattern with syntax that POSIX doesn't have",
       { x: { type: 'string', pattern: '^(?:a)$', default: 'a', description: 'X.' } },
-      "schema #/services/*/x: the pattern ^(?:a)$ uses what POSIX doesn't know; write classes as [0-9]",
+      "schema #/services/*/x: the pattern ^(?:a)$ uses syntax that POSIX doesn't have; write classes as [0-9]",
     ],
     [
       'a pattern with open ends',
       { x: { type: 'string', pattern: '^a', default: 'a', description: 'X.' } },
       'schema #/services/*/x: the pattern ^a must begin with ^ and end with $',
     ],
-    ['a field without a default', { x: { type: 'string', description: 'X.' } }, 'schema #/services/*/x: needs a default, or must be required'],
+    ['a field without a default', { x: { type: 'string', description: 'X.' } }, 'schema #/services/*/x: must have a default or be required'],
     [
       'an object that is open by omission',
       { x: { type: 'object', properties: {}, default: {}, description: 'X.' } },
-      'schema #/services/*/x: additionalProperties must be written: JSON Schema and Nix differ on its default',
+      'schema #/services/*/x: additionalProperties must be set, because its default in JSON Schema differs from that in Nix',
     ],
-    ['a reference to nothing', { x: { $ref: '#/$defs/gone', default: {} } }, 'schema: nothing at #/$defs/gone'],
+    ['a reference to nothing', { x: { $ref: '#/$defs/gone', default: {} } }, 'schema: $ref names #/$defs/gone, which is missing'],
   ])('with %s is refused', async (_, properties, text) => {
     expect(await errorOf(JSON.stringify(properties))).toContain(text)
   })

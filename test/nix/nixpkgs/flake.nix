@@ -1,33 +1,76 @@
-# Takes nixpkgs' place, so that `nix flake check --no-build` evaluates our flake without a network. Its packages have names and no content.
+# A stand-in for the flake nixpkgs, so that `nix flake check --no-build` needs no network. Its packages have names and no content.
 {
-  outputs = { self }:
+  outputs =
+    { self }:
     let
       lib = import ./lib.nix;
-      packagesOf = system:
+      packagesOf =
+        system:
         let
-          # What goes into a package is evaluated, and not built.
-          make = given: derivation {
-            inherit system;
-            name = given.name or "${given.pname}-${given.version}";
-            builder = "/bin/sh";
-            args = map toString (lib.attrValues (removeAttrs given [ "meta" ]));
-          } // { meta = given.meta or { mainProgram = given.name; }; };
+          # The arguments of a package are evaluated, but nothing is built.
+          make =
+            given:
+            derivation {
+              inherit system;
+              name = given.name or "${given.pname}-${given.version}";
+              builder = "/bin/sh";
+              args = map toString (lib.attrValues (removeAttrs given [ "meta" ]));
+            }
+            // {
+              meta = given.meta or { mainProgram = given.name; };
+            };
         in
         lib.genAttrs [
-          "attr" "bash" "btrfs-progs" "cacert" "check-jsonschema" "coreutils" "esbuild" "findutils" "installShellFiles" "makeWrapper" "nix" "nixfmt-tree" "nodejs" "openssh" "rclone" "restic"
-          "sqlite" "systemd" "util-linux" "versionCheckHook"
+          "attr"
+          "bash"
+          "btrfs-progs"
+          "cacert"
+          "check-jsonschema"
+          "coreutils"
+          "esbuild"
+          "findutils"
+          "installShellFiles"
+          "makeWrapper"
+          "nix"
+          "nixfmt-tree"
+          "nodejs"
+          "openssh"
+          "rclone"
+          "restic"
+          "sqlite"
+          "systemd"
+          "util-linux"
+          "versionCheckHook"
         ] (name: make { inherit name; })
         // {
           inherit lib;
           stdenv.hostPlatform = { inherit system; };
           stdenvNoCC.mkDerivation = make;
-          mkShellNoCC = { packages }: make { name = "shell"; inherit packages; };
+          mkShellNoCC =
+            { packages }:
+            make {
+              name = "shell";
+              inherit packages;
+            };
           writeShellApplication = make;
           writeText = name: text: make { inherit name text; };
-          runCommand = name: given: script: make { inherit name script; };
+          formats.json = _: {
+            generate =
+              name: value:
+              make {
+                inherit name;
+                text = builtins.toJSON value;
+              };
+          };
+          runCommand =
+            name: given: script:
+            make { inherit name script; };
           testers.runNixOSTest = test: make { inherit (test) name testScript; };
-          callPackage = file: given:
-            let package = import file; in
+          callPackage =
+            file: given:
+            let
+              package = import file;
+            in
             package (builtins.intersectAttrs (builtins.functionArgs package) (packagesOf system) // given);
         };
     in
