@@ -438,7 +438,7 @@ test('a state folder that is none is told in words', async () => {
   for (const command of ['status', 'backup'])
     expect(await w.cli([command, 'notes', '--state-dir', file]), command).toMatchObject({
       exit: 1,
-      stderr: line('is no folder: move aside what stands there'),
+      stderr: line('is not a folder: move the file away'),
     })
 })
 

@@ -8,8 +8,8 @@ import { unitsOf } from '../manifest/resolve.ts'
 import { removeOwnLocks } from '../repository/locks.ts'
 import { type Site, serviceOf, stagingOf } from '../site.ts'
 import { isRestoreOpen } from '../state/journal.ts'
-import { emptyRecord, isRecorded, killedRun, readRecord, updateRecord } from '../state/records.ts'
-import { announceEnd, clearState, newRunId, type Running, readLeftBehind, setRunningAside } from '../state/running.ts'
+import { emptyRecord, isRecorded, readRecord, recordOfKilled, updateRecord } from '../state/records.ts'
+import { clearState, newRunId, type Running, readKilledRun, removeRunning, setRunningAside } from '../state/running.ts'
 import { removeProbes, unknownFacts } from './look.ts'
 import { planBackup } from './plan.ts'
 import { backupHandlers, newFindings } from './steps.ts'
@@ -21,14 +21,14 @@ type Output = (line: string) => void
  * record. Returns whether there was such a run. The service's lock must be held.
  */
 export async function cleanUp(site: Site, name: string, output: Output): Promise<boolean> {
-  const killed = await readLeftBehind(site.state, name).catch((error: unknown) => setAside(site, name, asFailure(error), output))
+  const killed = await readKilledRun(site.state, name).catch((error: unknown) => setAside(site, name, asFailure(error), output))
   await clearState(site.state, name)
   await rm(await stagingOf(site, name), { recursive: true, force: true })
   if (killed?.kind !== 'backup') return false
   const record = await readRecord(site.state, name).catch(() => emptyRecord(name))
   const isUnrecorded = !isRecorded(record, killed)
   if (isUnrecorded) await finishKilledRun(site, name, killed, output)
-  await announceEnd(site.state, name)
+  await removeRunning(site.state, name)
   return isUnrecorded
 }
 
@@ -58,7 +58,7 @@ async function finishKilledRun(site: Site, name: string, killed: Running, output
   if (failure) warn(failure)
   // A killed restic leaves its lock in the repository, which would keep `prune` out.
   await removeOwnLocks(site, service.repository, { signal: AbortSignal.timeout(60_000) }).catch(warn)
-  await updateRecord(site.state, name, (record) => void record.runs.push(killedRun(name, killed)))
+  await updateRecord(site.state, name, (record) => void record.runs.push(recordOfKilled(name, killed)))
 }
 
 /** The plan's `always` steps alone. Without a recorded plan: those of a backup of which nothing is known. */

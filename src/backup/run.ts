@@ -10,7 +10,7 @@ import { requireNoJournal } from '../state/journal.ts'
 import { lockService } from '../state/lock.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
 import { emptyRecord, lastRun, pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
-import { announce, announceEnd, newRunId, recordPlan } from '../state/running.ts'
+import { newRunId, recordPlan, removeRunning, writeRunning } from '../state/running.ts'
 import { cleanUp } from './cleanup.ts'
 import { gatherBackupFacts, unknownFacts } from './look.ts'
 import { storeManifest } from './manifest.ts'
@@ -43,7 +43,7 @@ interface BackupRun {
   view: Run['view']
   /** Null until the repository has answered. */
   repositoryState: RepositoryState | null
-  /** Appends to the service's file of events, which exists once the run is announced. */
+  /** Appends to running/SERVICE.ndjson. Does nothing until that file exists. */
   writeEvent(event: Event): void
 }
 
@@ -73,11 +73,11 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
   return toResult(name, findings, seconds())
 }
 
-/** From the announcement of the run to its line in the record, which it gets whatever happens. */
+/** Runs the backup with its entry in running/, and writes it into the record, also where it fails. */
 async function recordedRun(run: BackupRun): Promise<void> {
   const { site, name, findings } = run
   try {
-    run.writeEvent = await announce(site.state, name, { run: run.id, kind: 'backup', started: run.started })
+    run.writeEvent = await writeRunning(site.state, name, { run: run.id, kind: 'backup', started: run.started })
     await backUp(run)
   } catch (error) {
     findings.failure = asFailure(error)
@@ -87,7 +87,7 @@ async function recordedRun(run: BackupRun): Promise<void> {
   })
   const result = toResult(name, findings, run.seconds())
   run.writeEvent(stamped(run, { type: 'report', outcome: result.outcome, exit: result.exit, services: [result] }))
-  await announceEnd(site.state, name)
+  await removeRunning(site.state, name)
 }
 
 /** Gathers facts, plans, executes the plan, and stores the manifest. */

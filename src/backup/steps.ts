@@ -152,7 +152,7 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
           throw new Failure(
             'excluded',
             excluded(sidecars, hidden)
-              ? `${job.name}: ${hidden} is declared, but has the name of a file that SQLite keeps beside a declared database (-wal, -shm, -journal), and those are not saved: rename it, or don't declare it`
+              ? `${job.name}: ${hidden} is declared, but has the name of a file that SQLite keeps beside a declared database, and such files are not saved: rename it, or don't declare it`
               : `${job.name}: exclude leaves out ${hidden}, which paths or sqlite declare: narrow the pattern, or don't declare it`,
           )
         const paths = outermost([...links, ...savable, ...(step.dumps === null ? [] : [step.dumps])])

@@ -67,7 +67,8 @@ async function isRunByUnit(site: Site, name: string): Promise<boolean> {
 async function followUnit(site: Site, name: string, watcher: Watcher, signal: AbortSignal): Promise<Result> {
   const file = `${statePath(site.state, 'running', name)}.ndjson`
   const running = await readRunning(site.state, name).catch(() => null)
-  if (running) watcher.output(`${name}: a ${running.kind} runs since ${formatTime(running.started, site.now())} (pid ${running.pid}): this is it`)
+  if (running)
+    watcher.output(`${name}: a ${running.kind} has been running since ${formatTime(running.started, site.now())} (pid ${running.pid}): this is it`)
   // Events of the run before, unless that still runs.
   const before = running ? '' : await readFile(file, 'utf8').catch(() => '')
   const unit = unitOf(name)

@@ -14,7 +14,7 @@ import { type RestoreJournal, writeJournal } from '../state/journal.ts'
 import { lockService } from '../state/lock.ts'
 import type { Run } from '../state/record.gen.ts'
 import { updateRecord } from '../state/records.ts'
-import { announce, announceEnd, newRunId, readLeftBehind } from '../state/running.ts'
+import { newRunId, readKilledRun, removeRunning, writeRunning } from '../state/running.ts'
 import { closeJournal } from './cleanup.ts'
 import { swapBack, swapIn } from './exchange.ts'
 import { planRest } from './plan.ts'
@@ -82,16 +82,16 @@ export async function transact(
     await makeState(site.state)
     const lock = await lockService(site.state, name)
     release = lock.release
-    // Its plan tells what it stopped and made: announced over, nobody would know any more.
-    if ((await readLeftBehind(site.state, name))?.kind === 'backup') await cleanUp(site, name, options.output)
-    await announce(site.state, name, { run, kind: 'restore', started })
+    // writeRunning would overwrite the plan of a killed backup, which the clean-up needs.
+    if ((await readKilledRun(site.state, name))?.kind === 'backup') await cleanUp(site, name, options.output)
+    await writeRunning(site.state, name, { run, kind: 'restore', started })
     const ended = await work({ site, name, run, started, inheritFds: [lock.fd], options, emit, remember }).catch(failed)
     if (!isPlanned) emit({ type: 'plan', plan: { run, service: name, steps: [], always: [], notes: [] } })
     if (!isRemembered || ended.failure)
       await remember(ended).catch((error) =>
         emit({ type: 'warning', code: 'record-failed', message: `${name}: its record can't be written: ${asFailure(error).message}` }),
       )
-    await announceEnd(site.state, name)
+    await removeRunning(site.state, name)
     return resultFrom(ended)
   } catch (error) {
     return resultFrom(failed(error))

@@ -1,4 +1,5 @@
-// Journals of restores in place: journals/SERVICE.json states, durably, what is about to happen; it is gone once the service is settled.
+// Journals of restores in place: journals/SERVICE.json says what the restore is about to do, fsynced before it does it. It is removed once the
+// restore is finished or taken back.
 import { rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { DatabaseMove, Iso, Move, Path, Unit } from '../core.ts'
@@ -8,23 +9,22 @@ import type { Attributes } from '../host/folders.ts'
 import { parseWithChecksum, withChecksum } from './checksum.ts'
 import { statePath } from './install.ts'
 
-/** A move, and what was there before: it tells which renames have happened. */
+/** A move, with the inode numbers from before it: by them a resume or rollback tells which renames have happened. */
 export interface JournalMove extends Omit<Move, 'keeps'> {
   /**
-   * Inode numbers, null where nothing was. Not the device's: after a reboot its number may be another one, and a move stays within one
-   * filesystem.
+   * Inode numbers; null: there was nothing. Without the device's number, which may change at a reboot: a move stays within one filesystem.
    */
   liveId: string | null
   stagedId: string | null
-  /** A SQLite database: its sidecars go where it goes. */
+  /** A SQLite database: its -wal, -shm and -journal files move with it. */
   database: boolean
-  /** The nearest folder above `live` that was there. */
+  /** The nearest folder above `live` that existed. */
   parent: Path
-  /** Not a rename: a folder that stays where it is, whose entries have their own moves, but for `keeps`; its attributes change. */
+  /** Not a rename: the folder `live` stays, and gets new attributes. Its entries have moves of their own, except those in `keeps`. */
   stays: { before: Attributes; after: Attributes; keeps: Path[] } | null
 }
 
-/** An exchange of databases, and what was there before: the server's object ids, null where nothing was. */
+/** An exchange of databases, with the server's object ids (OIDs) from before it; null: there was nothing. */
 export interface JournalDatabase extends DatabaseMove {
   liveId: string | null
   freshId: string | null
@@ -35,34 +35,34 @@ export interface RestoreJournal {
   run: string
   service: string
   started: Iso
-  /** Full id of the snapshot; null when data kept from an earlier restore, that of the run `putsBack`, is put back. */
+  /** Full id of the snapshot. Null for a rollback to the data that the restore `putsBack` (id of its run) had replaced. */
   snapshot: string | null
   putsBack: string | null
-  /** What was asked for: empty for all of the service. */
+  /** The paths of --path; empty: all of the service. */
   paths: Path[]
-  /** All of the service, from a complete snapshot: afterwards its data here is the truth. */
+  /** All of the service is restored, from a complete snapshot: afterwards the service counts as adopted. */
   recovers: boolean
   /**
-   * `staging`: nothing that is live was touched. `exchanging`: no path was touched, and the databases, all of them, are old or new, as the
-   * server says. `swapping`: the databases are new, and `moves` are on their way. `swapped`: they are done. Inode numbers say that of those
-   * that are renamed, and of no file whose content was replaced: it is written down where there is one.
+   * `staging`: no live data was touched. `exchanging`: no path was touched; the server says whether the databases, all of them, are old or new.
+   * `swapping`: the databases are new, and some of `moves` are done. `swapped`: all are done, which inode numbers don't tell where a file's
+   * content was replaced (`copied`).
    */
   phase: 'staging' | 'exchanging' | 'swapping' | 'swapped'
-  /** Folders of ours beside the live data, or in our state: `new` is staged in them, `old-RUN` kept. */
+  /** Folders that the restore creates beside the live data or in the state folder: with `new`, the staged data, and `old-RUN`, the replaced data. */
   folders: Path[]
   moves: JournalMove[]
   databases: JournalDatabase[]
-  /** Mount points that are emptied, as somebody allowed. */
+  /** Mount points that are emptied, as --empty-mounts allows. */
   emptied: Path[]
-  /** Folder in which dumps were fetched. */
+  /** Folder with the dumps from the snapshot. */
   dumps: Path | null
-  /** Units that ran before, to be started again. */
+  /** Units that were running: they are started again. */
   units: Unit[]
-  /** Names of units that we mask while the data is exchanged; written down before they are masked. */
+  /** Units that are masked while the data is exchanged; written here before they are masked. */
   masked: Unit[]
 }
 
-/** @throws Failure `journal-damaged`: a restore is unfinished, and what it did can't be read. */
+/** @throws Failure `journal-damaged`: a restore is unfinished, and nothing is known of what it did. */
 export async function readJournal(state: string, service: string): Promise<RestoreJournal | null> {
   const file = fileOf(state, service)
   const text = await readIfThere(file)
@@ -71,7 +71,7 @@ export async function readJournal(state: string, service: string): Promise<Resto
   if (journal?.version === 1 && journal.service === service && Array.isArray(journal.moves) && Array.isArray(journal.folders)) return journal
   throw new Failure(
     'journal-damaged',
-    `${service}: a restore is unfinished, and its journal ${file} is damaged: look what stands in .atelier-backup-${service}-* beside its paths (old data, or new), put right by hand what is missing, then remove the journal`,
+    `${service}: a restore is unfinished, and its journal ${file} is damaged: see which data (old or new) is in .atelier-backup-${service}-* beside its paths, move by hand what is missing into place, then remove the journal`,
   )
 }
 
@@ -90,7 +90,7 @@ export async function removeJournal(state: string, service: string): Promise<voi
   await syncFolder(dirname(file))
 }
 
-/** @throws Failure `unfinished-restore`: nothing runs over an open journal */
+/** @throws Failure `unfinished-restore` if there is one */
 export async function requireNoJournal(state: string, service: string): Promise<void> {
   if ((await readJournal(state, service)) !== null) throw unfinished(service)
 }

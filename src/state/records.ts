@@ -1,4 +1,4 @@
-// What this install remembers of each service: records/SERVICE.json, atomic, fsynced, 0600.
+// The record of each service (its runs, its last snapshot): records/SERVICE.json, written atomically and fsynced, 0600.
 import { link, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Iso } from '../core.ts'
@@ -7,9 +7,9 @@ import { asideName, readIfThere, writeDurably } from '../host/files.ts'
 import { parseWithChecksum, withChecksum } from './checksum.ts'
 import { statePath } from './install.ts'
 import { type Run, type RunRecord, runRecordSchema } from './record.gen.ts'
-import { readLeftBehind } from './running.ts'
+import { readKilledRun } from './running.ts'
 
-/** Enough for the strip of 30 days with several runs a day. */
+/** `status` shows 30 days: enough for several runs a day. */
 const runsKept = 200
 
 export function emptyRecord(service: string): RunRecord {
@@ -18,7 +18,7 @@ export function emptyRecord(service: string): RunRecord {
 
 /**
  * A service's record; an empty one if there is none.
- * @throws Failure `record-damaged` if it can't be read as one: it is never taken for "never backed up".
+ * @throws Failure `record-damaged`: a damaged record must not read as "never backed up".
  */
 export async function readRecord(state: string, service: string): Promise<RunRecord> {
   const file = fileOf(state, service)
@@ -30,35 +30,35 @@ export async function readRecord(state: string, service: string): Promise<RunRec
 }
 
 /**
- * A service's record as it should stand: with a backup that was killed and that nobody has written down yet (no ExecStopPost after a power cut).
+ * A service's record, with a killed backup that isn't in it yet: after a power cut systemd runs no ExecStopPost.
  * @throws Failure `record-damaged`
  */
 export async function readHistory(state: string, service: string): Promise<RunRecord> {
-  // In this order: a run that comes to its end meanwhile is in the record, or alive.
-  const left = await readLeftBehind(state, service)
+  // The running file is read first: a run that ends between the two reads is then alive, or in the record.
+  const killed = await readKilledRun(state, service)
   const record = await readRecord(state, service)
-  return left?.kind === 'backup' && !isRecorded(record, left) ? { ...record, runs: [...record.runs, killedRun(service, left)] } : record
+  return killed?.kind === 'backup' && !isRecorded(record, killed) ? { ...record, runs: [...record.runs, recordOfKilled(service, killed)] } : record
 }
 
-/** Killed after its last line in the record, a run has come to its end all the same. */
+/** A run may be killed after it was written into its record: it counts as ended. */
 export function isRecorded({ runs }: RunRecord, { run }: Pick<Run, 'run'>): boolean {
   return runs.some((recorded) => recorded.run === run)
 }
 
-/** What is remembered of a run that was killed. */
-export function killedRun(name: string, { run, started }: Pick<Run, 'run' | 'started'>): Run {
+/** What the record says of a killed run. */
+export function recordOfKilled(name: string, { run, started }: Pick<Run, 'run' | 'started'>): Run {
   const none = { snapshotId: null, downtimeSeconds: null, view: 'live' as const, bytes: null, files: null, addedBytes: null, warnings: [] }
   const message = `${name}: the run was killed before its end`
   return { run, kind: 'backup', started, seconds: 0, outcome: 'failed', code: 'killed', message, ...none }
 }
 
-/** Changes a record; call it with the service's lock held. A damaged one is set aside first (returned: where to), and a new one begun. */
+/** Changes a record. The service's lock must be held. A damaged record first gets another name (`setAside`, a path), and a new one begins. */
 export async function updateRecord(state: string, service: string, change: (record: RunRecord) => void): Promise<{ setAside: string | null }> {
   let setAside: string | null = null
   const record = await readRecord(state, service).catch(async (error: unknown) => {
     if (!(error instanceof Failure) || error.code !== 'record-damaged') throw error
     setAside = asideName(fileOf(state, service))
-    // link, not rename: at no instant is there no record, which would read as "never backed up".
+    // link, not rename: without a record, even for an instant, `status` would say "never backed up".
     await link(fileOf(state, service), setAside)
     return emptyRecord(service)
   })
@@ -73,21 +73,21 @@ export function lastRun(record: RunRecord, kind: Run['kind']): Run | null {
   return record.runs.findLast((run) => run.kind === kind) ?? null
 }
 
-/** The id by which a repository was known at the first success, or null. Another one there later is a stranger. */
+/** The repository's id at the first successful backup, or null. A later backup to a repository with another id is refused. */
 export async function pinnedRepository(state: string, name: string): Promise<string | null> {
   const file = `${statePath(state, 'repositories', name)}.json`
   const text = await readIfThere(file)
   if (text === null) return null
   const pin = parseWithChecksum(text) as { id?: unknown } | null
   if (typeof pin?.id === 'string' && /^[0-9a-f]{64}$/.test(pin.id)) return pin.id
-  throw new Failure('state-damaged', `${file} doesn't hold a repository's id: pin it anew with "atelier-backup adopt --repository ${name}"`)
+  throw new Failure('state-damaged', `${file} doesn't hold a repository's id: write it anew with "atelier-backup adopt --repository ${name}"`)
 }
 
 export async function pinRepository(state: string, name: string, id: string, now: Iso): Promise<void> {
   await writeDurably(`${statePath(state, 'repositories', name)}.json`, withChecksum({ id, since: now }))
 }
 
-/** Where damaged records were set aside. */
+/** Paths of damaged records. */
 export async function setAsideRecords(state: string): Promise<string[]> {
   const folder = join(state, 'records')
   const names = await readdir(folder).catch(() => [])

@@ -1,55 +1,59 @@
-// Which restics of ours may hold a lock in a repository: repositories/NAME.lockers/PID, gone when they end by themselves.
+// The restic processes that we started, as files repositories/NAME.lockers/PID. A killed restic leaves its lock in the repository: these files
+// prove that the lock is ours to remove.
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { readIfThere } from '../host/files.ts'
 import { parseWithChecksum, withChecksum } from './checksum.ts'
 import { statePath } from './install.ts'
-import { identity, isAlive } from './running.ts'
+import { isAlive, processIdentity } from './running.ts'
 
-/** A restic that we started; alive or not. */
+/** A restic process that we started: running or dead. */
 export interface ResticProcess {
   pid: number
   startTime: string
   bootId: string
-  /** ISO 8601: no lock of its can be older. */
+  /** ISO 8601. A lock of this process can't be older. */
   since: string
 }
 
-/** Keeps the notes. What can't be noted is no reason to stop: its lock then counts as a stranger's. */
+/**
+ * Writes and removes the file of a process. An error is ignored: the backup goes on, and without its file the lock of a killed restic is not
+ * removed, like one of another program.
+ */
 export function resticProcesses(state: string, repository: string): { started(pid: number): void; ended(pid: number): void } {
   const folder = folderOf(state, repository)
   return {
     started(pid) {
       try {
-        const locker: ResticProcess = { pid, ...identity(pid), since: new Date().toISOString() }
+        const restic: ResticProcess = { pid, ...processIdentity(pid), since: new Date().toISOString() }
         mkdirSync(folder, { recursive: true, mode: 0o700 })
-        writeFileSync(join(folder, String(pid)), withChecksum(locker), { mode: 0o600, flush: true })
+        writeFileSync(join(folder, String(pid)), withChecksum(restic), { mode: 0o600, flush: true })
       } catch {
-        // A user without the rights, a full disk, a restic that is done already.
+        // No permission, a full disk, or restic has ended already.
       }
     },
     ended(pid) {
       try {
         rmSync(join(folder, String(pid)), { force: true })
       } catch {
-        // What stands in the folder's place. A note that is left tells of no lock that is alive.
+        // Something else is in the folder's place. A file that stays does no harm: its process is dead.
       }
     },
   }
 }
 
-/** Those that are dead and may have left their lock. */
+/** Processes that were killed, and may have left a lock. */
 export async function deadResticProcesses(state: string, repository: string): Promise<ResticProcess[]> {
   const folder = folderOf(state, repository)
   const texts = await Promise.all((await readdir(folder).catch(() => [])).map((pid) => readIfThere(join(folder, pid))))
-  // A crash may have left half of one: its lock counts as a stranger's.
-  const lockers = texts.flatMap((text) => (text === null ? [] : ((parseWithChecksum(text) as ResticProcess | null) ?? [])))
-  return lockers.filter((locker) => Number.isInteger(locker.pid) && !isAlive(locker))
+  // A damaged file (half written before a power cut) is ignored: the lock isn't removed.
+  const processes = texts.flatMap((text) => (text === null ? [] : ((parseWithChecksum(text) as ResticProcess | null) ?? [])))
+  return processes.filter((restic) => Number.isInteger(restic.pid) && !isAlive(restic))
 }
 
-export async function forgetResticProcesses(state: string, repository: string, lockers: ResticProcess[]): Promise<void> {
-  for (const { pid } of lockers) await rm(join(folderOf(state, repository), String(pid)), { force: true })
+export async function forgetResticProcesses(state: string, repository: string, processes: ResticProcess[]): Promise<void> {
+  for (const { pid } of processes) await rm(join(folderOf(state, repository), String(pid)), { force: true })
 }
 
 function folderOf(state: string, repository: string): string {

@@ -1,4 +1,5 @@
-// What runs now: running/SERVICE.json says who, running/SERVICE.ndjson its events.
+// The run of a service that is at work now: running/SERVICE.json, and its events in running/SERVICE.ndjson. A run that ends removes the first
+// file; a killed one leaves it, which tells the next run what to clean up.
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
 import type { Event, Iso, Plan } from '../core.ts'
@@ -13,76 +14,76 @@ export interface Running {
   kind: 'backup' | 'restore'
   started: Iso
   pid: number
-  /** Clock ticks since boot at which the process started, and the boot: a pid alone may be somebody else's by now. */
+  /** When the process started, in clock ticks since boot, and the id of the boot: the kernel reuses pids. */
   startTime: string
   bootId: string
-  /** As soon as it is made: `--cleanup` carries out what should always have happened. */
+  /** Once it exists. `run --cleanup` carries out its `always` steps. */
   plan?: Plan
 }
 
-/** Sorts by time, unique. */
+/** Unique; run ids sort by time. */
 export function newRunId(now: Date): string {
   return `${now.toISOString().replaceAll(/[-:]|\.\d+/g, '')}-${crypto().randomBytes(3).toString('hex')}`
 }
 
-/** Takes away what writes of a service's state left that were killed. Call it with the service's lock held. */
+/** Removes the unfinished files that a killed write of the service's state left. The service's lock must be held. */
 export async function clearState(state: string, service: string): Promise<void> {
   for (const place of ['running', 'records', 'journals'] as const) await clearUnfinished(`${statePath(state, place, service)}.json`)
 }
 
-/** Announces a run: what is left of this tells the next one that we didn't come to our end. Returns the writer of its events. */
-export async function announce(state: string, service: string, about: Pick<Running, 'run' | 'kind' | 'started'>): Promise<(event: Event) => void> {
+/** At the begin of a run. Returns the function that appends its events. */
+export async function writeRunning(state: string, service: string, run: Pick<Running, 'run' | 'kind' | 'started'>): Promise<(event: Event) => void> {
   await clearState(state, service)
   const base = statePath(state, 'running', service)
-  const running: Running = { ...about, pid: process.pid, ...identity(process.pid) }
+  const running: Running = { ...run, pid: process.pid, ...processIdentity(process.pid) }
   writeFileSync(`${base}.ndjson`, '', { mode: 0o600 })
   await writeDurably(`${base}.json`, withChecksum(running))
   return (event) => {
     try {
       appendFileSync(`${base}.ndjson`, `${JSON.stringify(event)}\n`)
     } catch {
-      // Events are for those who watch: they needn't outlive a power cut, and a full disk doesn't end the work for them.
+      // Events are for `status` and progress alone: no fsync, and a full disk doesn't fail the run because of them.
     }
   }
 }
 
-/** Before its first step: what must be undone if we don't come to our end. */
+/** Before the first step: the clean-up of a killed run needs the plan. */
 export async function recordPlan(state: string, service: string, plan: Plan): Promise<void> {
-  await writeDurably(fileOf(state, service), withChecksum({ ...(await readAnnounced(state, service)), plan }))
+  await writeDurably(fileOf(state, service), withChecksum({ ...(await readRunningFile(state, service)), plan }))
 }
 
-/** The run is over. Its events stay for those who still read them. */
-export async function announceEnd(state: string, service: string): Promise<void> {
+/** At the end of a run. The file of events stays for those who still read it. */
+export async function removeRunning(state: string, service: string): Promise<void> {
   await rm(fileOf(state, service), { force: true })
 }
 
-/** Sets a damaged file aside. Returns where to. */
+/** Renames a damaged file. Returns its new path. */
 export async function setRunningAside(state: string, service: string): Promise<string> {
   const aside = asideName(fileOf(state, service))
   await rename(fileOf(state, service), aside)
   return aside
 }
 
-/** What a run left behind that can't be running any more, or null. @throws Failure `state-damaged` */
-export async function readLeftBehind(state: string, service: string): Promise<Running | null> {
-  const running = await readAnnounced(state, service)
+/** The run whose process has died before its end, or null. @throws Failure `state-damaged` */
+export async function readKilledRun(state: string, service: string): Promise<Running | null> {
+  const running = await readRunningFile(state, service)
   return running && !isAlive(running) ? running : null
 }
 
-/** The run that is at work now, proved by pid, start time and boot, or null. @throws Failure `state-damaged` */
+/** The run whose process is alive (pid, start time and boot agree), or null. @throws Failure `state-damaged` */
 export async function readRunning(state: string, service: string): Promise<Running | null> {
-  const running = await readAnnounced(state, service)
+  const running = await readRunningFile(state, service)
   return running && isAlive(running) ? running : null
 }
 
-async function readAnnounced(state: string, service: string): Promise<Running | null> {
+async function readRunningFile(state: string, service: string): Promise<Running | null> {
   const text = await readIfThere(fileOf(state, service))
   if (text === null) return null
   const running = parseWithChecksum(text) as Running | null
   if (running?.kind === 'backup' || running?.kind === 'restore') return running
   throw new Failure(
     'state-damaged',
-    `${service}: ${fileOf(state, service)} is damaged, and what a killed run has left can't be told; set it aside with: atelier-backup run --cleanup ${service}`,
+    `${service}: ${fileOf(state, service)} is damaged, so what a killed run left behind is unknown; rename the file and clean up with: atelier-backup run --cleanup ${service}`,
   )
 }
 
@@ -90,21 +91,22 @@ function fileOf(state: string, service: string): string {
   return `${statePath(state, 'running', service)}.json`
 }
 
-/** Whether a process that was noted with its identity still runs. */
+/** Whether the process runs: the same process, not another one that has its pid by now. */
 export function isAlive({ pid, startTime, bootId }: Pick<Running, 'pid' | 'startTime' | 'bootId'>): boolean {
   try {
-    const now = identity(pid)
+    const now = processIdentity(pid)
     return now.startTime === startTime && now.bootId === bootId
   } catch {
     return false
   }
 }
 
-/** @throws if there is no such process, or only what its parent hasn't buried yet */
-export function identity(pid: number): { startTime: string; bootId: string } {
+/** @throws Error if there is no such process, or only a zombie */
+export function processIdentity(pid: number): { startTime: string; bootId: string } {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
   const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
-  // Fields 3 and 22, proc_pid_stat(5); the name in field 2 may hold anything, so count from its last parenthesis.
+  // Fields 3 (state) and 22 (starttime), proc_pid_stat(5). The program's name in field 2 may hold spaces and parentheses: fields are counted from
+  // the last parenthesis.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   if (fields[0] === 'Z' || fields[0] === 'X') throw new Error(`process ${pid} is dead`)
   return { startTime: fields[19] ?? '', bootId }

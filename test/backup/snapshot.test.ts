@@ -160,7 +160,7 @@ test.skipIf(!isRoot)(
       w.manifest({ services: { named: { paths: [w.path('named'), w.write(path, '')], sqlite: [database] } } })
       expect(await w.cli(['run', 'named'])).toMatchObject({
         exit: 1,
-        stderr: expect.stringContaining(`${w.path(path)} is declared, and by its name`),
+        stderr: expect.stringContaining(`${w.path(path)} is declared, but has the name of a file that SQLite keeps`),
       })
     }
     w.manifest({ services: { named: { paths: [w.path('named')], exclude: ['fine', '[a'] } } })

@@ -216,8 +216,10 @@ return unknownFacts(known)`,
     id: 'unit.7',
     breaks: 'a second `backup` waits without a word',
     in: 'src',
-    find: 'if (running) watcher.output(`${name}:',
-    put: 'if (running && false) watcher.output(`${name}:',
+    find: `if (running)
+watcher.output(`,
+    put: `if (running && false)
+watcher.output(`,
     red: { file: 'test/machine/backup.test.ts', title: '[unit.7]' },
   },
   {

@@ -136,7 +136,7 @@ describe.skipIf(!canHost)('a host', () => {
     expect(await host.run(['systemctl', 'is-active', unit])).toMatchObject({ stdout: 'activating\n' })
     expect(await statusOf(host)).toMatchObject({ state: 'running' })
     const second = host.terminal(['backup', 'notes'])
-    await second.waitFor(/notes: a backup runs since/)
+    await second.waitFor(/notes: a backup has been running since/)
     terminal.type(keys.ctrlC)
     expect(await terminal.exit).toBe(130)
     expect(terminal.all()).toContain('goes on by itself')

@@ -5,7 +5,7 @@ import { parseWithChecksum, withChecksum } from '../../src/state/checksum.ts'
 import { type RestoreJournal, readJournal, writeJournal } from '../../src/state/journal.ts'
 import { pinnedRepository, pinRepository, readRecord } from '../../src/state/records.ts'
 import { deadResticProcesses, resticProcesses } from '../../src/state/restic-processes.ts'
-import { announce, readLeftBehind, readRunning } from '../../src/state/running.ts'
+import { readKilledRun, readRunning, writeRunning } from '../../src/state/running.ts'
 import fc, { fuzzTimeout, runs } from '../lib/fuzz.ts'
 import { type World, world } from '../lib/world.ts'
 
@@ -73,8 +73,8 @@ const kept: Kept[] = [
   {
     name: 'a running file',
     file: (state) => `${state}/running/notes.json`,
-    make: (state) => announce(state, 'notes', { run: 'r', kind: 'backup', started: '2026-11-20T02:00:00.000Z' }),
-    read: async (state) => ({ ...(await readLeftBehind(state, 'notes')), ...(await readRunning(state, 'notes')) }),
+    make: (state) => writeRunning(state, 'notes', { run: 'r', kind: 'backup', started: '2026-11-20T02:00:00.000Z' }),
+    read: async (state) => ({ ...(await readKilledRun(state, 'notes')), ...(await readRunning(state, 'notes')) }),
     code: 'state-damaged',
   },
 ]

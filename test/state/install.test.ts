@@ -61,7 +61,7 @@ test.each([
 
 test('a name can’t lead out of the state folder', () => {
   for (const name of ['../x', '.', '..', 'a/b', '/etc'])
-    expect(() => statePath('/s', 'records', name)).toThrow(`"${name}" is no name of a service or repository`)
+    expect(() => statePath('/s', 'records', name)).toThrow(`"${name}" is not a valid name of a service or repository`)
   expect(statePath('/s', 'records', 'a.b')).toBe('/s/records/a.b')
 })
 

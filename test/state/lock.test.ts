@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { makeState } from '../../src/state/install.ts'
 import { lockService } from '../../src/state/lock.ts'
-import { announce, announceEnd, readLeftBehind, readRunning } from '../../src/state/running.ts'
+import { readKilledRun, readRunning, removeRunning, writeRunning } from '../../src/state/running.ts'
 import { cliFile, start } from '../lib/cli.ts'
 import { living, until, waitingRestic } from '../lib/live.ts'
 import { type World, world } from '../lib/world.ts'
@@ -49,7 +49,7 @@ test('[state.6] run, backup, restore and dr wait for no one: they say who is at 
   ]) {
     const second = await w.cli(args)
     expect(second.exit, args[0]).toBe(11)
-    expect(second.stderr + second.stdout, args[0]).toMatch(new RegExp(`notes: a backup runs since .+ \\(pid ${child.pid}\\)`))
+    expect(second.stderr + second.stdout, args[0]).toMatch(new RegExp(`notes: a backup has been running since .+ \\(pid ${child.pid}\\)`))
   }
   restic.go()
   expect(await ended).toMatchObject({ exit: 0 })
@@ -66,7 +66,7 @@ test('[state.6] a child that outlives its owner still holds the lock; with its e
   await until(() => /\) T /.test(readFileSync(`/proc/${pid}/stat`, 'utf8')))
   child.kill('SIGKILL')
   await ended
-  expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 11, stderr: expect.stringContaining('notes: another atelier-backup is at work') })
+  expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 11, stderr: expect.stringContaining('notes: another atelier-backup is running') })
   // One that ends in a moment is waited for.
   restic.go()
   const next = w.cli(['run', 'notes'], { env: restic.env })
@@ -77,10 +77,10 @@ test('[state.6] a child that outlives its owner still holds the lock; with its e
 
 test('[state.2] what is announced runs as long as its process does: a dead one that nobody has buried doesn’t', async () => {
   const state = w.path('state')
-  await announce(state, 'notes', { run: 'r', kind: 'backup', started: '2026-01-01T00:00:00Z' })
+  await writeRunning(state, 'notes', { run: 'r', kind: 'backup', started: '2026-01-01T00:00:00Z' })
   expect(await readRunning(state, 'notes')).toMatchObject({ pid: process.pid })
-  expect(await readLeftBehind(state, 'notes')).toBeNull()
-  await announceEnd(state, 'notes')
+  expect(await readKilledRun(state, 'notes')).toBeNull()
+  await removeRunning(state, 'notes')
   expect(await readRunning(state, 'notes')).toBeNull()
   w.manifest({ services: { notes: { paths: [w.write('data/file', 'x')] } } })
   const restic = waitingRestic(w)
@@ -95,5 +95,5 @@ test('[state.2] what is announced runs as long as its process does: a dead one t
   process.kill(running?.pid ?? 0, 'SIGKILL')
   await until(() => living(w).every(({ argv }) => argv[0] === 'sleep'))
   expect(await readRunning(state, 'notes')).toBeNull()
-  expect(await readLeftBehind(state, 'notes')).toMatchObject({ kind: 'backup', pid: running?.pid })
+  expect(await readKilledRun(state, 'notes')).toMatchObject({ kind: 'backup', pid: running?.pid })
 })

@@ -167,6 +167,6 @@ test('a damaged pin is an error, not a repository that nobody knows', async () =
   expect(await pinnedRepository(w.path('other'), 'main')).toBe('f'.repeat(64))
   for (const text of ['', '{', '{"id":1}', '{"id":"abc"}', 'null']) {
     writeFileSync(w.path('other/repositories/main.json'), text)
-    await expect(pinnedRepository(w.path('other'), 'main')).rejects.toThrow('pin it anew with "atelier-backup adopt --repository main"')
+    await expect(pinnedRepository(w.path('other'), 'main')).rejects.toThrow('write it anew with "atelier-backup adopt --repository main"')
   }
 })
