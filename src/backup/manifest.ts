@@ -1,7 +1,7 @@
 // Saves the manifest in the repository whenever it has changed: `dr --from-repository` then needs the repository and its password, and no flake.
+import { createHash } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { crypto } from '../host/crypto.ts'
 import { clearUnfinished, readIfThere, writeDurably } from '../host/files.ts'
 import { numbersByName } from '../host/owners.ts'
 import type { CallOptions } from '../restic/types.ts'
@@ -27,7 +27,7 @@ export async function storeManifest(
     [manifestFiles.manifest]: `${JSON.stringify(site.manifest, null, 2)}\n`,
     [manifestFiles.host]: `${JSON.stringify(host, null, 2)}\n`,
   }
-  const hash = crypto().createHash('sha256').update(Object.values(texts).join('\0')).digest('hex')
+  const hash = createHash('sha256').update(Object.values(texts).join('\0')).digest('hex')
   const base = statePath(site.state, 'repositories', repository)
   const note = `${JSON.stringify({ hash, repositoryId: snapshot.repositoryId })}\n`
   const isStored = async () => (await readIfThere(`${base}.manifest.json`)) === note

@@ -1,13 +1,13 @@
 // Files: durable writes, links resolved, durable renames.
+import { randomUUID } from 'node:crypto'
 import { constants, readFileSync, type Stats, statSync } from 'node:fs'
 import { type FileHandle, lstat, open, readdir, readlink, rename, rm, statfs } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { Failure } from '../errors.ts'
-import { crypto } from './crypto.ts'
 
 /** Replace a file's content so that a crash at any instant leaves either the old or the new one. Mode 0600. */
 export async function writeDurably(file: string, text: string): Promise<void> {
-  const fresh = join(dirname(file), `.${basename(file)}.${crypto().randomUUID()}.new`)
+  const fresh = join(dirname(file), `.${basename(file)}.${randomUUID()}.new`)
   try {
     const handle = await open(fresh, 'wx', 0o600)
     try {

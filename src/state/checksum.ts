@@ -1,5 +1,5 @@
 // Checksums of state files: a changed byte would otherwise go unnoticed, and name another inode, snapshot or process.
-import { crypto } from '../host/crypto.ts'
+import { createHash } from 'node:crypto'
 
 /** The value as one line of JSON, whose first field `sum` is the checksum of the rest. */
 export function withChecksum(value: object): string {
@@ -20,5 +20,5 @@ export function parseWithChecksum(text: string): unknown {
 }
 
 function sumOf(text: string): string {
-  return crypto().createHash('sha256').update(text).digest('hex').slice(0, 16)
+  return createHash('sha256').update(text).digest('hex').slice(0, 16)
 }

@@ -1,8 +1,8 @@
 // The state folder and its subfolders, and the id of this install.
+import { randomBytes } from 'node:crypto'
 import { link, mkdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Failure } from '../errors.ts'
-import { crypto } from '../host/crypto.ts'
 import { readIfThere, syncFolder, writeDurably } from '../host/files.ts'
 
 /** Subfolders of the state folder (default /var/lib/atelier-backup, 0700). */
@@ -32,7 +32,7 @@ export async function installId(state: string): Promise<string> {
   const file = join(state, 'install-id')
   const known = await readIfThere(file)
   if (known !== null) return checkedId(known, file)
-  const id = crypto().randomBytes(8).toString('hex')
+  const id = randomBytes(8).toString('hex')
   const fresh = join(state, `.install-id.${id}`)
   await writeDurably(fresh, `${id}\n`)
   // link, not rename: it fails if another process has created the file meanwhile, and both use that id.

@@ -1,10 +1,10 @@
 // The run of a service that is at work now: running/SERVICE.json, and its events in running/SERVICE.ndjson. A run that ends removes the first
 // file; a killed one leaves it, which tells the next run what to clean up.
+import { randomBytes } from 'node:crypto'
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
 import type { Event, Iso, Plan } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { crypto } from '../host/crypto.ts'
 import { asideName, clearUnfinished, readIfThere, writeDurably } from '../host/files.ts'
 import { parseWithChecksum, withChecksum } from './checksum.ts'
 import { statePath } from './install.ts'
@@ -23,7 +23,7 @@ export interface Running {
 
 /** Unique; run ids sort by time. */
 export function newRunId(now: Date): string {
-  return `${now.toISOString().replaceAll(/[-:]|\.\d+/g, '')}-${crypto().randomBytes(3).toString('hex')}`
+  return `${now.toISOString().replaceAll(/[-:]|\.\d+/g, '')}-${randomBytes(3).toString('hex')}`
 }
 
 /** Removes the unfinished files that a killed write of the service's state left. The service's lock must be held. */
