@@ -103,7 +103,7 @@ function makeProgram(start: Start, argv: string[]): Command {
         .flat()
         .filter((arg): arg is string => typeof arg === 'string')
       if (spec.name === 'restic' && args.length !== argv.length - argv.indexOf('--') - 1)
-        throw new Failure('usage', "restic's own arguments stand after two dashes: atelier-backup restic -- snapshots")
+        throw new Failure('usage', "restic's own arguments go after two dashes: atelier-backup restic -- snapshots")
       const input = await inputOf(args, command.optsWithGlobals())
       await start(async (input) => (await spec.load()).run(input), input)
     })

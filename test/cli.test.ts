@@ -470,7 +470,7 @@ describe('[cli.12] without the rights', () => {
   test.skipIf(!isRoot)('at a terminal it runs again through sudo, with the same words and places, and gives back its exit code', async () => {
     const t = terminal(argv(['status', 'a b', '--no-color']), { env: env(), cwd: '/' })
     expect(await t.exit).toBe(7)
-    expect(t.all()).toBe(`no right to use ${own.path('state')}: once more with sudo\nas root`)
+    expect(t.all()).toBe(`no permission to use ${own.path('state')}: trying again with sudo\nas root`)
     expect(readFileSync(own.path('called/sudo'), 'utf8').split('\n')).toEqual([
       '--',
       process.execPath,
@@ -490,14 +490,14 @@ describe('[cli.12] without the rights', () => {
     chmodSync(own.path('manifest.json'), 0o600)
     const t = terminal(argv([]), { env: env(), cwd: '/' })
     expect(await t.exit).toBe(7)
-    expect(t.all()).toContain(`no right to read ${own.path('manifest.json')}: once more with sudo`)
+    expect(t.all()).toContain(`no permission to read ${own.path('manifest.json')}: trying again with sudo`)
     chmodSync(own.path('manifest.json'), 0o644)
   })
 
   test.skipIf(!isRoot)('without a terminal, or without sudo, it is one line, and nothing is made', async () => {
     rmSync(own.path('called/sudo'), { force: true })
     const before = fingerprint(own.path('state'))
-    const said = `atelier-backup: no right to use ${own.path('state')}: run this as root, for example with sudo\n`
+    const said = `atelier-backup: no permission to use ${own.path('state')}: run this as root, for example with sudo\n`
     for (const args of [['status'], ['backup', '--all'], ['dr', '--yes']])
       expect(await start(argv(args), { env: env(), cwd: '/' }).ended).toMatchObject({ exit: 1, stdout: '', stderr: said })
     const { checks } = (await start(argv(['doctor', '--json']), { env: env(), cwd: '/' }).ended).json()
@@ -517,7 +517,7 @@ describe('[cli.12] without the rights', () => {
     expect(await start(argv(['status']), { env: env(), cwd: '/' }).ended).toMatchObject({ exit: 0, stderr: '' })
     chmodSync(own.path('secrets/password'), 0o000)
     const { exit, stderr } = await start(argv(['list']), { env: env(), cwd: '/' }).ended
-    expect({ exit, stderr }).toEqual({ exit: 1, stderr: expect.stringContaining(`no right to use ${own.path('secrets/password')}`) })
+    expect({ exit, stderr }).toEqual({ exit: 1, stderr: expect.stringContaining(`no permission to use ${own.path('secrets/password')}`) })
   })
 })
 

@@ -36,8 +36,8 @@ async function checkSecret(repository: string, file: string): Promise<Check> {
   try {
     await access(file, constants.R_OK)
     const { mode } = await stat(file)
-    if ((mode & 0o077) === 0) return good('secrets', `${file} is readable, and by nobody else`)
-    return bad('secrets', `${file} is readable by others than root`, `chmod 600 ${file}`)
+    if ((mode & 0o077) === 0) return good('secrets', `${file} is readable by its owner only`)
+    return bad('secrets', `${file} is readable by other users`, `chmod 600 ${file}`)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     return bad(
@@ -54,13 +54,13 @@ export function judgeRepository(name: string, location: string, failure: Failure
   if (failure === null) return [answers, good('password', `the password opens ${name}`)]
   const { code, message } = failure
   if (code !== 'wrong-password') return [bad('repository', message, remedies[code] ?? 'check the location, the network and the credentials')]
-  return [answers, bad('password', message, 'put the one there that the repository was created with, or another that opens it')]
+  return [answers, bad('password', message, 'write a password of this repository into its password file')]
 }
 
 export const installRestic = 'install restic 0.17 or newer'
 const placeSecret = 'place the secret (agenix, sops-nix) or correct its path in the manifest'
 const remedies: Record<string, string> = {
-  'no-repository': 'correct its place; for a new one set initialize = true, or: atelier-backup restic -- init',
+  'no-repository': 'correct its location; for a new repository set initialize = true, or type: atelier-backup restic -- init',
   'secrets-unreadable': placeSecret,
   'restic-missing': installRestic,
   'restic-too-old': installRestic,
@@ -72,8 +72,8 @@ export async function checkClock(snapshots: Snapshot[]): Promise<Check[]> {
   const setClock = 'set the clock: timedatectl set-ntp true'
   if (now < new Date('2025-01-01')) return [bad('clock', `the clock says ${now.toISOString()}`, setClock)]
   const later = snapshots.find((snapshot) => isInFuture(snapshot, now))
-  if (later) return [bad('clock', `a snapshot is of ${later.time}, and the clock says ${now.toISOString()}`, setClock)]
-  if (!hasSystemd()) return [good('clock', 'the clock is plausible (no systemd to ask whether it is synchronised)')]
+  if (later) return [bad('clock', `the clock says ${now.toISOString()}, but a snapshot is dated ${later.time}`, setClock)]
+  if (!hasSystemd()) return [good('clock', 'the clock is plausible (without systemd it is unknown whether it is synchronised)')]
   const { stdout } = await run(['timedatectl', 'show', '--property=NTPSynchronized', '--value']).catch(() => ({ stdout: '' }))
   return [
     stdout.trim() === 'no' ? bad('clock', "the clock isn't synchronised", 'timedatectl set-ntp true') : good('clock', 'the clock is synchronised'),

@@ -55,12 +55,16 @@ async function checkRepository(site: Site, name: string, signal: AbortSignal): P
     const identity =
       pinned === null || pinned === id
         ? good('repository', `${name} (${location}) answers`)
-        : bad('repository', `${name} (${location}) is another repository than before`, `if that is meant: atelier-backup adopt --repository ${name}`)
+        : bad(
+            'repository',
+            `${name} (${location}) is not the repository that was used before`,
+            `if it was replaced on purpose: atelier-backup adopt --repository ${name}`,
+          )
     return [identity, good('password', `the password opens ${name}`), checkLocks(site, name, await restic.locks(call))]
   } catch (error) {
     const { code, message } = asFailure(error)
     const wasThere = code === 'no-repository' && (await pinnedRepository(site.state, name).catch(() => '')) !== null
-    if (wasThere) return [bad('repository', message, 'mount its disk, or bring it back')]
+    if (wasThere) return [bad('repository', message, 'mount its disk, or restore the repository')]
     if (code === 'no-repository' && site.manifest.repositories[name]?.initialize) return [await judgePlace(name, location)]
     return judgeRepository(name, location, asFailure(error))
   }
@@ -69,8 +73,13 @@ async function checkRepository(site: Site, name: string, signal: AbortSignal): P
 /** Of one that isn't there yet. */
 function judgePlace(name: string, location: string): Promise<Check> {
   return requirePlace(location).then(
-    () => good('repository', `${name} (${location}) isn't there yet: the first backup creates it`),
-    (error) => bad('repository', `${name}: ${asFailure(error).message}`, 'then the first backup creates it; or correct its place in the manifest'),
+    () => good('repository', `${name} (${location}) doesn't exist yet: the first backup creates it`),
+    (error) =>
+      bad(
+        'repository',
+        `${name}: ${asFailure(error).message}`,
+        'then the first backup creates the repository; or correct its location in the manifest',
+      ),
   )
 }
 
@@ -79,7 +88,7 @@ function checkLocks(site: Site, name: string, locks: RepositoryLock[]): Check {
   const stale = ({ time }: RepositoryLock) => site.now().getTime() - Date.parse(time) > 30 * 60_000
   const gone = ({ host, pid }: RepositoryLock) => host === hostname() && !existsSync(`/proc/${pid}`)
   const lock = locks.find(({ exclusive }) => exclusive) ?? locks.find((each) => stale(each) || gone(each))
-  if (!lock) return good('locks', `${name} isn't locked exclusively, and by nobody who is gone`)
+  if (!lock) return good('locks', `${name} has no stale or exclusive lock`)
   return bad(
     'locks',
     `${name} is locked by ${lock.host}, pid ${lock.pid}, since ${lock.time}`,
@@ -97,7 +106,7 @@ async function checkPaths(site: Site): Promise<Check[]> {
             bad(
               'paths',
               `${name}: ${path} doesn't exist`,
-              `if it was lost: atelier-backup dr --only ${name}; else create it, or take it out of the manifest`,
+              `if it was lost: atelier-backup dr --only ${name}; else create it, or remove it from the manifest`,
             ),
           ]
         : [],
@@ -119,24 +128,26 @@ async function checkPaths(site: Site): Promise<Check[]> {
 async function checkState(site: Site, repositories: string[]): Promise<Check[]> {
   const checks: Check[] = []
   const failing = (remedy: string) => (error: unknown) => void checks.push(bad('state', asFailure(error).message, remedy))
-  await installIdIfThere(site.state).catch(failing('atelier-backup adopt --all, once the file is removed'))
+  await installIdIfThere(site.state).catch(failing('remove the file, then: atelier-backup adopt --all'))
   for (const name of repositories) await pinnedRepository(site.state, name).catch(failing(`atelier-backup adopt --repository ${name}`))
   for (const name of Object.keys(site.manifest.services)) {
     await readRecord(site.state, name).catch(failing(`atelier-backup backup ${name}`))
     await readRunning(site.state, name).catch(failing(`atelier-backup run --cleanup ${name}`))
-    const resume = `atelier-backup restore ${name} --resume; --rollback takes it back`
+    const resume = `atelier-backup restore ${name} --resume; --rollback undoes it`
     const journal = await readJournal(site.state, name).catch(
-      failing('by hand, then remove the journal: --resume and --rollback need one that can be read'),
+      failing('put the data in order by hand, then remove the journal: --resume and --rollback need a readable one'),
     )
     if (journal) checks.push(bad('state', `${name}: a restore is unfinished`, resume))
   }
   for (const file of await setAsideRecords(site.state))
-    checks.push(bad('state', `a damaged record was set aside as ${file}`, 'look for data of restores that only it remembers, then remove it'))
+    checks.push(
+      bad('state', `a damaged record was set aside as ${file}`, 'look in it for old data of restores that no other record names, then remove it'),
+    )
   const open = await stat(site.state).then(
     ({ mode }) => (mode & 0o077) !== 0,
     () => false,
   )
-  if (open) checks.push(bad('state', `${site.state} is open to others than root`, `chmod --recursive go= ${site.state}`))
+  if (open) checks.push(bad('state', `${site.state} is accessible to other users`, `chmod --recursive go= ${site.state}`))
   const writable = await access(site.state, constants.W_OK).then(
     () => true,
     (error: NodeJS.ErrnoException) => error.code === 'ENOENT',
@@ -154,8 +165,8 @@ async function checkAdopted(site: Site): Promise<Check[]> {
   return [
     bad(
       'adopted',
-      `backups of ${unadopted.join(', ')} are made and don't count: others from elsewhere exist`,
-      "bring those back (atelier-backup dr), or say that this host's data is the truth (atelier-backup adopt)",
+      `backups of ${unadopted.join(', ')} are unadopted: the repository holds snapshots of another install`,
+      'restore those (atelier-backup dr), or keep the data of this host (atelier-backup adopt)',
     ),
   ]
 }
@@ -167,7 +178,7 @@ async function checkNamespaces(site: Site): Promise<Check[]> {
     return [
       bad(
         'sqlite',
-        'live databases need a private mount namespace, which this process may not make',
+        'copying live databases needs a private mount namespace, which this process may not create',
         'run this as root, outside of restricted containers',
       ),
     ]

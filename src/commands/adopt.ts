@@ -19,11 +19,11 @@ export async function run(input: Input): Promise<number> {
     requireTerminal('--yes')
     if (names.length > 0)
       process.stderr.write(
-        `From now on the data of this install is the truth for: ${names.join(', ')}.\nOlder snapshots stay, and age by the retention.\n`,
+        `From now on the backups of this host count as current for: ${names.join(', ')}.\nOlder snapshots are kept, and expire by the retention policy.\n`,
       )
     if (repository !== undefined)
-      process.stderr.write(`From now on ${await site.restic(repository).location()} is the repository ${repository}, whatever stood there before.\n`)
-    if (!(await typeToConfirm('Type "adopt" to go on:', 'adopt', '--yes'))) throw new Failure('declined', 'nothing was adopted', { exit: 130 })
+      process.stderr.write(`From now on ${await site.restic(repository).location()} is accepted as the repository ${repository}.\n`)
+    if (!(await typeToConfirm('Type "adopt" to continue:', 'adopt', '--yes'))) throw new Failure('declined', 'nothing was adopted', { exit: 130 })
   }
   await makeState(site.state)
   if (repository !== undefined) await adoptRepository(site, repository, input)
@@ -34,13 +34,13 @@ export async function run(input: Input): Promise<number> {
 }
 
 async function wanted(site: Site, input: Input): Promise<string[]> {
-  if (isSet(input, 'all') && input.args.length > 0) throw new Failure('usage', '--all and names of services exclude each other')
+  if (isSet(input, 'all') && input.args.length > 0) throw new Failure('usage', "--all and names of services can't be used together")
   for (const name of input.args) serviceOf(site, name)
   if (input.args.length > 0) return [...new Set(input.args)]
   const all = Object.keys(site.manifest.services)
   if (isSet(input, 'all')) return all
   const open = await Promise.all(all.map(async (name) => ((await readRecord(site.state, name)).origin === null ? [name] : [])))
-  if (isInteractive() && open.flat().length === 0) throw new Failure('usage', 'nothing to adopt: every service lives here already')
+  if (isInteractive() && open.flat().length === 0) throw new Failure('usage', 'nothing to adopt: every service is adopted or recovered already')
   return chooseMany(
     'Adopt',
     open.flat().map((name) => ({ name, value: name })),

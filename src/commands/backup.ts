@@ -21,7 +21,10 @@ export async function run(input: Input): Promise<number> {
   const names = await wanted(site, input)
   const byUnit = new Set<string>()
   await mapConcurrent(names, 8, async (name) => void ((await isRunByUnit(site, name)) && byUnit.add(name)))
-  const hint = byUnit.size > 0 ? 'Ctrl-C leaves them running; atelier-backup status shows them.' : 'Ctrl-C ends it; what is saved stays.'
+  const hint =
+    byUnit.size > 0
+      ? 'Ctrl-C leaves them running; atelier-backup status shows them.'
+      : 'Ctrl-C stops it; data that is saved already stays in the repository.'
   return withReport(names, { json: input.json, hint }, (watcher) =>
     mapConcurrent(names, jobs, async (name) => {
       const result = byUnit.has(name)
@@ -44,7 +47,7 @@ async function wanted(site: Site, input: Input): Promise<string[]> {
   const enabled = Object.keys(site.manifest.services).filter((name) => site.manifest.services[name]?.enable)
   const named = [...new Set(input.args)]
   for (const name of named) serviceOf(site, name)
-  if (named.length > 0 && isSet(input, 'all')) throw new Failure('usage', '--all and names of services exclude each other')
+  if (named.length > 0 && isSet(input, 'all')) throw new Failure('usage', "--all and names of services can't be used together")
   if (named.length > 0) return named
   if (enabled.length === 0) throw new Failure('usage', `no service is enabled in ${site.manifestFile}`)
   if (isSet(input, 'all')) return enabled
@@ -68,7 +71,7 @@ async function followUnit(site: Site, name: string, watcher: Watcher, signal: Ab
   const file = `${statePath(site.state, 'running', name)}.ndjson`
   const running = await readRunning(site.state, name).catch(() => null)
   if (running)
-    watcher.output(`${name}: a ${running.kind} has been running since ${formatTime(running.started, site.now())} (pid ${running.pid}): this is it`)
+    watcher.output(`${name}: a ${running.kind} has been running since ${formatTime(running.started, site.now())} (pid ${running.pid}): following it`)
   // Events of the run before, unless that still runs.
   const before = running ? '' : await readFile(file, 'utf8').catch(() => '')
   const unit = unitOf(name)
@@ -102,10 +105,10 @@ async function followUnit(site: Site, name: string, watcher: Watcher, signal: Ab
   if (result !== null) return result
   const seconds = (performance.now() - begun) / 1000
   if (signal.aborted) {
-    const message = `${name}: ${unit} goes on by itself; look with: atelier-backup status ${name}`
+    const message = `${name}: ${unit} keeps running; see: atelier-backup status ${name}`
     return resultOf(name, new Failure('interrupted', message), { seconds })
   }
-  return resultOf(name, good ? null : new Failure('unit-failed', `${name}: ${unit} failed; look with: journalctl -u ${unit} -n 50`), { seconds })
+  return resultOf(name, good ? null : new Failure('unit-failed', `${name}: ${unit} failed; see: journalctl -u ${unit} -n 50`), { seconds })
 }
 
 /** A power cut may have left half a line, or none of it. */

@@ -16,8 +16,8 @@ export async function run({ args, signal, site: open }: Input): Promise<number> 
     if (result === null || result.code === 'busy') continue
     const ended =
       result.outcome === 'skipped'
-        ? 'an interrupted restore had replaced nothing yet, and leaves nothing'
-        : `an interrupted restore was ended; take it back with: atelier-backup restore ${name} --rollback`
+        ? 'an interrupted restore was cleaned up; it had replaced nothing yet'
+        : `an interrupted restore was completed; undo it with: atelier-backup restore ${name} --rollback`
     output(result.message ?? `${name}: ${ended}`)
     exits.push(result.exit)
   }

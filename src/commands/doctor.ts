@@ -19,7 +19,7 @@ export async function run(input: Input): Promise<number> {
       return [
         rights
           ? { name: 'rights', ok: false, message, remedy: 'run this as root' }
-          : { name: 'manifest', ok: false, message, remedy: 'mend the manifest (nixos-rebuild writes it)' },
+          : { name: 'manifest', ok: false, message, remedy: 'correct the declaration, then rebuild (nixos-rebuild writes the manifest)' },
       ]
     },
   )

@@ -31,7 +31,7 @@ export function requireFromRepository(input: Input): void {
     '--save-manifest': 'saveManifest',
   }
   const idle = Object.entries(flags).find(([, name]) => input.flags[name] !== undefined)?.[0]
-  if (idle && !isSet(input, 'fromRepository')) throw new Failure('usage', `${idle} means something only with --from-repository: nothing was done`)
+  if (idle && !isSet(input, 'fromRepository')) throw new Failure('usage', `${idle} needs --from-repository`)
 }
 
 /** `again`: how this command is called once more, without secrets. @throws Failure */
@@ -80,7 +80,7 @@ const slips: Partial<Record<Code, string>> = {
 
 /** From flags; at a terminal what is missing is asked for, but for a `location` that is known to be right. */
 async function askGiven(input: Input, known?: string): Promise<Credentials> {
-  const location = known ?? textFlag(input, 'repository') ?? (await askText('Where is the repository (as restic takes it)?', '--repository'))
+  const location = known ?? textFlag(input, 'repository') ?? (await askText('Location of the repository, as restic takes it:', '--repository'))
   if (location.trim() === '')
     throw new Failure('usage', 'a repository has a location, as restic takes it: /mnt/backup/restic, sftp:user@host:/path, b2:bucket:path')
   if (textFlag(input, 'repository') !== undefined && holdsPassword(location))
@@ -103,11 +103,11 @@ async function askVariables(input: Input, location: string): Promise<Record<stri
   if (needsNone || !isInteractive() || textFlag(input, 'passwordFile') !== undefined) return {}
   const variables: Record<string, string> = {}
   for (;;) {
-    const line = await askSecret('A credential of the storage, as NAME=VALUE (Enter: no more):', '--environment-file')
+    const line = await askSecret('A credential of the storage, as NAME=VALUE (Enter: done):', '--environment-file')
     if (line === '') return variables
     const found = parseEnvironmentFile(line)
-    if (Object.keys(found).length === 0) print('That is no NAME=VALUE: for Backblaze B2, say, B2_ACCOUNT_ID=… and B2_ACCOUNT_KEY=…')
-    else print(`${Object.keys(found).join(', ')} is known now`)
+    if (Object.keys(found).length === 0) print('That is not NAME=VALUE; Backblaze B2, for example, needs B2_ACCOUNT_ID=… and B2_ACCOUNT_KEY=…')
+    else print(`${Object.keys(found).join(', ')} is set`)
     Object.assign(variables, found)
   }
 }
@@ -131,10 +131,10 @@ async function askOthers(site: Site, first: string, input: Input): Promise<[stri
     )
       continue
     const its = wanted.flatMap(([service, { repository }]) => (repository === name ? [service] : []))
-    const which = `the repository ${name}, in which ${its.join(', ')} ${its.length === 1 ? 'is' : 'are'} saved`
+    const which = `the repository ${name}, which holds ${its.join(', ')}`
     const location =
       site.manifest.repositories[name]?.repository ??
-      (await askText(`Where is ${printable(which)} (Enter: leave them alone)?`, '--repository')).trim()
+      (await askText(`Location of ${printable(which)} (Enter: leave them alone):`, '--repository')).trim()
     if (location === '') continue
     const password = await askSecret(`The password of ${printable(which)} (Enter: leave them alone):`, '--password-file')
     if (password !== '') others.push([name, { location, password, variables: await askVariables(input, location) }])
@@ -154,12 +154,12 @@ async function chooseManifest(all: Snapshot[], input: Input, location: string): 
   if (hosts.length === 0)
     throw new Failure(
       'no-manifest',
-      `${location} holds no manifest (backups store it since this version): write one by hand, or take the flake's, and run dr with --manifest FILE; snapshots are there of ${[...new Set(all.map(({ host }) => host))].sort().join(', ') || 'nobody'}`,
+      `${location} holds no manifest (older versions stored none): write one by hand, or take the one of the flake, and run dr with --manifest FILE; it holds snapshots of ${[...new Set(all.map(({ host }) => host))].sort().join(', ') || 'no host'}`,
     )
   const newestOf = (host: string) => storedManifests(all, host)[0] as Snapshot
   const wanted = textFlag(input, 'host')
   if (wanted !== undefined && !hosts.includes(wanted))
-    throw new Failure('usage', `${location} holds no manifest of ${wanted}: there are those of ${hosts.join(', ')}`)
+    throw new Failure('usage', `${location} holds no manifest of ${wanted}; it holds those of ${hosts.join(', ')}`)
   if (wanted === undefined && hosts.length > 1 && !isInteractive())
     throw new Failure('no-terminal', `${location} holds the manifests of ${hosts.join(', ')}: name one with --host`)
   const [first = ''] = hosts
@@ -207,9 +207,8 @@ async function withConsent(manifest: Manifest, input: Input): Promise<Manifest> 
   const commands = commandsOf(manifest)
   if (commands.length === 0 || isSet(input, 'runCommands')) return manifest
   const asks = isInteractive() && !isSet(input, 'yes') && !isSet(input, 'dryRun')
-  if (asks && (await typeToConfirm('Type run to let its health checks run here (Enter: they are left out):', 'run', '--run-commands')))
-    return manifest
-  process.stderr.write(`the manifest's commands (${commands.length}) are left out: --run-commands runs its health checks\n`)
+  if (asks && (await typeToConfirm('Type run to allow its health checks on this host (Enter: skip them):', 'run', '--run-commands'))) return manifest
+  process.stderr.write(`the manifest's commands (${commands.length}) are skipped: --run-commands allows its health checks\n`)
   const without = Object.entries(manifest.services).map(([name, service]) => [
     name,
     { ...service, preBackup: null, postBackup: null, healthCheck: null },
@@ -237,7 +236,7 @@ function manifestView(manifest: Manifest, { time }: Snapshot, location: string, 
       columns(),
     ),
     '',
-    ...(commands.length > 0 ? ['It names commands:', ...commands.map(printable), ''] : []),
+    ...(commands.length > 0 ? ['Its commands:', ...commands.map(printable), ''] : []),
   ]
 }
 

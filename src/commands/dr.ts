@@ -30,7 +30,7 @@ export async function run(input: Input): Promise<number> {
     : { site: await openSite(input), again: ['atelier-backup dr', ...repeated(input, choosing)].join(' ') }
   const dryRun = isSet(input, 'dryRun')
   const looking = isSet(input, 'resume') ? resumed(site, input, jobs) : planRecovery(site, wishOf(site, input), jobs, input.signal)
-  let plan = await waitingFor('looking at what there is', looking)
+  let plan = await waitingFor('preparing the recovery', looking)
   if (plan.recovery.choices.length === 0) throw new Failure('usage', 'no service is left to recover')
   const failure = commonFailure(plan.recovery)
   if (failure && !dryRun) throw failure
@@ -38,15 +38,15 @@ export async function run(input: Input): Promise<number> {
   if (dryRun) return failure?.exit ?? 0
   const consents = isSet(input, 'yes') ? null : await askConsents(plan.recovery)
   if (consents) {
-    plan = await waitingFor('looking again', planAgain(site, plan.recovery, consents, jobs, input.signal))
+    plan = await waitingFor('preparing the recovery again', planAgain(site, plan.recovery, consents, jobs, input.signal))
     show(plan, input)
   }
   const { recovery } = plan
   const { host } = site.manifest
   // Where nothing would be touched, nothing is asked.
   const sure = isSet(input, 'yes') || recovery.choices.every(({ snapshot, skip }) => snapshot === null || skip !== null)
-  if (!sure && !(await typeToConfirm(`Type ${host} to bring these services back:`, host, '--yes (after a look at --dry-run)')))
-    throw new Failure('declined', "that isn't this host's name: nothing was touched", { exit: 130 })
+  if (!sure && !(await typeToConfirm(`Type ${host} to restore these services:`, host, '--yes (after a look at --dry-run)')))
+    throw new Failure('declined', "the answer is not this host's name: nothing was touched", { exit: 130 })
   const names = recovery.choices.map(({ name }) => name)
   const begun = performance.now()
   let results: Recovered[] = []
@@ -118,7 +118,7 @@ async function askConsents({ choices }: Recovery): Promise<Partial<RecoveryWish>
   const consents: Partial<RecoveryWish> = {}
   if (partial.length > 0)
     consents.partial = await typeToConfirm(
-      `Type partial to take the partial snapshots of ${partial.join(', ')} (Enter: leave them alone):`,
+      `Type partial to restore the partial snapshots of ${partial.join(', ')} (Enter: leave them alone):`,
       'partial',
       '--partial',
     )
@@ -130,7 +130,7 @@ async function askConsents({ choices }: Recovery): Promise<Partial<RecoveryWish>
     )
   if (mounted.length > 0)
     consents.emptyMounts = await typeToConfirm(
-      `Type empty to empty what is mounted in ${mounted.join(', ')} and their snapshots know nothing of (Enter: leave them alone):`,
+      `Type empty to empty the filesystems that are mounted in ${mounted.join(', ')} and not in their snapshots (Enter: leave them alone):`,
       'empty',
       '--empty-mounts',
     )

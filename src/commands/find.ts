@@ -21,7 +21,7 @@ export async function run(input: Input): Promise<number> {
   const names = services.length > 0 ? [...new Set(services)] : Object.keys(site.manifest.services)
   for (const name of names) serviceOf(site, name)
   const pattern = given ?? (await askText('Find which file? A part of its name, or a pattern (*.txt)', 'a pattern'))
-  if (pattern.trim() === '') throw new Failure('usage', 'an empty pattern finds nothing: give a part of the name')
+  if (pattern.trim() === '') throw new Failure('usage', 'an empty pattern matches nothing: give a part of the name')
   const entries = await waitingFor('asking the repository', findEntries(site, names, textFlag(input, 'host'), input.signal))
   const matches = await waitingFor('looking through all snapshots', find(site, entries, pattern, input.signal))
   const asks = isInteractive() && matches.length > 0
@@ -32,7 +32,7 @@ export async function run(input: Input): Promise<number> {
   const count = entries.reduce((sum, { snapshots }) => sum + snapshots.length, 0)
   throw new Failure(
     'not-found',
-    `nothing is called ${JSON.stringify(pattern)} in ${formatCount(count)} ${count === 1 ? 'snapshot' : 'snapshots'} of ${names.join(', ')}`,
+    `nothing matches ${JSON.stringify(pattern)} in ${formatCount(count)} ${count === 1 ? 'snapshot' : 'snapshots'} of ${names.join(', ')}`,
   )
 }
 

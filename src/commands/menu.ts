@@ -35,10 +35,10 @@ async function entries(site: Site): Promise<{ name: string; value: Entry | null 
   // Whoever comes to an install on which nothing was done yet may have lost the one before.
   const first = !isRecovering && unfinished.length === 0 && (await isFresh(site)) ? [recovery] : []
   return [
-    ...(isRecovering ? [{ name: 'Go on with the disaster recovery', value: { command: 'dr', flags: { resume: true } } }] : []),
+    ...(isRecovering ? [{ name: 'Continue the disaster recovery', value: { command: 'dr', flags: { resume: true } } }] : []),
     ...unfinished.flatMap((name) => [
       { name: `Finish the restore of ${name}`, value: { command: 'restore', args: [name], flags: { resume: true } } },
-      { name: `Take back the restore of ${name}`, value: { command: 'restore', args: [name], flags: { rollback: true } } },
+      { name: `Undo the restore of ${name}`, value: { command: 'restore', args: [name], flags: { rollback: true } } },
     ]),
     ...first,
     { name: 'Status', value: { command: 'status' } },
@@ -47,7 +47,7 @@ async function entries(site: Site): Promise<{ name: string; value: Entry | null 
     { name: 'Restore', value: { command: 'restore' } },
     { name: 'Find a file in all snapshots', value: { command: 'find' } },
     ...(first.length === 0 ? [recovery] : []),
-    { name: 'Doctor: is everything in order?', value: { command: 'doctor' } },
+    { name: 'Doctor: check this host and its repositories', value: { command: 'doctor' } },
     { name: 'Leave', value: null },
   ]
 }

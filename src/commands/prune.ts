@@ -37,7 +37,7 @@ async function discard(site: Site, repositories: string[]): Promise<void> {
     if (!repositories.includes(repository)) continue
     try {
       for (const folder of await discardExpired(site, name))
-        process.stderr.write(`${name}: the data kept from a restore in ${folder} was no longer needed and is deleted\n`)
+        process.stderr.write(`${name}: the old data of a restore in ${folder} was no longer needed and is deleted\n`)
     } catch (error) {
       complain(error)
     }
@@ -65,7 +65,7 @@ function jsonOf(repository: string, dryRun: boolean, { retained, manifests }: Pr
 }
 
 function view(repository: string, dryRun: boolean, { retained, manifests }: Pruned, now: Date): string[] {
-  const gone = dryRun ? 'would go' : 'forgotten'
+  const gone = dryRun ? 'would be forgotten' : 'forgotten'
   const rows = retained.flatMap(({ name, kept, first, forgotten }) => {
     if (kept !== null) return [[name, '', '', `everything kept: ${kept}`]]
     const keep = (forgotten?.keep ?? []).map(({ snapshot, reasons }) => [
@@ -78,7 +78,7 @@ function view(repository: string, dryRun: boolean, { retained, manifests }: Prun
       name,
       shortId,
       formatTime(time, now),
-      dryRun ? 'would go: no rule keeps it' : 'forgotten',
+      dryRun ? 'would be forgotten: no rule keeps it' : 'forgotten',
     ])
     const passed = first.map(({ shortId, time, tags: has }) => [
       name,

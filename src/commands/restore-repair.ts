@@ -80,7 +80,7 @@ async function rollback(site: Site, name: string, input: Input): Promise<number>
   const until = at === undefined ? null : endOfMinute(at)
   if ((await readJournal(site.state, name)) !== null) {
     if (until)
-      throw new Failure('usage', `${name}: a restore is unfinished, and --rollback takes back that one: give no --at, or finish it with --resume`)
+      throw new Failure('usage', `${name}: a restore is unfinished, and --rollback undoes that one: give no --at, or finish it with --resume`)
     return repaired(name, input, (watcher) => rollBackRestore(site, name, { signal: input.signal, ...watcher }), describeRollback)
   }
   const all = keptRestores(await readRecord(site.state, name))
@@ -88,7 +88,7 @@ async function rollback(site: Site, name: string, input: Input): Promise<number>
   if (all.length === 0) throw nothingKept(name)
   const kept = named ?? (await chooseKept(site, all))
   if (!input.json) print(...keptView(site, all, kept))
-  if (!isSet(input, 'yes') && !(await typeToConfirm(`Type ${name} to put it back:`, name, '--yes')))
+  if (!isSet(input, 'yes') && !(await typeToConfirm(`Type ${name} to undo this restore:`, name, '--yes')))
     throw new Failure('declined', `${name}: that isn't its name: nothing was touched`, { exit: 130 })
   return repaired(name, input, (watcher) => rollBackRestore(site, name, { signal: input.signal, ...watcher }, kept.run), describeRollback)
 }
@@ -105,14 +105,14 @@ function chooseKept(site: Site, all: KeptRestore[]): Promise<KeptRestore> {
     short: formatTime(kept.since, site.now()),
     value: kept,
   }))
-  return choose('Put back what which restore replaced?', choices, '--yes (the newest), with --at TIME for another one')
+  return choose('Undo which restore?', choices, '--yes (the newest), with --at TIME for another one')
 }
 
 function keptView(site: Site, all: KeptRestore[], kept: KeptRestore): string[] {
   const older = all.slice(1).map(({ since }) => formatTime(since, site.now()))
   const which = all.length === 1 ? 'the restore' : kept === all[0] ? 'the newest restore,' : 'the restore'
   return [
-    `Puts back what ${which} of ${formatTime(kept.since, site.now())}${which.endsWith(',') ? ',' : ''} replaced; what is live now moves aside and is kept:`,
+    `Undoes ${which} of ${formatTime(kept.since, site.now())}${which.endsWith(',') ? ',' : ''} and puts back what it replaced; what is live now is moved aside and kept:`,
     ...replacedBy(kept).map(printable),
     ...(kept === all[0] && older.length > 0 ? [`Kept too, from the restores of ${older.join(', ')}: --at TIME puts that back instead.`] : []),
   ]

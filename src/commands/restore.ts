@@ -99,23 +99,23 @@ function requireOneMode(input: Input): void {
     ['--rollback', isSet(input, 'rollback')],
     ['--discard-old', isSet(input, 'discardOld')],
   ].flatMap(([flag, on]) => (on ? [flag] : []))
-  if (modes.length > 1) throw new Failure('usage', `${modes.join(' and ')} exclude each other`)
+  if (modes.length > 1) throw new Failure('usage', `${modes.join(' and ')} can't be used together`)
   const repair = modes.find((mode) => mode !== '--in-place' && mode !== '--target')
   const choosing = Object.entries({ '--dry-run': 'dryRun', '--snapshot': 'snapshot', '--at': 'at', '--path': 'path', '--host': 'host' })
   // Which of several restores is taken back is a matter of time, too.
   const idle = choosing.find(([, name]) => input.flags[name] !== undefined && !(repair === '--rollback' && name === 'at'))?.[0]
-  if (repair && idle) throw new Failure('usage', `${idle} means nothing to ${repair}: nothing was done`)
+  if (repair && idle) throw new Failure('usage', `${idle} can't be used with ${repair}`)
 }
 
 async function choosePaths(snapshot: Snapshot): Promise<Path[]> {
   const choices = snapshot.paths.map((path) => ({ name: path, value: path }))
-  const chosen = await chooseMany('What', choices, '--path')
+  const chosen = await chooseMany('Restore which paths?', choices, '--path')
   return chosen.length === choices.length ? [] : chosen
 }
 
 async function chooseInPlace(name: string, snapshot: Snapshot): Promise<boolean> {
   return choose(
-    'How',
+    'Restore how?',
     [
       { name: `Inspect: into ${await freeTarget(name, snapshot)}`, value: false, short: 'inspect' },
       { name: 'In place: replace the live data; you see the plan first', value: true, short: 'in place' },
@@ -136,7 +136,7 @@ async function prepareInspect(site: Site, name: string, snapshot: Snapshot, path
   const target = resolve(textFlag(input, 'target') ?? own)
   for (const path of serviceOf(site, name).paths)
     if (isWithin(target, path))
-      throw new Failure('usage', `${name}: ${target} stands among its live data: restore to another folder, or with --in-place`)
+      throw new Failure('usage', `${name}: ${target} is inside its live data: restore to another folder, or with --in-place`)
   const wanted = paths.length > 0 ? paths : snapshot.paths
   const notes = [...partialNotes(snapshot, beside.complete), ...passedNotes(beside.passed)]
   if (!input.json) print(...notes.map((note) => `${sign('warn')} ${printable(note)}`))
@@ -165,15 +165,15 @@ async function prepareInPlace(site: Site, name: string, snapshot: Snapshot, path
   if (dryRun) return async () => 0
   const emptied = emptiedBy(planned.facts)
   if (emptied.length > 0 && !isSet(input, 'emptyMounts')) {
-    const flag = `--empty-mounts (${emptied.map(printable).join(', ')}: mounted, and unknown to the snapshot)`
-    if (!(await typeToConfirm(`Type empty to leave ${emptied.map(printable).join(', ')} empty:`, 'empty', flag)))
+    const flag = `--empty-mounts (${emptied.map(printable).join(', ')}: mounted, and not in the snapshot)`
+    if (!(await typeToConfirm(`Type empty to empty ${emptied.map(printable).join(', ')}:`, 'empty', flag)))
       throw new Failure('declined', `${name}: that isn't "empty": nothing was touched`, { exit: 130 })
   }
   if (!isSet(input, 'yes') && !(await typeToConfirm(`Type ${name} to restore it:`, name, '--yes (after a look at --dry-run)')))
     throw new Failure('declined', `${name}: that isn't its name: nothing was touched`, { exit: 130 })
   return () => {
     input.ignoreHangup()
-    const options = { json: input.json, describe: describeRestore, hint: 'Ctrl-C takes it back; without this terminal it goes on.' }
+    const options = { json: input.json, describe: describeRestore, hint: 'Ctrl-C undoes it; if this terminal is lost, it continues.' }
     return reportOne(name, options, (watcher) => restoreInPlace(site, planned, { signal: input.signal, ...watcher }))
   }
 }

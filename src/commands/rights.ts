@@ -24,7 +24,8 @@ async function requireAccess(path: string, mode: number): Promise<void> {
   // Root is refused for other reasons than rights.
   if (process.getuid?.() === 0) return
   await access(path, mode).catch((error: NodeJS.ErrnoException) => {
-    if (lackOfRights.includes(error.code ?? '')) throw new Failure('needs-root', `no right to use ${path}: run this as root, for example with sudo`)
+    if (lackOfRights.includes(error.code ?? ''))
+      throw new Failure('needs-root', `no permission to use ${path}: run this as root, for example with sudo`)
     // What isn't there is told by who needs it.
   })
 }
@@ -39,7 +40,7 @@ export async function asRoot(error: unknown, argv: string[]): Promise<number | n
   const lacking = code === 'needs-root' || lackOfRights.includes((cause as NodeJS.ErrnoException | undefined)?.code ?? '')
   if (!lacking || process.getuid?.() === 0 || !isInteractive() || !(await isOnPath('sudo'))) return null
   const { run } = await import('../host/shell.ts')
-  process.stderr.write(`${printable(message.split(': ')[0] ?? '')}: once more with sudo\n`)
+  process.stderr.write(`${printable(message.split(': ')[0] ?? '')}: trying again with sudo\n`)
   const { ATELIER_BACKUP_MANIFEST: manifest, STATE_DIRECTORY: state, NO_COLOR: plain } = process.env
   const said = [
     ...(manifest ? ['--manifest', manifest] : []),

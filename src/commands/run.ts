@@ -21,7 +21,7 @@ export async function run(input: Input): Promise<number> {
       throw error
     })
     if (lock !== null && (await cleanUp(site, name, (line) => void process.stderr.write(`${printable(line)}\n`))))
-      process.stderr.write(`${name}: tidied up after a run that was killed\n`)
+      process.stderr.write(`${name}: cleaned up after a run that was killed\n`)
     lock?.release()
     return 0
   }

@@ -18,7 +18,7 @@ export async function run(input: Input): Promise<number> {
       print(`${exclusive ? 'exclusive' : 'shared'} lock of ${printable(host)}, pid ${pid}, ${formatAge(time, site.now())}`)
   if (all && locks.length > 0 && !isSet(input, 'yes')) {
     requireTerminal('--yes')
-    process.stderr.write('A lock that is alive protects work in progress: removed, prune may delete what a backup needs.\n')
+    process.stderr.write('A lock that is in use protects a running restic: if it is removed, prune may delete data that a backup needs.\n')
     if (!(await typeToConfirm('Type "unlock" to remove all of them:', 'unlock', '--yes')))
       throw new Failure('declined', 'no lock was removed', { exit: 130 })
   }
@@ -27,7 +27,7 @@ export async function run(input: Input): Promise<number> {
   const text =
     locks.length === 0
       ? `${name} isn't locked`
-      : `${removed} of ${locks.length} locks removed${left > 0 ? `; ${left} may be alive: wait, or remove them with --all` : ''}`
+      : `${removed} of ${locks.length} locks removed${left > 0 ? `; ${left} may be in use: wait, or remove them with --all` : ''}`
   if (input.json) printJson({ repository: name, locks, removed })
   else print(text)
   return 0

@@ -25,7 +25,7 @@ export function parseJson(text: string): unknown {
       if (!token.text.startsWith('"') || token.kind !== 'scalar') expected('a key in quotes', token)
       const key = JSON.parse(token.text) as string
       if (key === '__proto__') fail('"__proto__" can\'t be a key', token)
-      if (Object.hasOwn(fields, key)) fail(`the key ${quoted(key)} stands there twice`, token)
+      if (Object.hasOwn(fields, key)) fail(`duplicate key ${quoted(key)}`, token)
       const colon = next()
       if (colon.kind !== ':') expected('":"', colon)
       fields[key] = read(depth + 1)

@@ -108,6 +108,6 @@ function notRead(file: string, error: NodeJS.ErrnoException): Failure {
       options,
     )
   if (error.code === 'EACCES' || error.code === 'EPERM')
-    return new Failure('manifest-unreadable', `no right to read ${name}: try it with sudo`, options)
+    return new Failure('manifest-unreadable', `no permission to read ${name}: run this as root, for example with sudo`, options)
   return new Failure('manifest-unreadable', `${name} can't be read (${error.code})`, options)
 }

@@ -57,8 +57,8 @@ function problem(issue: $ZodIssue, input: unknown, words: Record<string, string>
   if (value === undefined) return `${prefix}missing, ${expected}`
   // A password put where its file's path belongs must not end up in a log.
   if (place[0] === 'repositories' && place[2] !== 'initialize' && place[2] !== 'retryLock')
-    return `${prefix}${expected} (what stands there isn't shown, it may be a secret)`
-  return `${prefix}${quoted(value)} stands there, ${expected}`
+    return `${prefix}${expected} (the value isn't shown: it may be a secret)`
+  return `${prefix}found ${quoted(value)}, ${expected}`
 }
 
 function unknownKey(place: Place, words: Record<string, string>): string {

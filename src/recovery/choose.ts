@@ -67,13 +67,10 @@ async function chooseFor(
   if (record instanceof Failure && !wish.overwrite && (await holdsData(site, service)))
     return skip(
       'protected',
-      `${name}: whether its data lives here can't be told (${record.message}): left alone; --overwrite restores it all the same`,
+      `${name}: its record can't be read, so its data here may be current (${record.message}): left alone; --overwrite restores it anyway`,
     )
   if (origin !== null && !wish.overwrite && (await holdsData(site, service)))
-    return skip(
-      'protected',
-      `${name}: it lives here (${origin.how} since ${origin.since.slice(0, 10)}): left alone; --overwrite restores it all the same`,
-    )
+    return skip('protected', `${name}: it lives here (${origin.how} since ${origin.since.slice(0, 10)}): left alone; --overwrite restores it anyway`)
   if (!newest) {
     const [other] = hostsElsewhere(all, subject)
     return skip(
@@ -85,11 +82,11 @@ async function chooseFor(
   const passed = passedNotes(passedOver(until, subject, complete ?? newest))
   if (complete) {
     const previous = newestFirst(upTo).find((snapshot) => isComplete(snapshot) && Date.parse(snapshot.time) < Date.parse(complete.time))
-    const notes = complete === newest ? [] : ['a newer one is partial']
+    const notes = complete === newest ? [] : ['a newer snapshot is partial']
     return { name, snapshot: complete, skip: null, notes, passed, ...shrunkSince(complete, previous, service) }
   }
   if (wish.partial) return { name, snapshot: newest, skip: null, notes: ['only partial snapshots exist'], passed }
-  return skip('only-partial', `${name}: only partial snapshots exist, the newest of ${newest.time}: left alone; --partial takes it`)
+  return skip('only-partial', `${name}: only partial snapshots exist, the newest from ${newest.time}: left alone; --partial restores it`)
 }
 
 /** Computed here too: the warning of the backup is in the records of the lost host. */
@@ -130,6 +127,6 @@ function commandsForOthers(site: Site, host: string, names: string[], snapshots:
 }
 
 function notGiven(name: string, repository: string, next: string): NonNullable<Choice['skip']> {
-  const message = `${name}: it is saved in the repository ${repository}, and what opens that one wasn't given: type next: ${next}`
+  const message = `${name}: its repository ${repository} needs a password that wasn't given; type next: ${next}`
   return { code: 'not-given', message, of: 'repository', next }
 }

@@ -108,7 +108,7 @@ function skipWithoutRoom(choices: Choice[], planned: Map<string, PlannedRestore>
     const full = needed.find(([mount, bytes]) => sumOf(room, mount) + bytes + spareBytes > (room.get(mount)?.free ?? 0))
     for (const [mount, bytes] of needed) (room.get(mount) as { needed: number }).needed += bytes
     if (!full) continue
-    const message = `${name}: ${full[0]} has no room for its ${full[1]} bytes beside what comes before it: left alone`
+    const message = `${name}: ${full[0]} has no room for its ${full[1]} bytes after the services before it: left alone`
     withoutRoom.set(name, { code: 'no-space', message, of: 'service' })
   }
   for (const name of withoutRoom.keys()) planned.delete(name)

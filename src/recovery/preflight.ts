@@ -52,7 +52,7 @@ function judgeRoom({ mount, needed, free }: Facts['room'][number]): Check {
   return {
     name: 'room',
     ok,
-    message: `${mount}: ${needed} bytes come beside what is there, and ${free} are free`,
+    message: `${mount}: ${needed} bytes are needed, ${free} are free`,
     remedy: ok ? null : 'make room, or recover some services now and others later: --only',
   }
 }
@@ -72,22 +72,22 @@ const partOf: Record<string, string> = {
   'no-space': 'room',
 }
 const remedies: Record<string, string> = {
-  'unknown-snapshot': 'another time (--at), another host (--host), or a former name in formerNames',
-  'only-partial': '--partial takes the newest of them',
-  protected: '--overwrite restores it all the same; what is there now is kept aside',
-  'unknown-unit': 'rebuild with the service first; on a rescue system --without-units passes over units that systemd does not know',
-  'no-systemd': '--without-units passes over units that systemd does not know',
+  'unknown-snapshot': 'try another time (--at) or another host (--host), or declare its former name in formerNames',
+  'only-partial': '--partial restores the newest of them',
+  protected: '--overwrite restores it anyway; the data that is there now is kept',
+  'unknown-unit': 'rebuild with the service first; on a rescue system --without-units ignores units that systemd does not know',
+  'no-systemd': '--without-units ignores units that systemd does not know',
   'no-space': 'make room, or recover some services now and others later: --only',
-  'would-empty': '--empty-mounts leaves it empty; what is in it now is kept aside',
+  'would-empty': '--empty-mounts empties it; the data that is in it now is kept',
 }
 
 /** Whether who owns a service's data is known here, by name. */
 function judgeOwners([service, { facts }]: [string, PlannedRestore]): PreflightCheck {
   const names = facts.strangers.join(', ')
-  if (names === '') return { name: 'users', service, ok: true, message: `${service}: who owns its data is known here`, remedy: null }
+  if (names === '') return { name: 'users', service, ok: true, message: `${service}: all owners of its data exist here`, remedy: null }
   return {
     ...{ name: 'users', service, ok: false },
-    message: `${service}: ${names} owned some of its data, and isn't known here`,
-    remedy: "rebuild with the service first (that makes its user); else its files come back under the lost host's number",
+    message: `${service}: ${names} owned some of its data, and doesn't exist here`,
+    remedy: 'rebuild with the service first (that creates its user); otherwise its files keep the numeric owner of the lost host',
   }
 }

@@ -72,7 +72,7 @@ export async function interruptedRecovery(site: Site): Promise<Recovery> {
   if (Array.isArray(recovery?.choices) && Array.isArray(recovery.done)) return recovery
   throw new Failure(
     'journal-damaged',
-    `the journal ${journalOf(site)} is damaged: remove it and run "atelier-backup dr" anew; what is recovered already is left alone`,
+    `the journal ${journalOf(site)} is damaged: remove it and run "atelier-backup dr" again; services that are recovered already are left alone`,
   )
 }
 
@@ -139,7 +139,7 @@ export async function recover({ site, recovery, planned }: PlannedRecovery, opti
   const save = () => {
     saved = saved
       .then(() => saveRecovery(site, recovery, results))
-      .catch((error) => options.output(`--resume will repeat what is done: ${asFailure(error).message}`))
+      .catch((error) => options.output(`the progress can't be saved, so --resume will repeat finished services: ${asFailure(error).message}`))
   }
   // More are begun than bring data at a time: what comes before that, and units that take their time after it, keep nobody waiting who needn't.
   // A small one among them hardly brings any: restic derives its key and waits whether others saw its lock. A person who asks for one at a

@@ -62,7 +62,7 @@ export async function pruneRepository(site: Site, name: string, options: PruneOp
     const outcome = await forget().catch((error: unknown) => {
       requireAppendOnly(error)
       isAppendOnly = true
-      return { kept: 'the repository is append-only here: prune it where its storage allows deleting', first: [], forgotten: null }
+      return { kept: 'the repository is append-only here: prune it from a host that may delete', first: [], forgotten: null }
     })
     retained.push({ name: service, ...outcome })
   }
@@ -92,10 +92,11 @@ async function reasonToKeep(site: Site, name: string, service: Service, all: Sna
   const newest = lastRun({ ...record, runs: record.runs.filter(({ outcome }) => outcome !== 'skipped') }, 'backup')
   if (newest === null) return 'this install has not backed it up yet'
   if (newest.outcome !== 'ok') return `its newest backup ended as "${newest.outcome}"`
-  if (record.origin === null) return 'it is unadopted: nobody said which data is the truth'
+  if (record.origin === null)
+    return 'it is unadopted: type atelier-backup dr to restore the older data, or atelier-backup adopt to keep the data of this host'
   const install = await installIdIfThere(site.state)
   const own = snapshotsOf(all, { name, service, host: site.manifest.host, origin: record.origin, install })
-  if (own.some((snapshot) => isInFuture(snapshot, site.now()))) return 'a snapshot lies in the future: is the clock right?'
+  if (own.some((snapshot) => isInFuture(snapshot, site.now()))) return 'a snapshot is dated in the future: check the clock'
   const [latest] = newestFirst(own)
   return latest && !isComplete(latest) ? 'its newest snapshot is partial' : null
 }
@@ -115,7 +116,7 @@ async function passedOver(site: Site, name: string, service: Service, all: Snaps
   const due = Math.max(...unadopted.map(({ time }) => Date.parse(time))) + site.manifest.restore.keepOldDays * 86_400_000
   if (due <= site.now().getTime() || unadopted.length === 0) return { kept: null, first: passed }
   const until = new Date(due).toISOString().slice(0, 10)
-  return { kept: `${pluralize(unadopted.length, 'unadopted snapshot')} would count in place of its own; they go after ${until}`, first: [] }
+  return { kept: `${pluralize(unadopted.length, 'unadopted snapshot')} would distort retention; they are forgotten after ${until}`, first: [] }
 }
 
 /** Deletes old data of restores that was kept for long enough: past `keepOldDays`, and a complete backup is newer. Returns what went. */

@@ -51,7 +51,7 @@ export const picker = createPrompt<number, Config>(({ message, rows, first, mark
       ...(rows.length > page ? [['type', 'to search']] : []),
       ['↑↓', 'navigate'],
       ...(marks ? [['space', 'mark'], ...(many ? [['ctrl-a', 'all']] : [])] : []),
-      ['⏎', many ? 'go on' : 'select'],
+      ['⏎', many ? 'confirm' : 'select'],
       ['esc', 'back'],
     ] as [string, string][])
   }
@@ -71,7 +71,7 @@ export const picker = createPrompt<number, Config>(({ message, rows, first, mark
     const moved = { home: 0, end: shown.length - 1, pageup: active - page, pagedown: active + page }[key.name]
     const step = isUpKey(key) ? active - 1 : isDownKey(key) ? active + 1 : moved
     if (isEnterKey(key) || (arrows && key.name === 'right')) {
-      if (many && marks?.size === 0) setComplaint('Mark at least one, by the space bar')
+      if (many && marks?.size === 0) setComplaint('Mark at least one with the space bar')
       else if (row) {
         setAnswer(many ? rows.flatMap(({ mark, short }) => (mark !== undefined && marks?.has(mark) ? short : [])).join(', ') : row.short)
         return done(many ? -1 : (shown[active] as number))

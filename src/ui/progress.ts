@@ -98,7 +98,7 @@ export function progressView(names: string[], describe: (result: Result) => stri
     draw()
   }
   const onInterrupt = () => {
-    below = 'Ending: what was begun is tidied up …'
+    below = 'Stopping: cleaning up …'
   }
   process.on('SIGTSTP', onStop).on('SIGCONT', onContinue)
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, onInterrupt)
@@ -147,7 +147,7 @@ export async function waitingFor<T>(what: string, work: Promise<T>): Promise<T> 
   const begun = performance.now()
   const draw = () => {
     frame += 1
-    const words = performance.now() - begun < 10_000 ? '' : ' no answer yet; Ctrl-C ends it'
+    const words = performance.now() - begun < 10_000 ? '' : ' no answer yet; Ctrl-C stops it'
     stderr.write(`\r\x1b[2K${spinner(frame)} ${typeset(cut(`${what} …${words}`, (stderr.columns || 80) - 4))}`)
   }
   const first = setTimeout(draw, 150)
@@ -167,21 +167,21 @@ function spinner(frame: number): string {
 }
 
 const stepWords: Record<(Event & { type: 'step' })['do'], string> = {
-  hook: 'running its commands',
+  hook: 'running its hook',
   dump: 'dumping databases',
-  view: 'holding the data still',
-  unview: 'tidying up',
+  view: 'preparing a consistent view',
+  unview: 'cleaning up',
   copySqlite: 'copying a database',
   snapshot: 'saving',
-  unstage: 'tidying up',
+  unstage: 'cleaning up',
   stage: 'fetching',
   verify: 'checking',
   loadPostgres: 'loading databases',
   stop: 'stopping units',
   start: 'starting units',
-  carry: 'carrying excluded files over',
+  carry: 'keeping excluded files',
   flush: 'writing to disk',
-  swap: 'exchanging',
+  swap: 'replacing live data',
   health: 'checking health',
 }
 

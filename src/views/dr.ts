@@ -70,17 +70,14 @@ function outlook({ spread, room, estimate, checks }: Recovery, now: Date): strin
   const names = [...new Set(checks.map(({ name }) => name))].filter((name) => checks.every((check) => check.name !== name || check.ok))
   const lines: [string, string][] = [
     ...(times ? [['snapshots', times[0] === times[1] ? `of ${times[0]}` : `from ${times[0]} to ${times[1]}`] as [string, string]] : []),
-    ...room.map(({ mount, needed, free }): [string, string] => [
-      'room',
-      `${formatBytes(needed)} come beside what is there on ${mount}; ${formatBytes(free)} are free`,
-    ]),
+    ...room.map(({ mount, needed, free }): [string, string] => ['room', `${formatBytes(needed)} needed on ${mount}; ${formatBytes(free)} free`]),
     [
       'time',
       estimate
         ? `about ${formatSeconds(estimate.seconds)}, at the ${formatBytes(estimate.bytesPerSecond)}/s of earlier restores here`
-        : "isn't known: nothing large was restored here yet",
+        : 'unknown: no large restore was made here yet',
     ],
-    ...(names.length > 0 ? [['in order', names.join(', ')] as [string, string]] : []),
+    ...(names.length > 0 ? [['checks ok', names.join(', ')] as [string, string]] : []),
   ]
   return [...lines.map(([word, text]) => `  ${word.padEnd(9)}  ${printable(text)}`), '']
 }
@@ -99,7 +96,7 @@ function complaints({ choices, checks, spread }: Recovery, now: Date): string[] 
   })
   const apart = spread?.farApart
     ? [
-        `${sign('warn')} the snapshots lie far apart (${formatAge(spread.oldest, new Date(spread.newest)).replace(' ago', '')}): what refers to each other may disagree`,
+        `${sign('warn')} the snapshots are far apart in time (${formatAge(spread.oldest, new Date(spread.newest)).replace(' ago', '')}): data of services that refer to each other may disagree`,
       ]
     : []
   const lines = [
@@ -158,7 +155,7 @@ export function recoveryReportView({ site }: PlannedRecovery, results: Recovered
       return `${sign(result.outcome === 'skipped' ? 'waiting' : 'bad')} ${printable(words)}`
     }),
     ...(bad.length > 0 ? [''] : []),
-    ...[...new Set(left)].map((command, i) => `${i === 0 ? 'Go on:   ' : '         '}${printable(command)}`),
+    ...[...new Set(left)].map((command, i) => `${i === 0 ? 'Next:    ' : '         '}${printable(command)}`),
     `Report:  ${report}`,
   ]
 }

@@ -42,7 +42,7 @@ export async function withReport(
   // What a result doesn't tell itself.
   const untold = [...new Set(warnings)].filter((warning) => !results.some(({ message }) => message?.includes(warning)))
   for (const line of untold.slice(0, warningsShown)) process.stderr.write(`${sign('warn')} ${printable(line)}\n`)
-  if (untold.length > warningsShown) process.stderr.write(`${sign('warn')} and ${untold.length - warningsShown} further warnings: see the record\n`)
+  if (untold.length > warningsShown) process.stderr.write(`${sign('warn')} and ${untold.length - warningsShown} more warnings: see the record\n`)
   if (json) printReport(results, exit)
   else if (summary) print(...summary(results))
   else for (const line of complaints(results)) process.stderr.write(`${printable(line)}\n`)

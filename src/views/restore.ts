@@ -22,11 +22,11 @@ export function restorePlanView(site: Site, { plan, facts }: { plan: Plan<Restor
   const checks = [...databases.map((database) => `${database} integrity`), ...(healthCheck === null ? [] : [healthCheck])]
   const lines: [string, string][] = [
     ...roots.map(({ path, bytes, files, live, inside, copied, emptied }): [string, string] => [
-      emptied ? 'empties' : copied ? 'rewrites' : live ? 'replaces' : 'brings',
+      emptied ? 'empties' : copied ? 'rewrites' : live ? 'replaces' : 'restores',
       `${path}${inside ? '/*' : ''}   ${live ? `${formatBytes(live.bytes)} → ` : ''}${formatBytes(bytes)}, ${formatCount(files)} ${files === 1 ? 'entry' : 'entries'}`,
     ]),
     ...brought.map(({ name, bytes, live }): [string, string] => [
-      live ? 'replaces' : 'brings',
+      live ? 'replaces' : 'restores',
       `the database ${name}   ${live ? `${formatBytes(live.bytes)} → ` : ''}a dump of ${formatBytes(bytes)}`,
     ]),
     ...(postgres === null ? [] : [['server', `PostgreSQL ${postgres.versions.server}${dumpedFrom(postgres)}`] as [string, string]]),
@@ -41,11 +41,11 @@ export function restorePlanView(site: Site, { plan, facts }: { plan: Plan<Restor
       'stops',
       `${unit}   ${running.includes(unit) ? 'running now; started again at the end' : 'not running'}`,
     ]),
-    ...(brought.length > 0 ? [['ends', `every connection to ${brought.map(({ name }) => name).join(', ')}`] as [string, string]] : []),
+    ...(brought.length > 0 ? [['closes', `every connection to ${brought.map(({ name }) => name).join(', ')}`] as [string, string]] : []),
     ...checks.map((check): [string, string] => ['checks', check]),
     ['keeps', `the old data for ${site.manifest.restore.keepOldDays} days, then until a newer complete backup`],
-    ...excluded.slice(0, 5).map(({ path, bytes }): [string, string] => ['carries', `${path}   ${formatBytes(bytes)}, which backups exclude`]),
-    ...(excluded.length > 5 ? [['carries', `and ${excluded.length - 5} more`] as [string, string]] : []),
+    ...excluded.slice(0, 5).map(({ path, bytes }): [string, string] => ['excluded', `${path}   ${formatBytes(bytes)}, kept as it is`]),
+    ...(excluded.length > 5 ? [['excluded', `and ${excluded.length - 5} more`] as [string, string]] : []),
     ...plan.notes.map((note): [string, string] => ['note', note]),
     ['undo', `atelier-backup restore ${plan.service} --rollback`],
   ]
@@ -54,7 +54,7 @@ export function restorePlanView(site: Site, { plan, facts }: { plan: Plan<Restor
     '',
     ...lines.flatMap(([label, text]) => hanging(`  ${label}`, printable(text), 12, columns())),
     '',
-    "What was written since then isn't in it.",
+    'Anything written since then is not in the snapshot.',
   ]
 }
 

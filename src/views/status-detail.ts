@@ -30,21 +30,21 @@ function factsOf(site: Site, name: string, hasTimer: boolean): [string, string][
   const service = serviceOf(site, name)
   const { onCalendar, randomizedDelaySec } = scheduleOf(site.manifest, service)
   const units = unitsOf(name, service)
-  const when = `${onCalendar}, up to ${randomizedDelaySec} later${hasTimer ? '' : ': but no timer waits for it here'}`
+  const when = `${onCalendar}, up to ${randomizedDelaySec} later${hasTimer ? '' : ', but no timer is active here'}`
   return [
-    ...service.paths.map((path, n): [string, string] => [n === 0 ? 'saves' : '', path]),
+    ...service.paths.map((path, n): [string, string] => [n === 0 ? 'paths' : '', path]),
     ...service.sqlite.map((path): [string, string] => ['sqlite', path]),
     ...service.postgres.map((database): [string, string] => ['postgres', database]),
-    ...(service.exclude.length > 0 ? [['except', service.exclude.join('  ')] as [string, string]] : []),
+    ...(service.exclude.length > 0 ? [['excludes', service.exclude.join('  ')] as [string, string]] : []),
     ...(units.length > 0
       ? [['units', `${units.join(', ')}${service.stopForBackup ? ': stopped for each backup' : ': not stopped for backups'}`] as [string, string]]
       : []),
-    ['when', service.enable ? when : 'never by itself: it is disabled'],
-    ['retains', retainedWords(retentionOf(site.manifest, service))],
+    ['when', service.enable ? when : 'not by timer: it is disabled'],
+    ['keeps', retentionWords(retentionOf(site.manifest, service))],
   ]
 }
 
-function retainedWords({ last, daily, weekly, monthly }: Retention): string {
+function retentionWords({ last, daily, weekly, monthly }: Retention): string {
   return `the last ${last}, ${daily} daily, ${weekly} weekly, ${monthly} monthly`
 }
 

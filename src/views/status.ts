@@ -89,7 +89,7 @@ function advice(name: string, message: string, next: string | null, width: numbe
 }
 
 function keptLines(name: string, since: Iso, what: string, width: number, now: Date): string[] {
-  return entry(name, width, `kept from the restore of ${formatTime(since, now)} (restore --rollback puts it back, --discard-old frees it)`, what)
+  return entry(name, width, `kept from the restore of ${formatTime(since, now)} (restore --rollback puts it back, --discard-old deletes it)`, what)
 }
 
 /** A message behind the service's name (on a line of its own if it is longer than `width`), and below it a command or a path, which isn't wrapped. */

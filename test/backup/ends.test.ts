@@ -131,7 +131,7 @@ test('[hook.2] run --cleanup tidies up after a killed run, records it once, and 
   child.kill('SIGKILL')
   await ended
   await nobodyLives(w)
-  expect(await w.cli(['run', '--cleanup', 'notes'])).toMatchObject({ exit: 0, stderr: 'notes: tidied up after a run that was killed\n' })
+  expect(await w.cli(['run', '--cleanup', 'notes'])).toMatchObject({ exit: 0, stderr: 'notes: cleaned up after a run that was killed\n' })
   expect(await w.cli(['run', '--cleanup', 'notes'])).toMatchObject({ exit: 0, stderr: '' })
   expect(readdirSync(w.path('state/staging'))).toEqual([])
   expect(record().runs).toMatchObject([{ outcome: 'failed', code: 'killed', snapshotId: null }])

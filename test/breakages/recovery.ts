@@ -249,8 +249,8 @@ export const recovery: Breakage[] = [
     id: 'dr.20',
     breaks: "of another repository than the one given it is only said that its secrets aren't there",
     in: 'src',
-    find: 'if (site.given.size === 0',
-    put: 'if (site.given.size >= 0',
+    find: 'if (site.credentials.size === 0',
+    put: 'if (site.credentials.size >= 0',
     red: { file: 'test/recovery/from-repository.test.ts', title: 'unattended: what can be is recovered' },
   },
   {

@@ -207,7 +207,7 @@ export const repository: Breakage[] = [
     id: 'retention.4',
     breaks: 'snapshots in the future push the others out',
     in: 'src',
-    find: "if (own.some((snapshot) => isInFuture(snapshot, site.now()))) return 'a snapshot lies in the future: is the clock right?'",
+    find: "if (own.some((snapshot) => isInFuture(snapshot, site.now()))) return 'a snapshot is dated in the future: check the clock'",
     put: '',
     red: { file: 'test/commands/prune.test.ts', title: '[retention.4]' },
   },

@@ -49,7 +49,7 @@ describe('a repository of several services', () => {
     failing: 'its newest backup ended as "failed"',
     partial: 'its newest backup ended as "partial"',
     halfway: 'its newest snapshot is partial',
-    future: 'a snapshot lies in the future: is the clock right?',
+    future: 'a snapshot is dated in the future: check the clock',
     fresh: 'this install has not backed it up yet',
     open: 'a restore is unfinished',
     killed: 'its newest backup ended as "failed"',
@@ -244,7 +244,7 @@ test('data kept by restores goes when it is old and a complete backup is newer',
   expect((await w.cli(['prune', '--dry-run'])).exit).toBe(0)
   expect(there()).toEqual([true, true, true])
   const { exit, stderr } = await w.cli(['prune'])
-  expect({ exit, stderr }).toEqual({ exit: 0, stderr: `notes: the data kept from a restore in ${kept[0]} was no longer needed and is deleted\n` })
+  expect({ exit, stderr }).toEqual({ exit: 0, stderr: `notes: the old data of a restore in ${kept[0]} was no longer needed and is deleted\n` })
   expect(there()).toEqual([false, true, true])
   expect((await w.cli(['status', 'notes', '--local', '--json'])).json().services[0].old).toEqual([{ folder: kept[1], since: expect.any(String) }])
   w.cleanup()

@@ -83,7 +83,7 @@ describe('the menu', () => {
     other.manifest({ services: { notes: { paths: [other.path('data')] } } })
     other.write('state/journals/notes.json', 'a crash left this')
     const shown = other.terminal([])
-    expect(await shown.waitFor(at('Finish the restore of notes'))).toContain('  Take back the restore of notes\n  Status')
+    expect(await shown.waitFor(at('Finish the restore of notes'))).toContain('  Undo the restore of notes\n  Status')
     shown.type(ctrlC)
     expect(await shown.exit).toBe(130)
   })
@@ -380,7 +380,7 @@ describe('dr', () => {
     )
     no.type(`notes${enter}`)
     expect(await no.exit).toBe(130)
-    expect(no.all()).toContain("that isn't this host's name: nothing was touched")
+    expect(no.all()).toContain("the answer is not this host's name: nothing was touched")
     expect(existsSync(other.path('data'))).toBe(false)
     const yes = other.terminal(['dr'])
     await walk(yes, ['Type testhost', `testhost${enter}`])
@@ -398,7 +398,7 @@ describe('dr', () => {
     const failing = resticBefore(other, '[ "$command" = restore ] && exit 1')
     expect(await other.cli(['dr', '--yes'], failing)).toMatchObject({ exit: 1 })
     const menu = other.terminal([])
-    await walk(menu, [at('Go on with the disaster recovery'), enter], ['Type testhost', `testhost${enter}`], [/Recovered 1 of 1[\s\S]*❯ Status/, esc])
+    await walk(menu, [at('Continue the disaster recovery'), enter], ['Type testhost', `testhost${enter}`], [/Recovered 1 of 1[\s\S]*❯ Status/, esc])
     expect(await menu.exit).toBe(0)
     expect(readFileSync(other.path('data/a'), 'utf8')).toBe('one')
   })
@@ -492,7 +492,12 @@ describe('whatever the terminal', () => {
     await shell.waitFor(/notes {2}. {2}saving\n.*wiki {3}. {2}saving/)
     return { restic, shell, told }
   }
-  const working = ['  notes  *  saving', '  wiki   *  saving', '  total  ·      0 B  0 of 2 done', 'Ctrl-C ends it; what is saved stays.']
+  const working = [
+    '  notes  *  saving',
+    '  wiki   *  saving',
+    '  total  ·      0 B  0 of 2 done',
+    'Ctrl-C stops it; data that is saved already stays in the repository.',
+  ]
 
   test('[cli.16] after Ctrl-Z and fg the lines stand once, below the shell’s; in the background nothing is drawn', async (t) => {
     const { restic, shell, told } = await atShell(t)
@@ -555,7 +560,7 @@ describe('whatever the terminal', () => {
     const { env } = resticBefore(other, `if [ "$command" = restore ]; then while [ ! -e ${may} ]; do sleep 0.02; done; fi`)
     const shown = other.terminal(['restore', 'notes', '--snapshot', 'latest', '--in-place'], { env })
     await walk(shown, ['Type notes to restore it', `notes${enter}`])
-    await shown.waitFor(/fetching\n.*without this terminal it goes on/)
+    await shown.waitFor(/fetching\n.*if this terminal is lost, it continues/)
     // As a shell does whose terminal is lost: to all of its job.
     process.kill(-shown.pid, 'SIGHUP')
     shown.hangUp()

@@ -139,7 +139,7 @@ describe.skipIf(!canHost)('a host', () => {
     await second.waitFor(/notes: a backup has been running since/)
     terminal.type(keys.ctrlC)
     expect(await terminal.exit).toBe(130)
-    expect(terminal.all()).toContain('goes on by itself')
+    expect(terminal.all()).toContain('keeps running')
     expect(await host.run(['systemctl', 'is-active', unit])).toMatchObject({ stdout: 'activating\n' })
     await goOn(host)
     expect(await second.exit).toBe(0)

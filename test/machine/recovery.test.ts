@@ -90,7 +90,7 @@ describe.skipIf(!canHost || !has('setfattr'))('a host of twenty services', { tim
     return { exit: await terminal.exit, said: terminal.all() }
   }
   const secrets: [string, string][] = [
-    ['Where is the repository', '/srv/repository'],
+    ['Location of the repository', '/srv/repository'],
     ["The repository's password", 'correct horse'],
   ]
   const reportOf = (host: TestHost, said: string): Recovered[] => JSON.parse(host.read(/Report: +(\S+)/.exec(said)?.[1] ?? '')).results

@@ -13,8 +13,8 @@ test.each([
   ['{"é": "ü", "a": tru}', 'line 1, column 17: expected a value, found "tru"'],
   ['{"a": "x', `line 1, column 7: expected a value, found a string that isn't closed, or holds a line break or an unknown escape`],
   ['["a\nb"]', `line 1, column 2: expected a value, found a string that isn't closed, or holds a line break or an unknown escape`],
-  ['{"a": 1, "b": 2, "a": 3}', 'line 1, column 18: the key "a" stands there twice'],
-  ['{"a": {"\\u0061": 1, "a": 2}}', 'line 1, column 21: the key "a" stands there twice'],
+  ['{"a": 1, "b": 2, "a": 3}', 'line 1, column 18: duplicate key "a"'],
+  ['{"a": {"\\u0061": 1, "a": 2}}', 'line 1, column 21: duplicate key "a"'],
   ['{"__proto__": {}}', `line 1, column 2: "__proto__" can't be a key`],
   ['['.repeat(100_000), 'line 1, column 102: nested more than 100 levels deep'],
 ])('%.40j is refused with line and column', (text, message) => {

@@ -104,50 +104,47 @@ describe('[manifest.1] a manifest loads with every default filled', () => {
 
 describe('[manifest.2] a wrong manifest gives one line', () => {
   test.each<[unknown, string]>([
-    [[], '[] stands there, expected an object'],
+    [[], 'found [], expected an object'],
     [{}, 'version: missing, expected 2 (or 1, as the earlier shell version wrote it) (and 2 more)'],
-    [{ ...withNotes({}), version: 3 }, 'version: 3 stands there, expected 2 (or 1, as the earlier shell version wrote it)'],
-    [{ ...withNotes({}), host: '-x' }, 'host: "-x" stands there, expected a host name such as "cellar"'],
+    [{ ...withNotes({}), version: 3 }, 'version: found 3, expected 2 (or 1, as the earlier shell version wrote it)'],
+    [{ ...withNotes({}), host: '-x' }, 'host: found "-x", expected a host name such as "cellar"'],
     [{ version: 2, hots: 'cellar', services: {} }, 'hots: unknown key, did you mean "host"? (and 1 more)'],
-    [withServices([]), 'services: [] stands there, expected an object'],
-    [withServices({ notes: null }), 'services.notes: null stands there, expected an object'],
+    [withServices([]), 'services: found [], expected an object'],
+    [withServices({ notes: null }), 'services.notes: found null, expected an object'],
     [
       withNotes({ paths: ['/a', 'var/lib/notes'] }),
-      'services.notes.paths[1]: "var/lib/notes" stands there, expected an absolute path such as "/var/lib/notes"',
+      'services.notes.paths[1]: found "var/lib/notes", expected an absolute path such as "/var/lib/notes"',
     ],
-    [withNotes({ paths: '/a' }), 'services.notes.paths: "/a" stands there, expected a list of at most 1000 different entries'],
-    [withNotes({ paths: ['/a', '/a'] }), 'services.notes.paths: ["/a","/a"] stands there, expected a list of at most 1000 different entries'],
+    [withNotes({ paths: '/a' }), 'services.notes.paths: found "/a", expected a list of at most 1000 different entries'],
+    [withNotes({ paths: ['/a', '/a'] }), 'services.notes.paths: found ["/a","/a"], expected a list of at most 1000 different entries'],
     [withNotes({ path: ['/a'] }), 'services.notes.path: unknown key, did you mean "paths"?'],
     [withNotes({ toString: 1 }), 'services.notes.toString: unknown key'],
     [withNotes({ retention: { dayly: 1 } }), 'services.notes.retention.dayly: unknown key, did you mean "daily"?'],
-    [withNotes({ retention: { daily: 1.5 } }), 'services.notes.retention.daily: 1.5 stands there, expected a whole number from 0 to 100000, or null'],
-    [withNotes({ enable: 'yes' }), 'services.notes.enable: "yes" stands there, expected true or false'],
-    [
-      withNotes({ units: ['notes'] }),
-      `services.notes.units[0]: "notes" stands there, expected a unit's name with its suffix such as "notes.service"`,
-    ],
+    [withNotes({ retention: { daily: 1.5 } }), 'services.notes.retention.daily: found 1.5, expected a whole number from 0 to 100000, or null'],
+    [withNotes({ enable: 'yes' }), 'services.notes.enable: found "yes", expected true or false'],
+    [withNotes({ units: ['notes'] }), `services.notes.units[0]: found "notes", expected a unit's name with its suffix such as "notes.service"`],
     [
       withNotes({ exclude: ['x'.repeat(5000)] }),
-      `services.notes.exclude[0]: "${'x'.repeat(58)}… stands there, expected text of at most 4096 characters such as "/var/lib/notes/cache"`,
+      `services.notes.exclude[0]: found "${'x'.repeat(58)}…, expected text of at most 4096 characters such as "/var/lib/notes/cache"`,
     ],
     [
       withNotes({ tags: ['a\u202eb\u0007'] }),
-      'services.notes.tags[0]: "a\\u{202e}b\\u0007" stands there, expected a tag of at most 128 letters, digits and _.=/+@:- such as "important"',
+      'services.notes.tags[0]: found "a\\u{202e}b\\u0007", expected a tag of at most 128 letters, digits and _.=/+@:- such as "important"',
     ],
     ...['a b', '-rf', '$(id)', '../x', '..', 'x'.repeat(300)].map((name): [unknown, string] => [
       withServices({ [name]: { paths: ['/a'] } }),
       `services["${name.length > 60 ? `${'x'.repeat(58)}…` : `${name}"`}]: expected a name of at most 63 letters, digits, _, - and . such as "notes" as the name`,
     ]),
     [withServices({ 'a..b': { paths: ['/a'] } }), 'services["a..b"]: a service\'s name must not contain ".."'],
-    [withServices({ 'b.c': { paths: ['a'] } }), 'services["b.c"].paths[0]: "a" stands there, expected an absolute path such as "/var/lib/notes"'],
+    [withServices({ 'b.c': { paths: ['a'] } }), 'services["b.c"].paths[0]: found "a", expected an absolute path such as "/var/lib/notes"'],
     [
       withNotes({}, { repositories: { 'a/b': {} } }),
       'repositories["a/b"]: expected a name of at most 63 letters, digits, _ and - such as "main" as the name',
     ],
-    [withMain({ retryLock: 'soon' }), 'repositories.main.retryLock: "soon" stands there, expected a time in seconds, minutes or hours such as "30m"'],
+    [withMain({ retryLock: 'soon' }), 'repositories.main.retryLock: found "soon", expected a time in seconds, minutes or hours such as "30m"'],
     [
       withMain({ passwordFile: 'hunter2' }),
-      `repositories.main.passwordFile: expected the absolute path of a file such as "/run/secrets/restic-password" (what stands there isn't shown, it may be a secret)`,
+      `repositories.main.passwordFile: expected the absolute path of a file such as "/run/secrets/restic-password" (the value isn't shown: it may be a secret)`,
     ],
   ])('schema: %#', (manifest, line) => {
     expect(failure(() => read(manifest)).message).toBe(`${file}: ${line}`)
@@ -218,8 +215,8 @@ describe('[manifest.2] a wrong manifest gives one line', () => {
     expect(error.message).toBe(`${file}: services.notes.pahts: unknown key, did you mean "paths"? (and 2 more)`)
     expect(error.problems).toEqual([
       'services.notes.pahts: unknown key, did you mean "paths"?',
-      'services.notes.enable: 1 stands there, expected true or false',
-      'services.notes.tags[0]: "a b" stands there, expected a tag of at most 128 letters, digits and _.=/+@:- such as "important"',
+      'services.notes.enable: found 1, expected true or false',
+      'services.notes.tags[0]: found "a b", expected a tag of at most 128 letters, digits and _.=/+@:- such as "important"',
     ])
   })
 
@@ -257,7 +254,7 @@ describe('[manifest.2] a file that is no manifest gives one line', () => {
     try {
       await expect(loadManifest(locked)).rejects.toMatchObject({
         code: 'manifest-unreadable',
-        message: `no right to read ${locked}: try it with sudo`,
+        message: `no permission to read ${locked}: run this as root, for example with sudo`,
       })
     } finally {
       if (root) process.seteuid?.(0)

@@ -44,7 +44,7 @@ test.each([
   [{ version: 1 }, 'services: missing, expected an object', ' (version 1)'],
   [
     { version: 1, services: { n: { data: { sqlite: 'n.db' } } } },
-    'services.n.data.sqlite: "n.db" stands there, expected an absolute path such as "/var/lib/notes/notes.db", or null',
+    'services.n.data.sqlite: found "n.db", expected an absolute path such as "/var/lib/notes/notes.db", or null',
     ' (version 1)',
   ],
   [{ services: { n: { pahts: ['/a'] } } }, 'services.n.pahts: unknown key, did you mean "paths"?', ' (version 1)'],

@@ -295,7 +295,7 @@ describe.skipIf(!isRoot)('dr', () => {
     const at = first.toISOString()
     const { exit, stdout } = await w.cli(['dr', '--yes', '--host', 'testhost', '--at', at, '--state-dir', w.path('state')], failing('base'))
     expect(exit).toBe(1)
-    const [, again = ''] = /^Go on: +atelier-backup (.*)$/m.exec(stdout) ?? []
+    const [, again = ''] = /^Next: +atelier-backup (.*)$/m.exec(stdout) ?? []
     expect(again).toBe(`dr --state-dir ${w.path('state')} --host testhost --at ${at} --resume`)
     expect(await w.cli([...again.split(' '), '--yes'])).toMatchObject({ exit: 0 })
     expect([file('base'), file('wiki')]).toEqual(['first of base', 'first of wiki'])
@@ -339,7 +339,7 @@ describe.skipIf(!isRoot)('dr', () => {
   test('[dr.12] where everything lives here nothing is left to do', async () => {
     expect((await dr()).exit).toBe(0)
     const { exit, stdout } = await w.cli(['dr', '--yes'])
-    expect({ exit, again: stdout.includes('Go on') }).toEqual({ exit: 3, again: false })
+    expect({ exit, again: stdout.includes('Next:') }).toEqual({ exit: 3, again: false })
     expect(stdout).toMatch(/All 5 services live here already/)
   })
 

@@ -67,7 +67,7 @@ describe.skipIf(!isRoot)('dr --from-repository', () => {
     )
     const terminal = w.terminal(['dr', '--from-repository'], { env, rows: 60 })
     const answers: [string | RegExp, string][] = [
-      ['Where is the repository', w.repository.repository],
+      ['Location of the repository', w.repository.repository],
       ["The repository's password", 'correct horse'],
       ['Type run', 'run'],
       ['Type testhost', 'testhost'],
@@ -93,9 +93,9 @@ describe.skipIf(!isRoot)('dr --from-repository', () => {
   test('[dr.15] a slip at a prompt is told and asked for again, and what was right is kept', async () => {
     const terminal = w.terminal(['dr', '--from-repository'], { rows: 60, cols: 200 })
     const answers: [string | RegExp, string][] = [
-      ['Where is the repository', `${w.repository.repository}/nowhere`],
+      ['Location of the repository', `${w.repository.repository}/nowhere`],
       ["The repository's password", 'correct horse'],
-      [/no repository found at this location[\s\S]*Where is the repository/, w.repository.repository],
+      [/no repository found at this location[\s\S]*Location of the repository/, w.repository.repository],
       [/no repository found at this location[\s\S]*The repository's password/, 'wrong horse'],
       [/the password that was given doesn't open it[\s\S]*The repository's password/, 'correct horse'],
       ['Type run', ''],
@@ -106,7 +106,7 @@ describe.skipIf(!isRoot)('dr --from-repository', () => {
       terminal.type(`${answer}${keys.enter}`)
     }
     expect(await terminal.exit).toBe(0)
-    expect(terminal.all().match(/Where is the repository/g)?.length).toBeGreaterThan(1)
+    expect(terminal.all().match(/Location of the repository/g)?.length).toBeGreaterThan(1)
     expect(look()).toEqual(saved.filter(({ type }) => type !== 'folder'))
   })
 
@@ -114,7 +114,7 @@ describe.skipIf(!isRoot)('dr --from-repository', () => {
     const fails = resticBefore(w, `if [ "$command" = restore ] && [[ "$*" == *srv/wiki* ]]; then exit 1; fi`)
     const broken = await w.cli(['dr', ...flags(), '--yes'], fails)
     expect(broken.exit).toBe(1)
-    const [, again = ''] = /^Go on: +atelier-backup (.*)$/m.exec(broken.stdout) ?? []
+    const [, again = ''] = /^Next: +atelier-backup (.*)$/m.exec(broken.stdout) ?? []
     expect(again).toBe(`dr ${flags().join(' ')} --host testhost --resume`)
     expect(await w.cli([...again.split(' '), '--yes'])).toMatchObject({ exit: 0 })
     expect(look()).toEqual(saved.filter(({ type }) => type !== 'folder'))
@@ -216,8 +216,8 @@ describe.skipIf(!isRoot)('dr --from-repository', () => {
     test('unattended: what can be is recovered, and what is typed then brings back the rest', async () => {
       const first = await two.cli(['dr', ...flags(), '--yes'])
       const next = `dr --from-repository --repository ${other.repository} --password-file FILE --host testhost --only photos --only wiki`
-      expect([first.exit, first.stdout]).toEqual([1, expect.stringContaining(`Go on:   atelier-backup ${next}\n`)])
-      expect(first.stdout).toMatch(/photos: it is saved in the repository disk, and what opens that one wasn't given/)
+      expect([first.exit, first.stdout]).toEqual([1, expect.stringContaining(`Next:    atelier-backup ${next}\n`)])
+      expect(first.stdout).toMatch(/photos: its repository disk needs a password that wasn't given/)
       expect(lookAt()).toEqual(all.filter(({ path }) => path.startsWith('./notes')))
       const second = await two.cli([...next.replace('FILE', two.path('given/disk')).split(' '), '--yes'])
       expect(second.exit).toBe(0)

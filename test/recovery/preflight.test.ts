@@ -179,11 +179,11 @@ describe.skipIf(!isRoot)('before it asks, dr', () => {
     await w.restic(['forget', '--quiet', newest])
     const { stdout } = await w.cli(['dr', '--dry-run'])
     expect(stdout).toMatch(/snapshots +from Thu 2 Jan 2020 \d\d:\d\d to today/)
-    expect(stdout).toMatch(/! the snapshots lie far apart \(\d+ d\)/)
+    expect(stdout).toMatch(/! the snapshots are far apart in time \(\d+ d\)/)
   })
 
   test('[dr.11] estimates the time by the speed of earlier restores, and says so where there was none', async () => {
-    const unknown = /time +isn't known: nothing large was restored here yet/
+    const unknown = /time +unknown: no large restore was made here yet/
     expect((await plan()).recovery.estimate).toBe(null)
     expect((await w.cli(['dr', '--dry-run'])).stdout).toMatch(unknown)
     // What small ones take says nothing of large ones.
@@ -206,7 +206,7 @@ describe.skipIf(!isRoot)('before it asks, dr', () => {
     const all = await w.cli(['dr', '--dry-run'])
     expect(all.exit).toBe(0)
     expect(all.stdout.split('\n')[0]).toBe('All 3 services live here already on testhost: nothing would be touched')
-    expect(all.stdout).toMatch(/base, notes, wiki: it lives here \(recovered since .*--overwrite restores it all the same/)
+    expect(all.stdout).toMatch(/base, notes, wiki: it lives here \(recovered since .*--overwrite restores it anyway/)
     expect(all.stdout).not.toMatch(/Recover 0|isn't known|0 B|moved aside/)
     const none = await w.cli(['dr', '--dry-run', '--overwrite', '--at', '2001-01-01'])
     expect(none.stdout.split('\n')[0]).toBe('None of the 3 services can be recovered on testhost: nothing would be touched')

@@ -219,7 +219,7 @@ describe.skipIf(!canPostgres)('databases in place', () => {
     s.declare({ paths: [] })
     expect((await s.cli(['run', 'shop'])).exit).toBe(0)
     s.server.sql('postgres', 'DROP DATABASE shop')
-    expect((await s.restore('--in-place', '--dry-run')).stdout).toMatch(/brings +the database shop +a dump of/)
+    expect((await s.restore('--in-place', '--dry-run')).stdout).toMatch(/restores +the database shop +a dump of/)
     expect((await s.restore(...inPlace)).exit).toBe(0)
     expect(s.look()).toEqual(old)
     expect((await s.restore('--rollback', '--yes')).exit).toBe(0)

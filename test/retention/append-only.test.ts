@@ -21,7 +21,7 @@ test.skipIf(!canServe)(
     expect(exit).toBe(0)
     expect(JSON.parse(stdout).services[0]).toMatchObject({
       remove: [],
-      message: 'the repository is append-only here: prune it where its storage allows deleting',
+      message: 'the repository is append-only here: prune it from a host that may delete',
     })
     expect(await all()).toEqual(before)
     declare([w.path('data'), w.path('missing')])
