@@ -4,7 +4,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import fc from 'fast-check'
 import { type Breakage, breakages } from '../test/breakages/index.ts'
-import { applyPatch, type BreakagePatch, breakText, escaped, readPatches, readSource } from '../test/lib/breakages.ts'
+import { applyPatch, type BreakagePatch, breakText, readPatches, readSource, titlePattern } from '../test/lib/breakages.ts'
 
 const [tree = '', ...args] = process.argv.slice(2)
 const all: (Breakage | BreakagePatch)[] = [...breakages, ...readPatches()]
@@ -68,8 +68,7 @@ function doBreak(breakage: Breakage | BreakagePatch): () => void {
 function run({ red }: Breakage | BreakagePatch, ...options: string[]): { good: number; bad: number; crashed: number; output: string } {
   const log = join(tree, '.output')
   const script = '. scripts/suite.sh; suite "$@" >.output 2>&1; echo "$good $bad $crashed"'
-  // vitest takes a pattern, entries have a text.
-  const { stdout } = spawnSync('bash', ['-c', script, 'bash', red.file, '-t', escaped(red.title), ...options], { cwd: tree, encoding: 'utf8' })
+  const { stdout } = spawnSync('bash', ['-c', script, 'bash', red.file, '-t', titlePattern(red), ...options], { cwd: tree, encoding: 'utf8' })
   const [good = 0, bad = 0, crashed = 0] = stdout.trim().split(' ').map(Number)
   const output = existsSync(log) ? readFileSync(log, 'utf8').split('\n').slice(-40).join('\n') : ''
   return { good, bad, crashed, output }

@@ -29,21 +29,11 @@ test('each breakage has an id of its own, and breaks a promise or a rule of the 
   expect(strange.map((id) => `${id} is no promise of test/contracts.md: take one's id`)).toEqual([])
 })
 
-/** @throws Error if the file is missing or holds no such title */
+/** @throws Error if the file is missing or doesn't hold the title */
 function requireTest({ file, title }: RedTest): void {
   if (!existsSync(file)) throw new Error(`there is no ${file}`)
-  if (piecesOf(title, readFileSync(file, 'utf8')) > 4) throw new Error(`${file} has no test whose title holds “${title}”`)
-}
-
-/** In how many pieces `title` stands in `text`: more than one where the test puts its title together (`test.each`). */
-function piecesOf(title: string, text: string): number {
-  let pieces = 0
-  for (let rest = title; rest !== ''; pieces++) {
-    let length = rest.length
-    while (length > 1 && !text.includes(rest.slice(0, length))) length--
-    rest = rest.slice(length)
-  }
-  return pieces
+  const text = readFileSync(file, 'utf8')
+  for (const part of [title].flat()) if (!text.includes(part)) throw new Error(`no title in ${file} has “${part}”`)
 }
 
 function problemsOf(check: () => void, prefix = ''): string[] {

@@ -267,7 +267,7 @@ export const recovery: Breakage[] = [
     in: 'src',
     find: 'null && bytesOf(plan) < telling',
     put: 'null',
-    red: { file: 'test/recovery/dr.test.ts', title: '[dr.21] two bring data' },
+    red: { file: 'test/recovery/dr.test.ts', title: ['[dr.21]', 'two bring data'] },
   },
   {
     id: 'dr.21-one',
@@ -283,6 +283,6 @@ export const recovery: Breakage[] = [
     in: 'src',
     find: 'job.inTurn(bring).catch(byName(folder))).bytes',
     put: 'bring().catch(byName(folder))).bytes',
-    red: { file: 'test/recovery/dr.test.ts', title: '[dr.21] two bring data' },
+    red: { file: 'test/recovery/dr.test.ts', title: ['[dr.21]', 'two bring data'] },
   },
 ]

@@ -72,7 +72,12 @@ export function applyPatch({ patch }: BreakagePatch, root: string, ...options: s
   }
 }
 
+/** The pattern by which vitest finds the test. */
+export function titlePattern({ title }: RedTest): string {
+  return [title].flat().map(escaped).join('.*')
+}
+
 /** `text` as a part of a regular expression. */
-export function escaped(text: string): string {
+function escaped(text: string): string {
   return text.replace(/[\][\\.*^$+?(){}|]/g, '\\$&')
 }
