@@ -233,7 +233,7 @@ export const recovery: Breakage[] = [
     id: 'dr.19',
     breaks: 'a recovery begins anew what a crash interrupted',
     in: 'src',
-    find: 'if (await isOpen(site, name)) return await resumeRestore(site, name, begin, options)',
+    find: 'if (await isRestoreOpen(site.state, name)) return await resumeRestore(site, name, begin, options)',
     put: '',
     red: { file: 'test/recovery/dr-crash.test.ts', title: '[dr.19] before its change' },
   },
