@@ -26,7 +26,7 @@ test.skipIf(!canServe || !isRoot).for(ways)('[repository.9] a server goes away h
   const { ended } = w.startCli(['run', 'notes'])
   const packs = () => readdirSync(`${w.repository.repository}/data`, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
   const atWork = () => living(w).find(({ argv }) => argv[0] === 'restic' && argv[1] === 'backup')
-  const restic = await until(() => (packs().length > 0 ? atWork() : undefined), 'half-way', 20)
+  const restic = await until(() => (packs().length > 0 ? atWork() : undefined), 'half-way')
   process.kill(restic.pid, 'SIGSTOP')
   await first.kill()
   const again = await serve(w, { port: Number(new URL(first.repository.slice(5)).port), user: { ...user, password } })

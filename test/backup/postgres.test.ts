@@ -67,7 +67,7 @@ describe.skipIf(!canPostgres)('PostgreSQL', () => {
     server.sql('postgres', 'CREATE DATABASE other')
     // Each transaction moves an amount, and goods from one order to another: a consistent state sums to nought.
     const writing = start(['setpriv', '--reuid=postgres', '--regid=postgres', '--clear-groups', 'bash', '-c', mover(server)])
-    await until(() => Number(server.sql('shop', 'SELECT count(*) FROM ledger')) > 20, 'the ledger grows', 10)
+    await until(() => Number(server.sql('shop', 'SELECT count(*) FROM ledger')) > 20, 'the ledger grows')
     const counts = () =>
       [server.sql('shop', 'SELECT count(*) FROM ledger'), server.sql('shop', 'SELECT count(*) FROM orders WHERE stock <> 0')].map(Number)
     const [before = 0, movedBefore = 0] = counts()
@@ -116,7 +116,7 @@ describe.skipIf(!canPostgres)('PostgreSQL', () => {
         'BEGIN',
       )
       // So that what happens meanwhile shows.
-      const slow = slowly(w, server.path, 'pg_dump', 'recvfrom', 5)
+      const { path: slow } = slowly(w, server.path, 'pg_dump', 'recvfrom', 5)
       const saved: { id: string; before: number; during: number }[] = []
       for (let i = 0; i < 10; i++) {
         const before = writing.committed()
@@ -203,7 +203,7 @@ describe.skipIf(!canPostgres)('PostgreSQL', () => {
     const asked = join(server.declared.socketDir, 'asked')
     const refused = `echo 'psql: error: connection to server on socket "/run/s" failed: FATAL:  the database system is starting up' >&2; exit 2`
     const { child, ended } = w.startCli(['run', 'shop'], { env: { PATH: instead('psql', `echo >>${asked}; ${refused}`) } })
-    await until(() => existsSync(asked) && readFileSync(asked, 'utf8').length > 1, 'it has asked twice', 30)
+    await until(() => existsSync(asked) && readFileSync(asked, 'utf8').length > 1, 'it has asked twice')
     child.kill('SIGINT')
     expect((await ended).exit).toBe(130)
     expect([snapshots(), staged()]).toEqual([before, false])

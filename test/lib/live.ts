@@ -137,7 +137,7 @@ export async function writer(database: string, { mode = 'wal', perTick = 2 } = {
     `PRAGMA journal_mode=${mode}; CREATE TABLE IF NOT EXISTS a(n INTEGER PRIMARY KEY); CREATE TABLE IF NOT EXISTS b(n INTEGER PRIMARY KEY);`,
   )
   const argv = ['sqlite3', '-batch', '-init', '/dev/null', database]
-  return committer(argv, 'BEGIN IMMEDIATE', perTick, '.timeout 10000\nPRAGMA synchronous=OFF;\n')
+  return committer(argv, 'BEGIN IMMEDIATE', perTick, '.timeout 60000\nPRAGMA synchronous=OFF;\n')
 }
 
 /** The same by any program that takes SQL on standard input and prints what is selected. */
@@ -185,7 +185,25 @@ export function timesOf(events: Event[], kind: string): { begun: number; done: n
   return { begun: at('begun'), done: at('done') }
 }
 
-/** A program slowed down, so that what happens meanwhile shows: each of its calls of `call` takes some milliseconds more. */
-export function slowly(w: World, path: string, program: string, call: string, ms: number): string {
-  return instead(w, path, program, `exec strace -D -f -qq -o /dev/null --trace=${call} --inject=${call}:delay_exit=${ms}ms "$real" "$@"`)
+/**
+ * A program slowed down, so that what happens meanwhile shows: each of its calls of `call` takes some milliseconds more. `times` gives when the first
+ * began and the last did: ms since the epoch.
+ */
+export function slowly(
+  w: World,
+  path: string,
+  program: string,
+  call: string,
+  ms: number,
+): { path: string; times(): { begun: number; done: number } } {
+  const trace = w.write(`trace-${program}`, '')
+  chmodSync(trace, 0o666)
+  const script = `exec strace -D -f -qq -ttt -A -o ${trace} --trace=${call} --inject=${call}:delay_exit=${ms}ms "$real" "$@"`
+  return {
+    path: instead(w, path, program, script),
+    times() {
+      const calls = [...readFileSync(trace, 'utf8').matchAll(/^\d+ +(\d+\.\d+) /gm)].map(([, seconds]) => Number(seconds) * 1000)
+      return { begun: calls[0] ?? Number.NaN, done: calls.at(-1) ?? Number.NaN }
+    },
+  }
 }

@@ -72,7 +72,7 @@ describe.skipIf(!canPostgres || !has('strace'))('files and databases', () => {
     rmSync(reached, { force: true })
     const stop = `touch ${reached}; exec sleep 300`
     const { child } = s.startCli(args, s.instead(program, script(stop)))
-    await until(() => existsSync(reached), `${program} has come so far`, 30)
+    await until(() => existsSync(reached), `${program} has come so far`)
     child.kill('SIGKILL')
     await until(() => living({ ...s, root: s.path('instead') }).length === 0, 'what it started has ended')
     rmSync(s.path('instead'), { recursive: true })
