@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Iso, type Path, type Result, resultOf, type Unit } from '../core.ts'
 import { asFailure, type Code, Failure } from '../errors.ts'
-import { type Limiter, limiter } from '../execute.ts'
+import { limiter } from '../execute.ts'
 import { readIfThere, writeDurably } from '../host/files.ts'
 import { activeStates } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
@@ -103,10 +103,6 @@ function bytesOf({ facts }: PlannedRestore): number {
   return facts.roots.reduce((sum, { bytes }) => sum + bytes, 0)
 }
 
-function isSmall(plan: PlannedRestore | undefined): boolean {
-  return plan !== undefined && plan.facts.postgres === null && bytesOf(plan) < telling
-}
-
 /** From the restores that this install remembers: each by itself, `jobs` of them side by side. */
 async function estimate(site: Site, sizes: number[], jobs: number): Promise<Recovery['estimate']> {
   const records = await Promise.all(Object.keys(site.manifest.services).map((name) => readRecord(site.state, name).catch(() => null)))
@@ -141,15 +137,13 @@ export async function recover({ site, recovery, planned }: PlannedRecovery, opti
       .then(() => saveRecovery(site, recovery, results))
       .catch((error) => options.output(`the progress can't be saved, so --resume will repeat finished services: ${asFailure(error).message}`))
   }
-  // More are begun than bring data at a time: what comes before that, and units that take their time after it, keep nobody waiting who needn't.
-  // A small one among them hardly brings any: restic derives its key and waits whether others saw its lock. A person who asks for one at a
-  // time gets that.
-  const [some, large] = [limiter(options.jobs + 1), limiter(options.jobs)]
-  const inTurnOf = ({ name }: Choice): Limiter => (isSmall(planned.get(name)) ? some : (work) => large(() => some(work)))
-  const mostRunning = options.jobs === 1 ? 1 : 2 * options.jobs + 1
+  // `jobs` services restore data at the same time. Twice as many are begun, so that a slow unit or health check delays only the services that must
+  // come after it. With --jobs 1 a person asks for strictly one after the other.
+  const inTurn = limiter(options.jobs)
+  const mostRunning = options.jobs === 1 ? 1 : 2 * options.jobs
   const begin = (choice: Choice): void => {
     waiting.delete(choice)
-    const work = recoverOne(site, recovery, choice, planned.get(choice.name), results, { ...options, inTurn: inTurnOf(choice) })
+    const work = recoverOne(site, recovery, choice, planned.get(choice.name), results, { ...options, inTurn })
       .then((result) => standing(site, result, options.again, choice.skip))
       .then((result) => {
         results.set(choice.name, result)

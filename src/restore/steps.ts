@@ -7,7 +7,6 @@ import type { Limiter } from '../execute.ts'
 import { inside, insideFd3, isThere, lstatIfThere, openDirNoFollow, withParentFd } from '../host/files.ts'
 import { attributesOf, makeParents, nearestFolder, removeFolder, setAttributes, setTime } from '../host/folders.ts'
 import { runHook } from '../host/hooks.ts'
-import { ownFolder } from '../host/mounts.ts'
 import { renumber } from '../host/owners.ts'
 import { dumpFiles, type PostgresServer } from '../host/postgres.ts'
 import { createRoles, loadDatabase } from '../host/postgres-load.ts'
@@ -57,21 +56,11 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
             writeBack(progress.doneBytes)
             emit({ type: 'progress', ...progress })
           }
-          // Children have it as their third descriptor: whoever owns the folder around it can't put another one in its place.
+          // restic restores through the inherited descriptor: whoever owns the folder around it can't put another folder in its place.
           const inheritFds = [stage.fd, ...job.inheritFds]
-          // By its name where that leads nowhere else whatever others do: through the handle the kernel takes a tenth longer.
-          const named = (await ownFolder(dirname(folder), '/')) === dirname(folder)
-          const bring = () =>
-            job.restic.restore({
-              snapshot,
-              target: named ? join(folder, 'new') : insideFd3('new'),
-              include: paths,
-              signal,
-              inheritFds,
-              onProgress,
-            })
+          const restore = () => job.restic.restore({ snapshot, target: insideFd3('new'), include: paths, signal, inheritFds, onProgress })
           // No paths would mean all.
-          if (paths.length > 0) job.bytes += (await job.inTurn(bring).catch(byName(folder))).bytes
+          if (paths.length > 0) job.bytes += (await job.inTurn(restore).catch(byName(folder))).bytes
           // restic exits 0 when an include matches nothing.
           for (const path of paths) {
             if (!(await lstatIfThere(join(target, path)))) throw new Failure('unknown-path', `${name}: ${path} didn't come out of the snapshot`)

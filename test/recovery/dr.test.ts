@@ -228,10 +228,7 @@ describe.skipIf(!isRoot)('dr', () => {
     )
   })
 
-  test.each([
-    ['two bring data', 17 << 20, 2],
-    ['three that are small bring data', 1, 3],
-  ])('[dr.21] %s at a time, however many are begun', async (_, bytes, most) => {
+  test('[dr.21] two restore data at a time, however many are begun', async () => {
     const log = w.path('restores')
     const slowly = resticBefore(
       w,
@@ -239,14 +236,14 @@ describe.skipIf(!isRoot)('dr', () => {
     )
     const names = ['one', 'two', 'three', 'four', 'five']
     w.manifest({ services: Object.fromEntries(names.map((name) => [name, { paths: [path(name)] }])) })
-    for (const name of names) w.write(`srv/${name}/file`, Buffer.alloc(bytes))
+    for (const name of names) w.write(`srv/${name}/file`, 'data')
     expect((await w.cli(['backup', '--all'])).exit).toBe(0)
     for (const name of names) rmSync(path(name), { recursive: true })
     expect((await w.cli(['dr', '--yes', '--overwrite'], slowly)).exit).toBe(0)
     const steps = readFileSync(log, 'utf8').trim().split('\n').map(Number)
     rmSync(log)
     expect(steps).toHaveLength(10)
-    expect(Math.max(...steps.map((_, i) => steps.slice(0, i + 1).reduce((sum, step) => sum + step)))).toBe(most)
+    expect(Math.max(...steps.map((_, i) => steps.slice(0, i + 1).reduce((sum, step) => sum + step)))).toBe(2)
   })
 
   test('[dr.5] one that waits for a failed one is left alone, says so, and so does what waits for that', async () => {
