@@ -1,4 +1,4 @@
-// How each database engine dumps, in a file of its own beside this one; what the dumps stand for is the restore's business.
+// The dump function of each database engine. Each engine has a file of its own in this folder.
 import type { Engine } from '../manifest/engines.ts'
 import type { Manifest } from '../manifest/types.gen.ts'
 import { dumpPostgres } from './postgres.ts'

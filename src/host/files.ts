@@ -1,4 +1,4 @@
-// Files: durable writes, links resolved, durable renames.
+// Files: durable writes and renames, symbolic links resolved, access by descriptors of parent folders.
 import { randomUUID } from 'node:crypto'
 import { constants, readFileSync, type Stats, statSync } from 'node:fs'
 import { type FileHandle, lstat, open, readdir, readlink, rename, rm, statfs } from 'node:fs/promises'
@@ -19,14 +19,14 @@ export async function writeDurably(file: string, text: string): Promise<void> {
     await rename(fresh, file)
   } catch (error) {
     await rm(fresh, { force: true })
-    // A write that fails doesn't say of what.
+    // The error of a failed write names no file.
     if (error instanceof Error && !('path' in error)) Object.assign(error, { path: file })
     throw error
   }
   await syncFolder(dirname(file))
 }
 
-/** Takes away what `writeDurably` leaves where it is killed. Only under the lock under which this file is written: somebody may be at it now. */
+/** Removes the temporary files that a killed `writeDurably` left. Its caller holds the lock of this file's writers: one may be writing now. */
 export async function clearUnfinished(file: string): Promise<void> {
   const begins = `.${basename(file)}.`
   const isOf = (name: string) => name.startsWith(begins) && /^[0-9a-f-]{36}\.new$/.test(name.slice(begins.length))
@@ -34,9 +34,9 @@ export async function clearUnfinished(file: string): Promise<void> {
 }
 
 /**
- * Opens the folder at an absolute path to be held. Below the first folder that isn't root's alone no link is followed: whoever owns it
- * could lead root elsewhere. Entries are then reached by `inside`, whatever becomes of the path.
- * @throws Failure `unsafe-path`; ENOENT as the system does
+ * Opens the folder at an absolute path. Symbolic links are followed only in folders that root alone can write to: in any other folder a link
+ * could send root to a place that another user chooses. `inside` reaches the entries of the open folder, whatever happens to its path.
+ * @throws Failure `unsafe-path`; ENOENT and others as open(2) does
  */
 export async function openDirNoFollow(folder: string): Promise<FileHandle> {
   let held = await open('/', constants.O_RDONLY | constants.O_DIRECTORY)
@@ -77,7 +77,7 @@ export function isRootOnly({ uid, mode }: Pick<Stats, 'uid' | 'mode'>, { sticky 
   return isOurs && ((mode & 0o022) === 0 || (sticky && (mode & 0o1000) !== 0))
 }
 
-/** A name in a folder that is held. */
+/** The path of an entry of an open folder. */
 export function inside(held: FileHandle, name: string): string {
   return join(`/proc/self/fd/${held.fd}`, name)
 }
@@ -87,7 +87,7 @@ export function insideFd3(name: string): string {
   return `/proc/self/fd/3/${name}`
 }
 
-/** Does `work` with a name of the entry at `path` that leads to it alone. @throws as `openDirNoFollow` */
+/** Opens the parent folder of `path`, and calls `work` with the path of the entry through that descriptor. @throws as `openDirNoFollow` */
 export async function withParentFd<T>(path: string, work: (at: string, folder: FileHandle) => Promise<T>): Promise<T> {
   const folder = await openDirNoFollow(dirname(path))
   try {
@@ -111,18 +111,18 @@ export async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-/** The name under which a damaged file is set aside. */
+/** The path to which a damaged file is renamed. */
 export function asideName(file: string): string {
   return `${file}.damaged-${Date.now()}`
 }
 
-/** The text of a small file, or null if there is none. @throws Failure `state-damaged` where something else stands in its place */
+/** The text of a small file, or null if there is none. @throws Failure `state-damaged` if something other than a file has its name */
 export async function readIfThere(file: string): Promise<string | null> {
   try {
-    // Most often there is none, and it takes long to say so: an error with its stack, several for each service. And to pass a small file to
-    // another thread and back takes longer than to read it.
+    // Most often the file is missing, several for each service: statSync reports that without the cost of an error. A synchronous read of a
+    // small file is faster than one in Node's thread pool.
     const there = statSync(file, { throwIfNoEntry: false })
-    // Whoever reads from a pipe waits for a writer, for ever.
+    // Reading from a pipe would wait for a writer forever.
     if (there && !there.isFile()) throw notOurs(file)
     return there ? readFileSync(file, 'utf8') : null
   } catch (error) {
@@ -182,18 +182,18 @@ export async function resolveLinks(path: string): Promise<Resolved> {
   return { links: [...new Set(links)], real: done }
 }
 
-/** A path with the links resolved in as much of it as is there. */
+/** The path with all symbolic links resolved in the part of it that exists. */
 export async function realAsFarAsThere(path: string): Promise<string> {
   const { real } = await resolveLinks(path)
   return real ?? join(await realAsFarAsThere(dirname(path)), basename(path))
 }
 
-/** Whether `path` is `folder` or stands below it. */
+/** Whether `path` is `folder` or is below it. */
 export function isWithin(path: string, folder: string): boolean {
   return path === folder || path.startsWith(folder === '/' ? '/' : `${folder}/`)
 }
 
-/** The paths without those that stand below another of them. */
+/** The paths without those that are below another of them. */
 export function outermost(paths: string[]): string[] {
   const unique = [...new Set(paths)]
   return unique.filter((path) => !unique.some((other) => other !== path && isWithin(path, other)))

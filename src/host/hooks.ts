@@ -1,33 +1,33 @@
-// A service's own commands: hooks and health checks, without our secrets, in a process group of their own, with a time limit.
+// Runs a service's own commands (hooks and health checks): without our secrets, in a process group of their own, with a time limit.
 import { Failure } from '../errors.ts'
 import { plainEnvironment, run } from './shell.ts'
 import { inTransientUnit, isSandboxed, stopTransientUnit } from './systemd.ts'
 
 export interface HookOptions {
   service: string
-  /** What to call it in messages: `preBackup`, `postBackup`, `healthCheck`. */
+  /** The field of the manifest, for messages: `preBackup`, `postBackup`, `healthCheck`. */
   name: string
   timeoutSeconds: number
   signal: AbortSignal
   /** Added to a plain environment. */
   environment?: Record<string, string>
-  /** Where its output goes, line by line. */
+  /** Called with each line of its output. */
   output(line: string): void
 }
 
-/** sysexits.h's EX_TEMPFAIL: a preBackup that exits so has found nothing to do. */
+/** EX_TEMPFAIL of sysexits.h: a preBackup that exits with it has found nothing to do. */
 const nothingToDo = 75
 
-/** A shell that is told to end (by us, or because we died) leaves its own children behind: this one takes its whole group along. */
+/** On SIGTERM (ours, or the kernel's when we died) bash alone would end and leave its children running: this one ends its whole process group. */
 const guard = `trap 'trap "" TERM; kill -TERM -- "-$$"; wait' TERM; bash -c "$1" & wait "$!"`
 
 /**
- * In the world of the host: out of our unit, whose sandbox is made for us, a hook runs in a unit of its own.
- * @throws Failure `hook-failed` or `hook-timeout`; `interrupted`; `skipped` (exit 0) where preBackup says that there is nothing to do
+ * Runs a hook. If our unit is sandboxed, the hook runs as a transient unit of its own: the sandbox is meant for us, and hooks need the whole host.
+ * @throws Failure `hook-failed` or `hook-timeout`; `interrupted`; `skipped` (exit 0) if preBackup exits with 75: there is nothing to do
  */
 export async function runHook(script: string, options: HookOptions): Promise<void> {
   const { service, name } = options
-  // A progress bar's steps are lines, too.
+  // A progress bar ends its steps with a carriage return: each is a line too.
   const output = (line: string) => {
     for (const part of line.replace(/\r$/, '').split('\r')) options.output(part)
   }
@@ -49,7 +49,7 @@ export async function runHook(script: string, options: HookOptions): Promise<voi
   if (exit !== 0) throw new Failure('hook-failed', `${service}: ${name} failed with exit code ${exit}`)
 }
 
-/** Ends what a run that was killed left of a hook outside of its unit. */
+/** Stops the transient unit in which a killed run left its hook. */
 export async function endHook(service: string): Promise<void> {
   await stopTransientUnit(unitOf(service))
 }

@@ -1,4 +1,4 @@
-// Mounts: what is mounted where, and a private view in which copies stand in for live files.
+// Mounts: what is mounted where, and a private mount namespace in which copies replace live files.
 import { lstat, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isRootOnly, isWithin, lstatIfThere, realAsFarAsThere } from './files.ts'
@@ -7,12 +7,12 @@ import { run } from './shell.ts'
 export interface Mount {
   /** The filesystem's number, major:minor. */
   device: string
-  /** The folder of the filesystem that is mounted. */
+  /** The folder inside the filesystem that is mounted here. */
   root: string
   point: string
 }
 
-/** What is mounted in a process's namespace, one that covers another after it. Source: proc_pid_mountinfo(5), where blanks are octal. */
+/** The mounts in a process's namespace; one that covers another comes after it. Source: proc_pid_mountinfo(5), where blanks are octal escapes. */
 export async function mountsOf(pid: string): Promise<Mount[]> {
   const text = await readFile(`/proc/${pid}/mountinfo`, 'utf8')
   return text.split('\n').flatMap((line) => {
@@ -31,8 +31,8 @@ export async function mountsWithin(path: string): Promise<string[]> {
 }
 
 /**
- * The same, and what stands at or below a real path and is mounted elsewhere too: moved away, it would still be what that other mount shows,
- * and what is written there would be written to what was moved.
+ * Mount points at or below a real path, and the folders and files there that are mounted elsewhere too (bind mounts). After a rename such a
+ * bind mount would still show the old data, and writes to it would go there.
  */
 export async function overlappingMounts(path: string): Promise<string[]> {
   const mounts = await mountsOf('self')
@@ -43,12 +43,12 @@ export async function overlappingMounts(path: string): Promise<string[]> {
   const shown = mounts.flatMap((mount) =>
     mount !== own && mount.device === own.device && isWithin(mount.root, place) ? [join(path, mount.root.slice(place.length))] : [],
   )
-  // What is gone is told as "//deleted".
+  // The kernel reports a deleted folder as "//deleted".
   const there = await Promise.all(shown.map(async (source) => ((await lstatIfThere(source)) ? [source] : [])))
   return [...new Set([...points, ...there.flat()])]
 }
 
-/** The nearest folder at or above `parent` in its mount that nobody but root can put another in place of, or null. */
+/** The nearest folder at or above `parent`, in the same mount, that only root can rename or replace, or null. */
 export async function ownFolder(parent: string, mount: string): Promise<string | null> {
   const folders = parent.split('/').map((_, i, names) => names.slice(0, i + 1).join('/') || '/')
   let own: string | null = null
@@ -59,13 +59,13 @@ export async function ownFolder(parent: string, mount: string): Promise<string |
   return own !== null && isWithin(own, mount) ? own : null
 }
 
-/** The mount point below which a real path stands. */
+/** The mount point of the filesystem that holds a real path. */
 export async function mountOf(path: string): Promise<string> {
   const points = (await mountPoints()).filter((point) => isWithin(path, point))
   return points.reduce((longest, point) => (point.length > longest.length ? point : longest), '/')
 }
 
-/** A mount point of fstab at or above `path` that isn't mounted now, or null: what is written there would land on the wrong disk. */
+/** A mount point of fstab at or above `path` that isn't mounted now, or null. What is written there would end up on the wrong disk. */
 export async function missingMount(path: string, fstab = '/etc/fstab'): Promise<string | null> {
   const real = await realAsFarAsThere(path)
   const text = await readFile(fstab, 'utf8').catch(() => '')
@@ -88,8 +88,8 @@ export async function canMountPrivately(): Promise<boolean> {
 }
 
 /**
- * What to put before a command so that it sees `over`'s copies in place of the live files, while nobody else does.
- * Slave: mounts made outside still appear inside, none made inside appears outside. All ends with the command.
+ * Command prefix: the command sees the copies in `over` (live path → copy) in place of the live files, and no other process does.
+ * Propagation `slave`: mounts made outside appear inside, but none made inside appears outside. The mounts end with the command.
  */
 export function withPrivateMounts(over: Record<string, string>): string[] {
   const binds = Object.entries(over).flatMap(([live, copy]) => [copy, live])

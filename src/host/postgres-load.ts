@@ -1,9 +1,9 @@
-// PostgreSQL, the way back: roles and dumps into a server, databases renamed and dropped. SQL goes by standard input.
+// PostgreSQL: restores. Loads roles and dumps into a server, renames and drops databases. SQL goes through standard input.
 import { readFile } from 'node:fs/promises'
 import { Failure } from '../errors.ts'
 import { type PostgresOptions, type PostgresServer, runPostgres } from './postgres.ts'
 
-/** A server as it stands. `databases`: those asked for that are there, with their object ids; sizes in bytes. */
+/** State of a server. `databases`: those of the requested ones that exist, with their object ids; sizes in bytes. */
 export interface ServerState {
   version: string
   dataFolder: string
@@ -12,7 +12,7 @@ export interface ServerState {
   tablespaces: string[]
 }
 
-/** Looks at the server. @throws Failure `postgres-rights` unless its user may do everything, and those of `runPostgres` */
+/** @throws Failure `postgres-rights` if the server's user is no superuser, and those of `runPostgres` */
 export async function gatherServerState(server: PostgresServer, databases: string[], options: PostgresOptions): Promise<ServerState> {
   const state = `SELECT json_build_object(
     'version', current_setting('server_version'),
@@ -27,14 +27,14 @@ export async function gatherServerState(server: PostgresServer, databases: strin
   return found
 }
 
-/** The object ids of those databases that are there, by name. */
+/** The object ids of those databases that exist, by name. */
 export async function databaseIds(server: PostgresServer, databases: string[], options: PostgresOptions): Promise<Map<string, string>> {
   if (databases.length === 0) return new Map()
   const ids = `SELECT coalesce(json_object_agg(datname, oid::text), '{}') FROM pg_database WHERE datname IN (${literals(databases)});`
   return new Map(Object.entries(JSON.parse(await sql(server, 'postgres', ids, 'the server', options))))
 }
 
-/** Whether any of these databases holds a table. */
+/** Whether any of these databases contains a table. */
 export async function holdTables(server: PostgresServer, databases: string[], options: PostgresOptions): Promise<boolean> {
   const tables = `SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema');`
   for (const database of (await databaseIds(server, databases, options)).keys())
@@ -42,7 +42,7 @@ export async function holdTables(server: PostgresServer, databases: string[], op
   return false
 }
 
-/** The roles and tablespaces that a server's globals make. */
+/** The roles and tablespaces that a globals file creates. */
 export function globalsOf(globals: string): { roles: string[]; tablespaces: string[] } {
   const made = (what: string) =>
     statementsOf(globals).flatMap((statement) => {
@@ -53,13 +53,13 @@ export function globalsOf(globals: string): { roles: string[]; tablespaces: stri
 }
 
 /**
- * Makes the roles of a globals file that the server lacks, with their passwords, settings and memberships. One that is there is left as it is,
- * its memberships too: who made it here decides what it may. All or none.
+ * Creates the roles of a globals file that the server lacks, with their passwords, settings and memberships: all or none. A role that exists
+ * stays as it is, with its memberships: its rights are decided on this host.
  */
 export async function createRoles(server: PostgresServer, globals: string, options: PostgresOptions): Promise<void> {
   const statements = statementsOf(await readFile(globals, 'utf8'))
   const names = globalsOf(statements.map(ended).join('\n')).roles
-  // A role's own statements, then who is a member of what, when all are there.
+  // First each role's own statements. Memberships follow when all roles exist.
   const owned = statements.flatMap((statement) => {
     const role =
       match(statement, '^(?:CREATE|ALTER) ROLE (ID)')[1] ??
@@ -69,7 +69,7 @@ export async function createRoles(server: PostgresServer, globals: string, optio
   })
   const memberships = statements.flatMap((statement) => {
     const [, grant = '', member] = match(statement, '^(GRANT ID TO (ID).*?)(?: GRANTED BY ID)?$')
-    // Who granted it may have lost the right to.
+    // The role that granted it may no longer have the right to.
     return member === undefined ? [] : [{ role: unquoted(member), statement: grant }]
   })
   const lines = [...owned, ...memberships].map(
@@ -77,7 +77,7 @@ export async function createRoles(server: PostgresServer, globals: string, optio
   )
   const body = `DECLARE made text[] := ARRAY(SELECT unnest(ARRAY[${literals(names)}]) EXCEPT SELECT rolname::text FROM pg_roles);
 BEGIN ${lines.join('\n')} END`
-  // The passwords don't get into the server's log; and of two restores one waits for the other.
+  // The settings keep the passwords out of the server's log. With the advisory lock a second restore waits.
   await sql(
     server,
     'postgres',
@@ -92,18 +92,18 @@ COMMIT;`,
 }
 
 export interface Load {
-  /** The database in the dump, and the new one that it is loaded into. */
+  /** The database in the dump, and the new database that the dump is loaded into. */
   database: string
   fresh: string
-  /** Its dump, which root opens. */
+  /** Path of the dump, which root opens. */
   dump: string
-  /** Whether the server has the tablespaces of the dump; otherwise all comes to stand in the default one. */
+  /** Whether the server has the tablespaces of the dump; otherwise everything goes to the default one. */
   tablespaces: boolean
 }
 
 /**
- * Loads a dump into a new database, with the properties and grants of the database itself. Returns what is in it then.
- * @throws Failure `dump-damaged`, `disk-full`, `postgres-failed` …; what is loaded so far stays, to be dropped
+ * Loads a dump into a new database, with the properties and grants of the database itself. Returns its numbers of tables and rows.
+ * @throws Failure `dump-damaged`, `disk-full`, `postgres-failed` …; what is loaded so far stays, and the caller must drop it
  */
 export async function loadDatabase(
   server: PostgresServer,
@@ -113,19 +113,19 @@ export async function loadDatabase(
   const what = `the database ${database}`
   const from = { ...options, file: dump, redirect: '<"$0"', settings: steady } as const
   const restore = (args: string[]) => runPostgres(server, ['pg_restore', '--exit-on-error', ...args], `the loading of ${what}`, what, from)
-  // No schema has this name: what remains are the statements about the database itself, which no selection leaves out.
+  // No schema has this name: only the statements about the database itself remain, which no selection excludes.
   const { stdout } = await restore(['--create', '--schema-only', '--schema=pg_none', '--file=-'])
   const statements = statementsOf(stdout).map((statement) => renamed(statement, database, fresh))
   const [creation, ...properties] = statements.filter((statement) => /^(CREATE|ALTER|COMMENT|SECURITY LABEL|GRANT|REVOKE) /.test(statement))
   if (!creation?.startsWith('CREATE DATABASE ')) throw new Failure('dump-damaged', `PostgreSQL, ${what}: its dump doesn't say how to make it`)
   const isOwner = (statement: string) => /^ALTER DATABASE .* OWNER TO /.test(statement)
-  // pg_restore's --no-tablespaces isn't about the database's own.
+  // --no-tablespaces of pg_restore doesn't cover the tablespace of the database itself.
   const placed = tablespaces ? creation : creation.replace(new RegExp(` TABLESPACE = ${id}$`), '')
   await sql(server, 'postgres', [placed, ...properties.filter(isOwner)].map(ended).join('\n'), what, options)
   await restore([...(tablespaces ? [] : ['--no-tablespaces']), `--dbname=${connection(fresh)}`])
   // Without statistics the first queries would be slow.
   const counts = await sql(server, fresh, `ANALYZE;\n${counting}\n\\gexec`, what, options)
-  // Last: they are for those who use it, and would hinder the loading (read-only, a time limit).
+  // Last, because properties such as read-only or a time limit would hinder the loading.
   const others = properties.filter((statement) => !isOwner(statement))
   await sql(server, 'postgres', others.map(ended).join('\n'), what, options)
   const rows = counts.split('\n').filter(Boolean).map(Number)
@@ -133,8 +133,8 @@ export async function loadDatabase(
 }
 
 /**
- * Gives databases other names, all or none; each name may be one that another gives up. Who is connected to them is disconnected, and nobody
- * connects to what no longer has its own name until it has it again: those in `opened`.
+ * Renames databases, all or none; a new name may be the old name of another. Their sessions are ended, and a renamed database accepts no
+ * connections until it has its own name again: `opened` lists those that accept them from now on.
  */
 export async function renameDatabases(
   server: PostgresServer,
@@ -155,16 +155,16 @@ export async function renameDatabases(
       await sql(server, 'postgres', script, renames.map(({ from }) => from).join(', '), options)
       return
     } catch (error) {
-      // The server itself waits for 5 s until those who were told to go have gone.
+      // The server itself waits for 5 s until the terminated sessions have ended.
       if (patience === 0 || !(error instanceof Failure) || !error.message.includes('is being accessed by other users')) throw error
     }
   }
 }
 
-/** Drops databases for good, and who is connected to them; those that aren't there are no error. */
+/** Drops databases and ends their sessions; a missing database is no error. */
 export async function dropDatabases(server: PostgresServer, names: string[], options: PostgresOptions): Promise<void> {
   for (const name of (await databaseIds(server, names, options)).keys()) {
-    // One whose drop was broken off before (a full disk) is invalid, and can be dropped, but not altered.
+    // A database whose drop was interrupted (by a full disk) is invalid: it can be dropped, but not altered.
     const changes = ['IS_TEMPLATE', 'ALLOW_CONNECTIONS'].map((what) => `('ALTER DATABASE %I ${what} false')`).join(', ')
     const script = [
       `SELECT format(statement, datname) FROM pg_database, (VALUES ${changes}) AS c (statement) WHERE datname = ${literals([name])} AND datconnlimit <> -2 \\gexec`,
@@ -183,12 +183,12 @@ function terminating(names: string[]): string {
   return `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN (${literals(names)}) AND pid <> pg_backend_pid();`
 }
 
-/** A select for each table, to be executed; tables of other servers aren't asked. */
+/** Prints a SELECT count(*) for each local table, for \gexec; foreign tables are left out. */
 const counting = `SELECT format('SELECT count(*) FROM ONLY %I.%I', nspname, relname)
   FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
   WHERE relkind = 'r' AND relpersistence <> 't' AND nspname NOT IN ('pg_catalog', 'information_schema')`
 
-/** Whatever the host's configuration says: names are as we write them, what is done is on disk, and nothing is cut short. */
+/** Independent of the server's configuration: names are UTF-8, commits are on disk, and no time limit applies. */
 const steady = {
   client_encoding: 'UTF8',
   synchronous_commit: 'on',
@@ -198,10 +198,10 @@ const steady = {
   default_transaction_read_only: 'off',
 }
 
-/** Another time limit of the host's, which servers before 17 would refuse to be told. */
+/** A time limit that servers before 17 don't know: setting it there would be an error. */
 const unlimited = `SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout' \\g /dev/null\n`
 
-/** Runs statements, and gives what they print. The first error ends them. */
+/** Runs statements and returns what they print. Stops at the first error. */
 async function sql(server: PostgresServer, database: string, statements: string, what: string, options: PostgresOptions): Promise<string> {
   const quiet = ['--no-psqlrc', '--quiet', '--tuples-only', '--no-align', '--set=ON_ERROR_STOP=1', '--set=VERBOSITY=terse', '--file=-']
   const argv = ['psql', ...quiet, `--dbname=${connection(database)}`]
@@ -209,7 +209,7 @@ async function sql(server: PostgresServer, database: string, statements: string,
   return stdout.trim()
 }
 
-/** A name that is no connection string. */
+/** A connection string for the database: psql would take a name with `=` for a connection string. */
 function connection(database: string): string {
   return `dbname='${database.replaceAll(/[\\']/g, '\\$&')}'`
 }
@@ -231,8 +231,8 @@ const text = "'(?:[^']|'')*'"
 const id = `(?:${quoted}|[A-Za-z_][\\w$]*)`
 
 /**
- * The statements of what pg_dump's programs write about roles and databases, without comments and psql's own commands. There is no
- * dollar-quoting in them.
+ * Splits the output of pg_dump, pg_dumpall and pg_restore about roles and databases into statements, without comments and psql's own commands.
+ * These statements use no dollar-quoting.
  */
 function statementsOf(script: string): string[] {
   const tokens = script.match(new RegExp(`--[^\\n]*|\\\\[^\\n]*|${text}|${quoted}|;|[^-\\\\'";]+|-`, 'g')) ?? []
@@ -244,7 +244,7 @@ function statementsOf(script: string): string[] {
   return statements.map((statement) => statement.trim()).filter(Boolean)
 }
 
-/** `ID` in a pattern stands for an identifier. */
+/** `ID` in a pattern matches an identifier. */
 function match(statement: string, pattern: string): (string | undefined)[] {
   return new RegExp(pattern.replaceAll('ID', id), 's').exec(statement) ?? []
 }
@@ -253,7 +253,7 @@ function unquoted(name: string): string {
   return name.startsWith('"') ? name.slice(1, -1).replaceAll('""', '"') : name
 }
 
-/** A statement about one database said of another. */
+/** The statement with the database `from` replaced by `to`. */
 function renamed(statement: string, from: string, to: string): string {
   return statement.replaceAll(new RegExp(`${text}|\\bDATABASE (${id})|${quoted}`, 'g'), (part, name?: string) =>
     name !== undefined && unquoted(name) === from ? `DATABASE ${identifier(to)}` : part,

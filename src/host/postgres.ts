@@ -1,11 +1,11 @@
-// PostgreSQL: its programs run as the server's own superuser, on dumps that only root can read.
+// PostgreSQL: dumps. Its programs run as the server's superuser, but only root can read the dumps.
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Code, Failure } from '../errors.ts'
 import { type ProcessResult, run } from './shell.ts'
 
-/** How to reach the server: by its socket, as the system user `user` and the role of the same name (peer authentication). */
+/** How to connect to the server: through its socket, as the system user `user` and the role of the same name (peer authentication). */
 export interface PostgresServer {
   user: string
   socketDir: string
@@ -14,13 +14,13 @@ export interface PostgresServer {
 
 export interface PostgresOptions {
   signal: AbortSignal
-  /** Descriptors that children keep open. */
+  /** Descriptors that children inherit. */
   inheritFds: number[]
 }
 
 /**
- * Dumps databases into a folder of root's: each in custom format, uncompressed (restic compresses, and finds what hasn't changed), the
- * server's version, and the roles, memberships and tablespaces, which belong to no single database.
+ * Dumps databases into a folder that root owns: each in custom format, uncompressed (restic compresses and deduplicates), the server's
+ * version, and the roles, memberships and tablespaces, which belong to no single database.
  * @throws Failure `postgres-missing`, `postgres-unreachable`, `postgres-failed`, `disk-full`, `interrupted`
  */
 export async function dumpPostgres(server: PostgresServer, databases: string[], folder: string, options: PostgresOptions): Promise<void> {
@@ -28,16 +28,16 @@ export async function dumpPostgres(server: PostgresServer, databases: string[], 
   await dump(server, version, 'the server', join(folder, dumpFiles.version), /\d/, options)
   await dump(server, ['pg_dumpall', '--globals-only', '--database=postgres'], 'the roles', join(folder, dumpFiles.globals), /^--/, options)
   for (const database of databases) {
-    // Behind somebody's exclusive lock it would wait for ever.
+    // Without this, pg_dump would wait forever for a table that another session has locked.
     const command = ['pg_dump', '--format=custom', '--compress=0', '--lock-wait-timeout=10min', `--dbname=${database}`]
     await dump(server, command, `the database ${database}`, join(folder, dumpFiles.of(database)), /^PGDMP/, options)
   }
 }
 
-/** What stands in a folder of dumps. */
+/** File names in a folder of dumps. */
 export const dumpFiles = { version: 'server-version', globals: 'globals.sql', of: (database: string) => `${database}.dump` }
 
-/** `begins`: what a dump looks like; one that is empty exits 0 through some wrappers. */
+/** `begins`: how the dump must begin. Through some wrappers pg_dump exits 0 with an empty dump. */
 async function dump(server: PostgresServer, command: string[], what: string, to: string, begins: RegExp, options: PostgresOptions): Promise<void> {
   await runPostgres(server, command, `the dump of ${what}`, what, { ...options, redirect: `>"$0"`, file: to })
   if (!begins.test(await beginning(to)))
@@ -45,17 +45,17 @@ async function dump(server: PostgresServer, command: string[], what: string, to:
 }
 
 interface Call extends PostgresOptions {
-  /** Standard input, or a file that root opens before the user changes: the folder around it stays closed to everybody else. */
+  /** Standard input: a text, or a file that root opens before the user changes, so that its folder stays closed to everybody else. */
   input?: string
   file?: string
   redirect?: '>"$0"' | '<"$0"'
-  /** Settings of the session, which no database's or role's own overrule. */
+  /** Settings of the session. They override those of the database and of the role. */
   settings?: Record<string, string>
 }
 
 /**
- * Runs one of PostgreSQL's programs on the server. `work` and `what` are the words for errors. While the server recovers from a crash, it is
- * waited for, up to ten minutes.
+ * Runs one of PostgreSQL's programs on the server. `work` (`the dump of …`) and `what` (`the database …`) are for error messages. Waits up
+ * to ten minutes while the server recovers from a crash.
  * @throws Failure `postgres-missing`, `postgres-unreachable`, `postgres-failed`, `disk-full`, `interrupted`
  */
 export async function runPostgres(
@@ -67,7 +67,7 @@ export async function runPostgres(
 ): Promise<ProcessResult> {
   const { PATH = '/usr/bin:/bin' } = process.env
   const { user, socketDir, port } = server
-  // With the user goes what pdeathsig was set before.
+  // A change of user clears the parent-death signal that was set before.
   const script = `umask 077; user=$1; shift; group=$(id -g -- "$user") && exec setpriv --pdeathsig=TERM --reuid="$user" --regid="$group" --init-groups -- "$@" ${redirect ?? ''}`
   const argv = ['bash', '-c', script, file, user, program, '--no-password', `--host=${socketDir}`, `--port=${port}`, `--username=${user}`, ...args]
   const env = {
@@ -89,7 +89,7 @@ export async function runPostgres(
   return finished
 }
 
-/** It let nobody in yet, but is about to: after a power cut a boot goes on while it recovers. */
+/** The server doesn't accept connections yet, but soon will: after a power cut it recovers while the boot goes on. */
 const recovers = /connection to server .* failed: FATAL: +the database system is (starting up|in recovery mode|not (yet )?accepting connections)/
 
 const causes: [pattern: RegExp, code: Code, cause: string][] = [

@@ -1,4 +1,4 @@
-// Processes: who has files open, under whatever name.
+// Processes that use files, by whatever path they opened them.
 import { readdir, readFile, readlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { isWithin, realAsFarAsThere } from './files.ts'
@@ -7,11 +7,11 @@ import { type Mount, mountsOf } from './mounts.ts'
 export interface User {
   pid: number
   command: string
-  /** What it has open, or works in, by its own name. */
+  /** The file that it has open, or its working directory, as the process sees the path. */
   path: string
 }
 
-/** Processes, this one aside, that have something at or below these paths open or mapped, or work in it; also by another mount of it, as containers do. */
+/** Other processes that have something at or below these paths open, mapped or as working directory, also through another mount (containers). */
 export async function processesUsing(paths: string[]): Promise<User[]> {
   if (paths.length === 0) return []
   const own = await mountsOf('self')
@@ -30,7 +30,7 @@ export async function processesUsing(paths: string[]): Promise<User[]> {
   return users
 }
 
-/** A path by its filesystem and its place in that, which is the same under each mount. */
+/** A path as its device and the path inside that filesystem: the same for each mount of it. */
 function placeOf(mounts: Mount[], path: string): string {
   const mount = mounts.findLast(({ point }) => isWithin(path, point))
   return mount ? join(mount.device, mount.root, path.slice(mount.point === '/' ? 0 : mount.point.length)) : path

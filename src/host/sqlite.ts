@@ -1,4 +1,4 @@
-// SQLite: a consistent copy of a live database, and the proof that a copy is whole.
+// SQLite: makes a consistent copy of a live database, and checks copies.
 import { constants } from 'node:fs'
 import { chown, mkdir, open, readdir, readlink, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
@@ -7,14 +7,17 @@ import { type Code, Failure } from '../errors.ts'
 import { isRootOnly, lstatIfThere } from './files.ts'
 import { type ProcessResult, run } from './shell.ts'
 
-/** Files beside a database that belong to it. A copy needs none of them; beside another database they are poison. Source: sqlite.org/tempfiles.html; -wal2: the wal2 branch. */
+/**
+ * Files beside a database that belong to it. A copy needs none of them, and beside another database they corrupt it.
+ * Source: sqlite.org/tempfiles.html; -wal2: the wal2 branch.
+ */
 export const sidecarSuffixes = ['-wal', '-shm', '-journal', '-wal2'] as const
 
-/** A database's sidecars that exist now, super-journals (-mj…) too. */
+/** The sidecars of a database that exist now, super-journals (-mj…) included. */
 export async function sidecarsOf(database: string): Promise<string[]> {
   const folder = dirname(database)
   const entries = await readdir(folder, { withFileTypes: true }).catch(() => [])
-  // A folder that is called so is somebody's data.
+  // A folder with such a name is data, no sidecar.
   return entries.flatMap((entry) => (entry.isDirectory() ? [] : join(folder, entry.name))).filter((path) => isSidecarOf(path, database))
 }
 
@@ -23,17 +26,17 @@ export function isSidecarOf(path: string, database: string): boolean {
 }
 
 /**
- * Copies a live database into `to` (a new file in a private folder). The copy is taken inside one read transaction: a plain .backup
- * restarts at every commit from elsewhere and may never end. Owner, mode and attributes are the original's; its time isn't:
- * size and time of a WAL database don't change when its rows do.
+ * Copies a live database into `to` (a new file in a private folder). The copy is made inside one read transaction: a plain .backup
+ * restarts at every commit of another process and may never end. Owner, mode and attributes are those of the original. The modification time
+ * isn't: size and time of a WAL database don't change when its rows do.
  * @returns how the copy was checked; `unknown` is worth a warning
  * @throws Failure `sqlite-locked`, `sqlite-not-a-database`, `sqlite-corrupt`, `disk-full`, `sqlite-failed`
  */
 export async function copyDatabase(from: string, to: string, options: CopyOptions): Promise<DatabaseCheck> {
   const { busySeconds = 20, ...running } = options
-  // What an application that isn't running has left in its -wal stays there: the last to close a database would move it into it.
+  // If the application isn't running, its -wal stays as it is: by default the last connection to close would checkpoint it into the database.
   const keepWal = (await lstatIfThere(`${from}-wal`)) === null ? [] : ['.dbconfig no_ckpt_on_close on']
-  // The names stand in no statement: the shell takes the first as an argument, and the copy by its name in the working folder.
+  // No statement contains a file name: the database is an argument of the shell, and `copy` is a name in its working directory.
   const script = [
     '.bail on',
     ...keepWal,
@@ -51,18 +54,18 @@ export async function copyDatabase(from: string, to: string, options: CopyOption
   const isRoot = process.getuid?.() === 0
   const copy = (mode: Mode, owner: { uid: number; gid: number } | null) => copyAs(owner, mode, from, to, script.join('\n'), running)
   const reading = async () => {
-    // Where nobody is at work nothing is made beside it; what was at work meanwhile shows.
+    // If no process uses the database, `immutable` reads it without creating files beside it. If one did meanwhile, `atRest` has changed.
     const before = await atRest(from)
     const copied = before === null ? null : await copy('ro&immutable=1', null)
     return copied !== null && before === (await atRest(from)) ? copied : copy('ro', null)
   }
-  // As root only reading, where somebody else could put a journal beside the database: nothing is rolled back then.
+  // If another user can create a journal beside the database, root only reads: SQLite rolls no journal back then.
   const asRoot = async () => (!isRoot || (await isOursAlone(dirname(from))) ? copy('rw', null) : reading())
   let copied = await (isRoot && uid !== 0 ? copy('rw', { uid, gid }) : asRoot())
-  // Its owner has no right to the folder around it.
+  // The owner may not write to the folder of the database.
   if (isRoot && uid !== 0 && /readonly database|unable to open/.test(copied.stderr)) copied = await reading()
   if (copied.interrupted) throw new Failure('interrupted', `the copy of ${from} was interrupted`)
-  // .backup prints "Error: …" and the shell still exits 0 in some versions: the copy must be there.
+  // In some versions the shell exits 0 although .backup printed "Error: …".
   if (copied.exit !== 0 || /\bError\b/.test(copied.stderr) || !(await lstatIfThere(to))) throw sqliteFailure(from, copied, busySeconds)
   const check = await checkDatabase(to, running)
   if (check.state === 'corrupt') throw new Failure('sqlite-corrupt', `the database ${from} is corrupt: ${check.message}`)
@@ -71,7 +74,7 @@ export async function copyDatabase(from: string, to: string, options: CopyOption
   return check
 }
 
-/** Whoever opens a pipe to read from it waits for a writer, for ever. */
+/** A pipe in place of one of these files would block SQLite forever. */
 async function requireFiles(database: string): Promise<void> {
   for (const path of [database, `${database}-journal`, `${database}-wal`]) {
     const there = await stat(path).catch(() => null)
@@ -82,28 +85,28 @@ async function requireFiles(database: string): Promise<void> {
 
 export interface CopyOptions {
   signal: AbortSignal
-  /** Descriptors that children keep open. */
+  /** Descriptors that children inherit. */
   inheritFds: number[]
-  /** How long to wait for others' locks. */
+  /** How long to wait for the locks of other processes. */
   busySeconds?: number
 }
 
 type Mode = 'rw' | 'ro' | 'ro&immutable=1'
 
-/** How a database stands that nobody is at work with, or null. */
+/** Identifies the content of a database that no process uses (inode, size, time); null while it has sidecars. */
 async function atRest(database: string): Promise<string | null> {
   const there = await stat(database, { bigint: true }).catch(() => null)
   return there && (await sidecarsOf(database)).length === 0 ? `${there.ino} ${there.size} ${there.mtimeNs}` : null
 }
 
-/** Runs SQLite's shell on the database. rw, not rwc: one that has just vanished isn't made anew. */
+/** Runs the sqlite3 shell on the database. Mode `rw`, not `rwc`: a database that has just been deleted must not be created. */
 async function copyAs(owner: { uid: number; gid: number } | null, mode: Mode, from: string, to: string, script: string, options: CopyOptions) {
   const folder = `${to}.making`
   await mkdir(folder, { mode: 0o700 })
   if (owner) await chown(folder, owner.uid, owner.gid)
   const shell = ['sqlite3', '-batch', '-init', '/dev/null', `${pathToFileURL(from).href}?mode=${mode}`]
   const copied = await run([...(owner ? await as(owner) : []), ...shell], { ...options, cwd: folder, input: script })
-  // Nobody reaches the copy any more; nothing but a plain file is taken.
+  // From here on the owner can't change the copy. It must be a plain file without other links.
   if (owner) await chown(folder, 0, 0)
   const made = await lstatIfThere(join(folder, 'copy'))
   if (made?.isFile() && made.nlink === 1) await rename(join(folder, 'copy'), to)
@@ -112,18 +115,18 @@ async function copyAs(owner: { uid: number; gid: number } | null, mode: Mode, fr
 }
 
 /**
- * SQLite deletes the file that a hot journal names as its super-journal. Who owns the database can write such a journal: as root, the copy
- * would delete any file for him. So it is taken as the owner, who may read all the same what root may, and write what is his.
+ * Command prefix that runs the copy as the database's owner. SQLite deletes the file that a hot journal names as its super-journal, and the
+ * owner can write such a journal: as root, the copy would delete any file. The capability lets it read what root can read.
  */
 async function as({ uid, gid }: { uid: number; gid: number }): Promise<string[]> {
-  // A user without a name has no groups.
+  // `id` knows no groups of a user without a name.
   const { exit, stdout } = await run(['id', '--groups', String(uid)])
   const groups = exit === 0 ? `--groups=${stdout.trim().replaceAll(' ', ',')}` : '--clear-groups'
   const capabilities = ['--inh-caps=+dac_read_search', '--ambient-caps=+dac_read_search']
   return ['setpriv', '--pdeathsig=TERM', `--reuid=${uid}`, `--regid=${gid}`, groups, ...capabilities, '--']
 }
 
-/** Whether nobody but us (and root) can put a file into a folder, or another in place of it. */
+/** Whether only we (and root) can create files in a folder, or replace the folder itself. */
 async function isOursAlone(folder: string): Promise<boolean> {
   return isRootOnly(await stat(folder), { sticky: true }) && (folder === '/' || isOursAlone(dirname(folder)))
 }
@@ -152,13 +155,13 @@ function sqliteFailure(database: string, { exit, stderr }: ProcessResult, busySe
   return new Failure(code, `the database ${database} ${message.replace('SECONDS', String(busySeconds))}`)
 }
 
-/** `unknown`: it can't be checked here (application-defined collations or functions), which is no proof of damage. */
+/** `unknown`: the check needs collations or functions that the application defines. That is no sign of damage. */
 export interface DatabaseCheck {
   state: 'ok' | 'corrupt' | 'unknown'
   message: string
 }
 
-/** Checks a database that nobody uses (a copy), without writing beside it. */
+/** Checks a database that no process uses (a copy), without creating files beside it. */
 export async function checkDatabase(file: string, options: { signal?: AbortSignal; inheritFds?: number[] } = {}): Promise<DatabaseCheck> {
   const uri = `${pathToFileURL(file).href}?mode=ro&immutable=1`
   const argv = ['sqlite3', '-batch', '-init', '/dev/null', '-readonly', uri]
@@ -171,8 +174,8 @@ export async function checkDatabase(file: string, options: { signal?: AbortSigna
 }
 
 /**
- * Why a copy of this database could miss rows, or null: another name for it means another -wal, which we would not see.
- * Looks at the link count and at every process that has the file open.
+ * Why a copy of this database could miss rows, or null: opened by another name it has another -wal, which the copy doesn't include.
+ * Checks the link count and every process that has the file open.
  */
 export async function otherName(database: string): Promise<string | null> {
   const self = await stat(database, { bigint: true })
@@ -184,7 +187,7 @@ export async function otherName(database: string): Promise<string | null> {
       if (open?.ino !== self.ino || open.dev !== self.dev) continue
       const name = await readlink(`/proc/${pid}/fd/${fd}`).catch(() => '')
       if (!name.startsWith('/')) continue
-      // The same folder under another name (a container's bind mount of the folder) is fine: the -wal stands there too.
+      // The same folder under another name (a container's bind mount of the folder) is fine: it contains the same -wal.
       const folder = await stat(`/proc/${pid}/root${dirname(name)}`, { bigint: true }).catch(() => null)
       if (folder?.ino === home.ino && folder.dev === home.dev && basename(name) === basename(database)) continue
       return `process ${pid} has it open as ${name}`
@@ -193,7 +196,7 @@ export async function otherName(database: string): Promise<string | null> {
   return null
 }
 
-/** Whether a file begins as every SQLite database does. Source: sqlite.org/fileformat.html. */
+/** Whether a file begins with the header of a SQLite database. Source: sqlite.org/fileformat.html. */
 export async function isDatabase(path: string | null): Promise<boolean> {
   if (path === null || !(await lstatIfThere(path))?.isFile()) return false
   const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)

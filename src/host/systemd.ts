@@ -1,4 +1,4 @@
-// systemd, as far as backups and restores need it.
+// systemd: states of units; stops, starts and masks them.
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, readlink, rm, symlink } from 'node:fs/promises'
 import { basename, join } from 'node:path'
@@ -7,12 +7,12 @@ import type { Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { run } from './shell.ts'
 
-/** Whether systemd runs this host: sd_booted(3). */
+/** Whether systemd is the init system: sd_booted(3). */
 export function hasSystemd(): boolean {
   return existsSync('/run/systemd/system')
 }
 
-/** Whether systemd gave this process a file system view of its own: a unit's `ProtectSystem=` and the like. */
+/** Whether this process runs in a mount namespace of its own, as a unit with `ProtectSystem=` and the like does. */
 export async function isSandboxed(): Promise<boolean> {
   if (!hasSystemd()) return false
   const view = (pid: string) => readlink(`/proc/${pid}/ns/mnt`).catch(() => null)
@@ -21,8 +21,8 @@ export async function isSandboxed(): Promise<boolean> {
 }
 
 /**
- * What to put before a command so that it runs in a unit of its own, with our streams and its exit code as ours. Told to end, it ends the unit;
- * killed outright it can't: `stopTransientUnit`.
+ * Command prefix: the command runs as a transient unit, with our streams; its exit code is passed on. SIGTERM stops the unit, SIGKILL doesn't:
+ * then `stopTransientUnit` must.
  */
 export function inTransientUnit(unit: Unit, env: Record<string, string>): string[] {
   const guard = `trap 'systemctl stop -- "$0"' TERM; "$@" & wait "$!"`
@@ -31,27 +31,27 @@ export function inTransientUnit(unit: Unit, env: Record<string, string>): string
   return ['bash', '-c', guard, unit, 'systemd-run', ...options, ...environment, '--']
 }
 
-/** Ends a unit of `inTransientUnit`, if there is one, with all its processes. */
+/** Stops a unit of `inTransientUnit` and all its processes, if it exists. */
 export async function stopTransientUnit(unit: Unit): Promise<void> {
   if (hasSystemd()) await run(['systemctl', 'stop', '--', unit])
 }
 
 export interface UnitState {
   unit: Unit
-  /** All of its names: an alias starts it as well. */
+  /** All its names: it can be started by an alias too. */
   names: Unit[]
-  /** `not-found`: systemd doesn't know it, which is something else than "not running". */
+  /** systemd's LoadState; `not-found`: systemd doesn't know the unit. */
   load: string
   active: string
   /** Of services: `simple`, `oneshot` … */
   type: string
   controlGroup: string
   execStart: string
-  /** What would start it again, and what is stopped with it. */
+  /** Units that would start it again, and units that are stopped with it. */
   hanging: Unit[]
 }
 
-/** The state of units, in one call, in the order asked for. */
+/** The states of units, by one call of systemctl, in the order of `units`. */
 async function unitStates(units: Unit[]): Promise<UnitState[]> {
   if (units.length === 0) return []
   const { exit, stdout, stderr } = await run([
@@ -80,12 +80,12 @@ async function unitStates(units: Unit[]): Promise<UnitState[]> {
     })
 }
 
-/** Those of some units that systemd doesn't know: all of them where it doesn't run. */
+/** Those of `units` that systemd doesn't know: all of them without systemd. */
 export async function unknownUnits(units: Unit[]): Promise<Unit[]> {
   return hasSystemd() ? (await unitStates(units)).filter(isUnknown).map(({ unit }) => unit) : units
 }
 
-/** How units that systemd knows stand: `active`, `inactive`, `failed` … ; none where it doesn't run. `rests`: done with its work, it isn't meant to run on. */
+/** ActiveState (`active`, `failed` …) of those units that systemd knows; none without systemd. `rests`: a oneshot service that has finished. */
 export async function activeStates(units: Unit[]): Promise<{ unit: Unit; state: string; rests: boolean }[]> {
   if (!hasSystemd()) return []
   const known = (await unitStates(units)).filter((state) => !isUnknown(state))
@@ -106,15 +106,15 @@ function requireKnown(service: string, states: UnitState[]): void {
     )
 }
 
-/** What stands in the way of stopping units: they themselves, what would start them again (sockets, timers, paths) and what goes down with them. */
+/** All units that must stop: the declared ones, those that would start them again (sockets, timers, paths) and those that stop with them. */
 export interface UnitsAtWork {
   units: Unit[]
-  /** Those of them, and of what hangs on them, that run now: to be started again. */
+  /** Those of them that run now and must be started again. */
   running: Unit[]
 }
 
 /**
- * Looks at units that are to be stopped. Touches nothing.
+ * Finds the units that must stop with `units`. Changes nothing.
  * @throws Failure `no-systemd`, `unknown-unit`, `masked-unit`, `stops-itself`
  */
 export async function unitsAtWork(service: string, units: Unit[]): Promise<UnitsAtWork> {
@@ -129,7 +129,7 @@ export async function unitsAtWork(service: string, units: Unit[]): Promise<Units
   const all = new Map(declared.map((state) => [state.unit, state]))
   for (let wave = declared; wave.length > 0; ) {
     const next = [...new Set(wave.flatMap(({ hanging }) => hanging))].filter((unit) => !all.has(unit))
-    // What doesn't run needs neither stopping nor starting, and nothing of it can be in the way.
+    // A unit that doesn't run needs neither a stop nor a start.
     wave = (await unitStates(next)).filter((state) => state.load === 'loaded' && isActive(state))
     for (const state of wave) all.set(state.unit, state)
   }
@@ -153,25 +153,25 @@ function isActive({ active }: UnitState): boolean {
   return active !== 'inactive' && active !== 'failed'
 }
 
-/** How long units may take to stop: seconds, or until `signal` is aborted. */
+/** Units may take this long to stop: `seconds`, or until `signal` is aborted. */
 export interface StopTimeout {
   seconds: number
   signal?: AbortSignal
 }
 
 /**
- * Stops units and confirms it: inactive, and no process left in their control groups. One whose own time limit is longer, or none, is given up;
- * it goes on stopping, for nobody can call that back: `startUnits` lets it start again then.
+ * Stops units and verifies it: inactive, and no process left in their control groups. A unit that takes longer than `seconds` is an error; its
+ * stop job goes on, since it can't be cancelled, and `startUnits` queues its start behind it.
  * @throws Failure `stop-failed`, `interrupted`
  */
 export async function stopUnits(service: string, units: Unit[], { seconds, signal }: StopTimeout): Promise<void> {
   if (units.length === 0) return
   const triggers = units.filter((unit) => /\.(socket|timer|path)$/.test(unit))
   const end = performance.now() + seconds * 1000
-  // Its end is asked for in any case: systemd has the job by then.
+  // At least half a second, also after the deadline: systemd must have received the job.
   const stop = (names: Unit[]) =>
     run(['systemctl', 'stop', '--', ...names], { timeoutSeconds: Math.max(0.5, (end - performance.now()) / 1000), ...(signal && { signal }) })
-  // First what would start the others again: a client that knocks in between would cancel their stop.
+  // Triggers first: otherwise a client that connects meanwhile would cancel the stop of the service.
   if (triggers.length > 0) await stop(triggers)
   const { exit, stderr, interrupted, timedOut } = await stop(units)
   if (interrupted) throw new Failure('interrupted', `${service}: interrupted while ${units.join(', ')} stopped`)
@@ -191,10 +191,10 @@ export async function stopUnits(service: string, units: Unit[], { seconds, signa
     )
 }
 
-/** Masks stand where systemd.unit(5) lets them win: what `mask --runtime` makes is nothing beside a unit file in /etc, where NixOS has them. */
+/** Masks here win over unit files in /etc, where NixOS has them; those of `mask --runtime` don't. Source: systemd.unit(5). */
 const masks = '/run/systemd/system.control'
 
-/** The names that `stopAndMask` is to mask: of what runs programs or starts what does, except those that somebody else has masked there. */
+/** The names that `stopAndMask` must mask: of units that run programs or start such units, except those that are masked already. */
 export async function maskableUnits(units: Unit[]): Promise<Unit[]> {
   const states = await unitStates(units)
   const names = states.flatMap(({ unit, names }) => [unit, ...names]).filter((unit) => /\.(service|socket|timer|path|automount)$/.test(unit))
@@ -203,8 +203,8 @@ export async function maskableUnits(units: Unit[]): Promise<Unit[]> {
 }
 
 /**
- * Stops units, confirms it, and masks `names` until `unmaskUnits` or a reboot: no client, timer, dependency or rebuild starts them meanwhile.
- * Not masked first: without its unit file a service would be stopped in another way than it says.
+ * Stops units, verifies it, and masks `names` until `unmaskUnits` or a reboot: no client, timer, dependency or rebuild starts them meanwhile.
+ * It masks after the stop: a masked service has no unit file, so its ExecStop= and KillMode= would be ignored.
  * @throws Failure `stop-failed`, `interrupted`
  */
 export async function stopAndMask(service: string, units: Unit[], names: Unit[], patience: StopTimeout): Promise<void> {
@@ -218,7 +218,7 @@ export async function stopAndMask(service: string, units: Unit[], names: Unit[],
   }
 }
 
-/** Masks units as they are, running or not. */
+/** Masks units, running or not. */
 export async function maskUnits(names: Unit[]): Promise<void> {
   if (names.length === 0) return
   await mkdir(masks, { recursive: true })
@@ -226,7 +226,7 @@ export async function maskUnits(names: Unit[]): Promise<void> {
   await reload()
 }
 
-/** Takes masks of ours away. Returns those that were still there: none after a reboot. */
+/** Removes our masks. Returns those that still existed: none after a reboot. */
 export async function unmaskUnits(names: Unit[]): Promise<Unit[]> {
   const there: Unit[] = []
   for (const name of names) if (await isMasked(name)) there.push(name)
@@ -245,20 +245,21 @@ async function reload(): Promise<void> {
 }
 
 /**
- * `later`: once the boot has come so far. One that is being stopped still is waited for, `patience` seconds; after that it starts by itself, as
- * soon as it can, and so does what waits for it. @throws Failure `start-failed`; `stop-failed` for such a one, unless that is told already (`patience` 0)
+ * Starts units. `later`: only queues the start jobs, so that systemd runs them in boot order. Waits up to `patience` seconds for units that are
+ * still stopping; after that their start jobs stay queued. @throws Failure `start-failed`; `stop-failed` if one is still stopping, unless
+ * `patience` is 0: the caller has reported it already
  */
 export async function startUnits(service: string, units: Unit[], { later = false, patience = 60 } = {}): Promise<void> {
   const stopping = later ? [] : await stillStopping(units, patience)
   const kindOf = (unit: Unit) => unit.slice(unit.lastIndexOf('.') + 1)
   const named = (isOne: (kind: string) => boolean) => units.filter((unit) => isOne(kindOf(unit)))
   const sockets = named((kind) => kind === 'socket')
-  // A socket is refused whose service is there already: one that was closed before a stop that failed, or was cut short.
+  // systemd refuses to start a socket whose service runs: that is so if the socket was stopped, but the stop of its service failed.
   if (stopping.length === 0 && !(await unitStates(sockets)).every(isActive)) await run(['systemctl', 'stop', '--', ...units])
   const waves = [
     { names: sockets, options: [] },
     { names: named((kind) => kind !== 'socket' && kind !== 'target'), options: [] },
-    // Alone: a target would start all that it wants, also what somebody has stopped.
+    // Without its dependencies: a target would start everything that it wants, also what an administrator has stopped.
     { names: named((kind) => kind === 'target'), options: ['--job-mode=ignore-dependencies'] },
   ]
   let failed: Failure | null = null
@@ -274,12 +275,12 @@ export async function startUnits(service: string, units: Unit[], { later = false
     throw new Failure('stop-failed', `${service}: ${stopping.join(', ')} is being stopped still, and starts again as soon as it has`)
 }
 
-/** How to start what a run had stopped that ends with `failure`: what didn't stop in its time has been waited for already. */
+/** Options for `startUnits` after a run that failed: if a unit didn't stop in time, the run has waited for it already. */
 export function afterStop(failure: Failure | null | undefined): { patience?: number } {
   return failure?.code === 'stop-failed' ? { patience: 0 } : {}
 }
 
-/** Those that are on their way down, after so many seconds at most. */
+/** The units that are still stopping when all have stopped or `seconds` have passed. */
 async function stillStopping(units: Unit[], seconds: number): Promise<Unit[]> {
   for (const end = performance.now() + seconds * 1000; ; await sleep(200)) {
     const stopping = (await unitStates(units)).filter(({ active }) => active === 'deactivating').map(({ unit }) => unit)
@@ -287,7 +288,7 @@ async function stillStopping(units: Unit[], seconds: number): Promise<Unit[]> {
   }
 }
 
-/** Of a unit or of those below it, which it may have made for its own children. */
+/** Whether a unit's control group, or one below it, contains a process. */
 async function hasProcesses(controlGroup: string): Promise<boolean> {
   if (!controlGroup) return false
   for (const root of ['/sys/fs/cgroup', '/sys/fs/cgroup/unified', '/sys/fs/cgroup/systemd']) {
@@ -298,25 +299,25 @@ async function hasProcesses(controlGroup: string): Promise<boolean> {
   return false
 }
 
-/** The service in which this process runs, or null: a person started it. */
+/** The service that this process belongs to, or null if a person started it. */
 async function ownUnit(): Promise<Unit | null> {
   return /\/([^/\n]+\.service)$/m.exec(await readFile('/proc/self/cgroup', 'utf8'))?.[1] ?? null
 }
 
-/** Starts a unit and waits for its end. Returns whether it succeeded. An aborted wait leaves the unit running. */
+/** Starts a unit and waits until it has ended. Returns whether it succeeded. If the wait is aborted, the unit keeps running. */
 export async function startAndWait(unit: Unit, signal: AbortSignal): Promise<boolean> {
   const { exit } = await run(['systemctl', 'start', '--wait', '--', unit], { signal })
   return exit === 0
 }
 
-/** The command that a unit's ExecStart runs, as one line, or null where systemd or the unit is missing. */
+/** The command of a unit's ExecStart as one line, or null without systemd or the unit. */
 export async function execStartOf(unit: Unit): Promise<string | null> {
   if (!hasSystemd()) return null
   const [state] = await unitStates([unit])
   return state?.load === 'loaded' ? (/argv\[\]=(.*?) ;/.exec(state.execStart)?.[1] ?? null) : null
 }
 
-/** What `systemctl show` says of one unit. Of a property with several lines the last. */
+/** The properties in one block of `systemctl show`. If a property has several lines, the last one. */
 export function properties(block: string): Record<string, string> {
   return Object.fromEntries(block.split('\n').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]))
 }
