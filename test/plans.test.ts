@@ -72,8 +72,8 @@ const restores = fc
         unchanged: i === linked,
         folder: mount,
         mount,
-        inside: null,
-        copied: false,
+        entriesOnly: null,
+        overwritten: false,
         emptied: false,
       }
     }

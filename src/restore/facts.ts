@@ -1,25 +1,28 @@
-// What a restore in place knows before it is planned, as data.
+// What is gathered before a restore in place is planned, as data.
 import type { Owners, Path, StagedFolder, Unit } from '../core.ts'
 import type { PostgresServer } from '../host/postgres.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Snapshot } from '../restic/types.ts'
 
-/** One path to be replaced: the snapshot's side and the live side (null: nothing is there). Bytes. */
+/** One path that is replaced, in the snapshot and as it is live (null: it doesn't exist). Sizes in bytes. */
 export interface Root {
   path: Path
   bytes: number
   files: number
   live: { bytes: number } | null
-  /** The live entry is a link that already says what the snapshot's says: left as it is. */
+  /** The live entry is a symbolic link with the same target as in the snapshot: it isn't touched. */
   unchanged: boolean
-  /** Where its staging folder can be made: in the same mount, so that a rename suffices, and where nobody but root can put another in its place. */
+  /** Where its staging folder is made: in the same mount, so that renames work, and where only root can replace the folder. */
   folder: Path
   mount: Path
-  /** `path` is a mount point, or leads to one: it stays, and so do `keeps`; these entries of the snapshot come in. */
-  inside: { entries: Path[]; keeps: Path[]; attributes: StagedFolder } | null
-  /** A file with a mount of its own: it stays, and its content is replaced. `folder` and `mount` are those of our state, which takes both copies. */
-  copied: boolean
-  /** A mount point that holds something, and of which the snapshot knows nothing: afterwards it is empty. */
+  /**
+   * Not null: `path` is a mount point, or a folder above one, and can't be renamed. Its entries are exchanged one by one, but for
+   * `nestedMounts`: those that are a mount point or lead to one. `entries`: what the snapshot has in it.
+   */
+  entriesOnly: { entries: Path[]; nestedMounts: Path[]; attributes: StagedFolder } | null
+  /** A file with a mount of its own: its content is overwritten. `folder` and `mount` are of our state folder, which holds the copies. */
+  overwritten: boolean
+  /** A mount point with content, of which the snapshot has nothing: it is empty after the restore. */
   emptied: boolean
 }
 
@@ -27,26 +30,26 @@ export interface RestoreFacts {
   run: string
   name: string
   snapshot: Snapshot
-  /** Where that is partial: the newest complete one before it. */
+  /** Set if `snapshot` is partial: the newest complete one before it. */
   complete?: Snapshot | null
-  /** Where it was taken as the newest: newer ones that don't count. */
+  /** Set if `snapshot` was chosen as the newest: newer ones that are unadopted. */
   passed?: Snapshot[]
-  /** What was asked for, empty for all. */
+  /** The paths that were asked for; empty: all. */
   wanted: Path[]
   roots: Root[]
-  /** Declared paths that the snapshot doesn't hold: they stay as they are. */
+  /** Declared paths that the snapshot lacks: they stay as they are. */
   absent: Path[]
-  /** SQLite databases among what is restored. */
+  /** SQLite databases that are restored. */
   databases: Path[]
   /** PostgreSQL databases that are restored; null: none. */
   postgres: PostgresFacts | null
-  /** Declared ones that the snapshot holds no dump of: they stay as they are. */
+  /** Declared PostgreSQL databases without a dump in the snapshot: they stay as they are. */
   absentDatabases: string[]
-  /** Live entries that backups exclude, topmost. */
+  /** Live entries that backups exclude: the topmost ones. */
   excluded: { path: Path; bytes: number }[]
-  /** Those of them that have another number here, by their names. */
+  /** Users and groups whose numbers on this host differ from the snapshot's, matched by name. */
   renumbered: Owners
-  /** Owners' names that aren't known here: their numbers stay. */
+  /** Names of owners that this host doesn't know: their files keep the snapshot's numbers. */
   strangers: string[]
   units: Unit[]
   running: Unit[]
@@ -54,7 +57,7 @@ export interface RestoreFacts {
   free: Record<Path, number>
 }
 
-/** What is restored of which service. `wanted`: paths within the snapshot, empty for all. `ran`: units that an interrupted restore has stopped. */
+/** What is restored, and of which service. `wanted`: paths in the snapshot; empty: all. `ran`: units that an interrupted restore stopped. */
 export interface RestoreWish {
   run: string
   name: string
@@ -63,33 +66,33 @@ export interface RestoreWish {
   wanted: Path[]
   ran: Unit[]
   postgres: PostgresPlace
-  /** Where copies are kept of what can't be renamed. */
+  /** Folder for the copies of files that are overwritten. */
   kept: Path
 }
 
-/** Databases that are brought back. Bytes. */
+/** PostgreSQL databases that are restored. Sizes in bytes. */
 export interface PostgresFacts {
-  /** Folder of the snapshot that holds the dumps, and the new one that they are fetched into. */
+  /** The snapshot's folder of dumps, and the new folder on this host that they are restored into. */
   dumps: Path
   staging: { folder: Path; mount: Path }
   databases: { name: string; bytes: number; live: { bytes: number } | null }[]
-  /** Versions: of the server that the dumps are of (null: not said), and of this one. */
+  /** Versions of the server that was dumped (null: unknown) and of this host's server. */
   versions: { dump: string | null; server: string }
-  /** Where the server keeps its data; null: not on this host's filesystems. */
+  /** The server's data directory; null: it isn't on this host. */
   data: { folder: Path; mount: Path } | null
-  /** Roles that the server lacks: they are created. */
+  /** Roles that the server lacks: the restore creates them. */
   roles: string[]
-  /** Tablespaces that it lacks. */
+  /** Tablespaces that the server lacks. */
   tablespaces: string[]
 }
 
-/** The server that databases are brought back to, and where the folder is made that dumps are fetched into. */
+/** The server that databases are restored to, and the folder in which the folder for dumps is made. */
 export interface PostgresPlace {
   server: PostgresServer
   staging(): Promise<Path>
 }
 
-/** Dumps of a snapshot: its folder, and the bytes of each file in it, by its path there. */
+/** The dumps in a snapshot: their folder, and the size of each file by its path in that folder. */
 export interface Dumps {
   folder: Path
   files: Map<string, number>

@@ -1,4 +1,4 @@
-// What a restore in place may know before it is planned: the snapshot's tree, the live data, the units. Nothing is touched.
+// Gathers the facts that a restore in place is planned from: the snapshot's tree, the live data, the units. Changes nothing.
 import { constants, type Stats } from 'node:fs'
 import { access, readdir, readlink, realpath, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
@@ -18,27 +18,27 @@ import { chosenDatabases, gatherDatabaseFacts } from './databases.ts'
 import type { PostgresFacts, RestoreFacts, RestoreWish, Root } from './facts.ts'
 import { mountsBelow } from './mounts.ts'
 import { entriesOf } from './swap.ts'
-import { follow, readTree, requireDeclared, requireHarmless, type Tree } from './tree.ts'
+import { followLinks, readTree, requireDeclared, requireNoSpecialFiles, type Tree } from './tree.ts'
 import { gatherUnits } from './units.ts'
 
 /**
- * Looks before a restore in place.
+ * Gathers what a restore in place is planned from.
  * @throws Failure `unknown-path`, `not-declared`, `special-files`, `mount-point`, `unknown-unit`, `no-systemd`, and those of databases
  */
 export async function gatherRestoreFacts(restic: Restic, wish: RestoreWish, call: CallOptions): Promise<RestoreFacts> {
   const { run, name, service, snapshot, wanted } = wish
-  // While restic reads its tree: the live one may be as large.
+  // Side by side: reading the live tree may take as long as restic takes for the snapshot's.
   const [tree, sizes] = await Promise.all([readTree(restic, wish, call), sizesOf(wanted.length > 0 ? wanted : snapshot.paths)])
   requireDeclared(wish, tree)
   const { chosen, absent } = chosenDatabases(wish, tree.dumps)
-  await requireHarmless(name, tree)
+  await requireNoSpecialFiles(name, tree)
   const roots: Root[] = []
-  for (const root of tree.roots) roots.push(await lookRoot(wish, root, tree, sizes))
+  for (const root of tree.roots) roots.push(await gatherRoot(wish, root, tree, sizes))
   const postgres = tree.dumps && chosen.length > 0 ? await gatherDatabaseFacts(restic, wish, tree.dumps, chosen, call) : null
   requireServerApart(name, roots, postgres)
   const { units, running } = await gatherUnits(name, service, wish.ran)
   const folders = [...roots, ...(postgres ? [postgres.staging] : []), ...(postgres?.data ? [postgres.data] : [])]
-  const grown = roots.filter(({ copied }) => copied).map(({ path }) => ({ mount: path }))
+  const growing = roots.filter(({ overwritten }) => overwritten).map(({ path }) => ({ mount: path }))
   const declared = [...service.paths, ...service.sqlite]
   const isSaved = (path: Path) => snapshot.paths.some((saved) => isWithin(path, saved) || isWithin(saved, path))
   return {
@@ -48,18 +48,18 @@ export async function gatherRestoreFacts(restic: Restic, wish: RestoreWish, call
     wanted,
     roots,
     absent: wanted.length > 0 ? [] : outermost(declared).filter((path) => !isSaved(path)),
-    databases: service.sqlite.flatMap((database) => follow(database, tree.links)).filter((path) => tree.regular.has(path)),
+    databases: service.sqlite.flatMap((database) => followLinks(database, tree.links)).filter((path) => tree.regular.has(path)),
     postgres,
     absentDatabases: absent,
-    excluded: await lookExcluded(wish, roots),
-    ...(await lookOwners(restic, wish, tree, call)),
+    excluded: await gatherExcluded(wish, roots),
+    ...(await gatherOwners(restic, wish, tree, call)),
     units,
     running,
-    free: Object.fromEntries(await Promise.all([...folders, ...grown].map(async ({ mount }) => [mount, await freeBytes(mount)] as const))),
+    free: Object.fromEntries(await Promise.all([...folders, ...growing].map(async ({ mount }) => [mount, await freeBytes(mount)] as const))),
   }
 }
 
-/** @throws Failure `server-files` */
+/** The server can't be stopped while its databases are exchanged, so its own files can't be replaced. @throws Failure `server-files` */
 function requireServerApart(name: string, roots: Root[], postgres: PostgresFacts | null): void {
   const server = postgres?.data?.folder
   const root = roots.find(({ path }) => server !== undefined && (isWithin(path, server) || isWithin(server, path)))
@@ -70,39 +70,39 @@ function requireServerApart(name: string, roots: Root[], postgres: PostgresFacts
     )
 }
 
-async function lookRoot(
+async function gatherRoot(
   { name, snapshot, kept }: RestoreWish,
   root: Tree['roots'][number],
-  { links, spine }: Tree,
+  { links, unmovable }: Tree,
   sizes: Map<Path, number>,
 ): Promise<Root> {
   const { node, bytes, files, entries, bare } = root
   const { path } = node
   const live = await lstatIfThere(path)
-  const stays = spine.has(path)
-  const copied = stays && live?.isFile() === true && node.type === 'file'
-  if (stays && !copied && (!live?.isDirectory() || node.type !== 'dir'))
+  const isUnmovable = unmovable.has(path)
+  const overwritten = isUnmovable && live?.isFile() === true && node.type === 'file'
+  if (isUnmovable && !overwritten && (!live?.isDirectory() || node.type !== 'dir'))
     throw new Failure(
       'mount-point',
       `${name}: something is mounted at or below ${path}, which is ${kindOf(live)} here, and ${kindOf(node)} in snapshot ${snapshot.shortId}: what is mounted can't become another kind. Unmount it, or inspect the snapshot without --in-place and copy from there`,
     )
   const unchanged = node.type === 'symlink' && live?.isSymbolicLink() === true && (await readlink(path)) === links.get(path)
-  const near = stays && !copied ? path : await nearestFolder(dirname(path))
+  const near = isUnmovable && !overwritten ? path : await nearestFolder(dirname(path))
   if ((await stat(near).catch(() => null))?.isDirectory() !== true)
-    throw new Failure('not-a-folder', `${name}: ${near} is no folder, so ${path} can't be brought back below it: move aside what stands there`)
+    throw new Failure('not-a-folder', `${name}: ${near} is no folder, so ${path} can't be restored below it: move it aside`)
   const parent = await realpath(near)
-  await requireWay(name, parent, copied ? path : parent)
+  await requireWritable(name, parent, overwritten ? path : parent)
   const size = live ? (sizes.get(path) ?? (await sizesOf([path])).get(path) ?? 0) : 0
   const seen = { path, bytes, files, live: live && { bytes: size }, unchanged }
-  if (copied) return { ...seen, folder: kept, mount: await mountOf(await realAsFarAsThere(kept)), inside: null, copied, emptied: false }
+  if (overwritten) return { ...seen, folder: kept, mount: await mountOf(await realAsFarAsThere(kept)), entriesOnly: null, overwritten, emptied: false }
   const mount = await mountOf(parent)
   const { uid, gid, mode, mtime } = node
-  const mounts = stays ? await mountsBelow(path) : []
-  const keeps = [...new Set(mounts.filter((point) => point !== path).map((point) => join(path, point.slice(path.length + 1).split('/')[0] ?? '')))]
+  const mounts = isUnmovable ? await mountsBelow(path) : []
+  const nestedMounts = [...new Set(mounts.filter((point) => point !== path).map((point) => join(path, point.slice(path.length + 1).split('/')[0] ?? '')))]
   const attributes = { path, uid, gid, mode, mtime, ...(bare && { bare }) }
-  const inside = stays ? { entries: entries.filter((entry) => !keeps.includes(entry)), keeps, attributes } : null
-  const emptied = bare === true && mounts.includes(path) && (await entriesOf({ live: path, staged: null }, keeps)).length > 0
-  return { ...seen, folder: (await ownFolder(parent, mount)) ?? parent, mount, inside, copied, emptied }
+  const entriesOnly = isUnmovable ? { entries: entries.filter((entry) => !nestedMounts.includes(entry)), nestedMounts, attributes } : null
+  const emptied = bare === true && mounts.includes(path) && (await entriesOf({ live: path, staged: null }, nestedMounts)).length > 0
+  return { ...seen, folder: (await ownFolder(parent, mount)) ?? parent, mount, entriesOnly, overwritten, emptied }
 }
 
 function kindOf(entry: Stats | Pick<Node, 'type'> | null): string {
@@ -110,8 +110,8 @@ function kindOf(entry: Stats | Pick<Node, 'type'> | null): string {
   return is('dir', 'isDirectory') ? 'a folder' : is('file', 'isFile') ? 'a file' : entry === null ? 'missing' : 'neither file nor folder'
 }
 
-/** @throws Failure `unsafe-path`, `read-only`: where root would be led elsewhere, or can't write */
-async function requireWay(name: string, folder: Path, written: Path): Promise<void> {
+/** @throws Failure `unsafe-path` where a link of another user is on the path; `read-only` */
+async function requireWritable(name: string, folder: Path, written: Path): Promise<void> {
   await (await openDirNoFollow(folder)).close()
   await access(written, constants.W_OK).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'EROFS') return
@@ -119,7 +119,7 @@ async function requireWay(name: string, folder: Path, written: Path): Promise<vo
   })
 }
 
-/** Bytes at and below each path that is there, as restic counts them; in one call, however many there are. */
+/** Bytes at and below each path that exists, counted as restic counts them. One call of du for all of them. */
 async function sizesOf(paths: Path[]): Promise<Map<Path, number>> {
   const there = (await Promise.all(paths.map(async (path) => ((await lstatIfThere(path)) ? path : [])))).flat()
   if (there.length === 0) return new Map()
@@ -128,8 +128,8 @@ async function sizesOf(paths: Path[]): Promise<Map<Path, number>> {
   return new Map(stdout.split('\0').map((line) => [line.slice(line.indexOf('\t') + 1), Number.parseInt(line, 10)]))
 }
 
-/** Numbers differ after a reinstall: owners are who has the name that the snapshot knows. */
-async function lookOwners(
+/** After a reinstall, users and groups may have other numbers: they are matched by the names in the snapshot. */
+async function gatherOwners(
   restic: Restic,
   { snapshot }: RestoreWish,
   { owned }: Tree,
@@ -156,8 +156,8 @@ async function lookOwners(
   return { renumbered: owners, strangers: [...new Set(strangers)] }
 }
 
-/** Live entries that the backup left out on purpose: caches, logs. They are carried over, or a restore would delete what nobody saved. */
-async function lookExcluded({ snapshot, service }: RestoreWish, roots: Root[]): Promise<{ path: Path; bytes: number }[]> {
+/** Live entries that backups exclude: caches, logs. They are carried over, or the restore would remove data of which there is no backup. */
+async function gatherExcluded({ snapshot, service }: RestoreWish, roots: Root[]): Promise<{ path: Path; bytes: number }[]> {
   const patterns = snapshot.excludes.filter((pattern) => pattern !== reservedPattern)
   if (patterns.length === 0) return []
   const found: Path[] = []
@@ -172,7 +172,7 @@ async function lookExcluded({ snapshot, service }: RestoreWish, roots: Root[]): 
   return found.map((path) => ({ path, bytes: sizes.get(path) ?? 0 }))
 }
 
-/** Sidecars never outlive their database: beside another one they are poison. */
+/** Sidecars of a database are never carried over: SQLite would apply them to another database. */
 async function isSidecar(path: Path, { sqlite }: Service): Promise<boolean> {
   const [, database, suffix] = /^(.+)(-wal2?|-shm|-journal|-mj[^/]*)$/s.exec(path) ?? []
   if (database === undefined || suffix === undefined || (await lstatIfThere(path))?.isFile() !== true) return false

@@ -1,4 +1,4 @@
-// Mount points at and below what is restored: no rename may take a mounted filesystem along.
+// Mount points at and below the paths that are restored: a rename would move them, so they stay where they are.
 import { realpath } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Move, Path } from '../core.ts'
@@ -9,16 +9,16 @@ import { mountOf, overlappingMounts } from '../host/mounts.ts'
 import { excluded } from '../restic/patterns.ts'
 import type { Snapshot } from '../restic/types.ts'
 
-/** Folders at and below these paths with which a rename would take a mounted filesystem along. One that backups exclude is none of ours. */
-export async function spineOf(paths: Path[], { excludes }: Snapshot): Promise<Set<Path>> {
-  const spine = new Set<Path>()
+/** The mount points at and below these paths, and the folders above the mount points. Those that backups exclude don't concern a restore. */
+export async function unmovablePaths(paths: Path[], { excludes }: Snapshot): Promise<Set<Path>> {
+  const unmovable = new Set<Path>()
   for (const path of paths)
     for (const point of await mountsBelow(path))
-      for (let at = point; at !== dirname(path); at = dirname(at)) if (!excluded(excludes, at)) spine.add(at)
-  return spine
+      for (let at = point; at !== dirname(path); at = dirname(at)) if (!excluded(excludes, at)) unmovable.add(at)
+  return unmovable
 }
 
-/** What is mounted at or below a path, there or elsewhere too, as the path names it. */
+/** Mount points at or below a path, and parts of it that are also mounted elsewhere, each named by way of `path`. */
 export async function mountsBelow(path: Path): Promise<Path[]> {
   const stat = await lstatIfThere(path)
   if (!stat || stat.isSymbolicLink()) return []
@@ -26,16 +26,16 @@ export async function mountsBelow(path: Path): Promise<Path[]> {
   return (await overlappingMounts(real)).map((point) => path + point.slice(real.length))
 }
 
-/** @throws Failure `mount-point`: renamed, a path would take what is mounted at or below it along */
-export async function requireMounts(name: string, moves: Move[]): Promise<void> {
+/** Checks, just before the exchange, that the mounts are still those of the plan. @throws Failure `mount-point` */
+export async function requireMountsUnchanged(name: string, moves: Move[]): Promise<void> {
   for (const { live, old, keeps, copied } of moves) {
     const mounts = await mountsBelow(live)
     if (copied && mounts.includes(live)) continue
-    const stranger = mounts.find((point) => keeps === undefined || (point !== live && !keeps.some((kept) => isWithin(point, kept))))
+    const unexpected = mounts.find((point) => keeps === undefined || (point !== live && !keeps.some((kept) => isWithin(point, kept))))
     const [here, there] = await Promise.all(
       [keeps === undefined ? dirname(live) : live, dirname(old)].map(async (folder) => mountOf(await realpath(await nearestFolder(folder)))),
     )
-    if (stranger !== undefined || here !== there)
-      throw new Failure('mount-point', `${name}: ${stranger ?? live} is a mount point since a moment ago, or is none any more: try again`)
+    if (unexpected !== undefined || here !== there)
+      throw new Failure('mount-point', `${name}: ${unexpected ?? live} was mounted or unmounted since the restore was planned: try again`)
   }
 }

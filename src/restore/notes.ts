@@ -1,16 +1,17 @@
+// What a plan tells a person beside its steps. Pure.
 import type { Snapshot } from '../restic/types.ts'
 import { tags } from '../snapshots/select.ts'
 import type { RestoreFacts } from './facts.ts'
 
-/** What happens to mounts otherwise than by an exchange. */
+/** What happens to mount points, which can't be exchanged. */
 export function mountNotes({ roots }: Pick<RestoreFacts, 'roots'>): string[] {
-  return roots.flatMap(({ path, folder, copied, emptied }) => [
-    ...(copied ? [`${path} is a file with a mount of its own: its content is overwritten, once a copy of what is there now is in ${folder}`] : []),
-    ...(emptied ? [`${path} is mounted, and the snapshot knows nothing of it: what is in it moves aside, and it is left empty`] : []),
+  return roots.flatMap(({ path, folder, overwritten, emptied }) => [
+    ...(overwritten ? [`${path} is a file with a mount of its own: its content is overwritten, after a copy of it is in ${folder}`] : []),
+    ...(emptied ? [`${path} is mounted, and the snapshot has nothing of it: its content moves aside, and it is left empty`] : []),
   ])
 }
 
-/** That a snapshot is partial, and which one isn't. */
+/** Says that a snapshot is partial, and which one is complete. */
 export function partialNotes(snapshot: Snapshot, complete: Snapshot | null = null): string[] {
   if (!snapshot.tags.includes(tags.partial)) return []
   const other = complete
@@ -19,7 +20,7 @@ export function partialNotes(snapshot: Snapshot, complete: Snapshot | null = nul
   return [`this snapshot is partial: something could not be read when it was made; ${other}`]
 }
 
-/** That newer snapshots don't count, and how one of them is taken all the same. */
+/** Says that newer snapshots are unadopted, and names the newest of them. */
 export function passedNotes([newest, ...others]: Snapshot[]): string[] {
   if (!newest) return []
   const which = `${newest.shortId} of ${newest.time.slice(0, 10)}`
@@ -38,22 +39,23 @@ export function notesOf(
     ...partialNotes(snapshot, complete),
     ...passedNotes(passed),
     ...(snapshot.tags.includes(tags.unadopted)
-      ? ['this snapshot is unadopted: a fresh install made it, before anybody said that its data is the truth']
+      ? ['this snapshot is unadopted: a fresh install made it, and nobody has adopted its data']
       : []),
     ...absent.map((path) => `${path} isn't in this snapshot and stays as it is`),
     ...absentDatabases.map((name) => `this snapshot holds no dump of the database ${name}, which stays as it is`),
-    ...(postgres?.tablespaces ?? []).map((name) => `the server has no tablespace ${name}: what stood in one comes to stand in the default one`),
+    ...(postgres?.tablespaces ?? []).map((name) => `the server has no tablespace ${name}: what was in it goes to the default tablespace`),
     ...roots.filter(({ unchanged }) => unchanged).map(({ path }) => `${path} is the same link already`),
-    ...roots.flatMap(({ path, inside }) =>
-      inside ? [`${path} stays, being a mount point or leading to one: what is in it is exchanged; its own ACLs and extended attributes stay`] : [],
+    ...roots.flatMap(({ path, entriesOnly }) =>
+      entriesOnly
+        ? [`${path} is a mount point, or leads to one: its entries are exchanged; it stays, with its own ACLs and extended attributes`] : [],
     ),
     ...mountNotes({ roots }),
     ...(renumbered.users.length + renumbered.groups.length > 0
       ? [
-          'users or groups have other numbers here: files get the new ones by name; entries of ACLs keep the old ones, and such a file loses its capabilities',
+          'users or groups have other numbers on this host: files get these by name; ACL entries keep the old numbers, and changed files lose their capabilities',
         ]
       : []),
-    ...(strangers.length > 0 ? [`unknown here, so that their files keep the numbers they had: ${strangers.join(', ')}`] : []),
+    ...(strangers.length > 0 ? [`unknown on this host, so their files keep the snapshot's numbers: ${strangers.join(', ')}`] : []),
     ...(carried > 0 ? [`what backups exclude is carried over (${carried})`] : []),
   ]
 }

@@ -1,4 +1,4 @@
-// The plans of a restore in place, and of putting back what one has replaced. Pure.
+// The plans of a restore in place, of a rollback, and of the rest of an interrupted restore. Pure.
 import { dirname, join } from 'node:path'
 import type { DatabaseMove, Move, Path, Plan, RestoreStep, Unit } from '../core.ts'
 import { dumpFiles } from '../host/postgres.ts'
@@ -26,12 +26,12 @@ export function planRestore(service: Pick<Service, 'healthCheck'>, facts: Restor
   })
   const moves = stages.flatMap(({ folder, roots }) =>
     roots.map(
-      ({ path, inside, copied }): Move => ({
+      ({ path, entriesOnly, overwritten }): Move => ({
         live: path,
         staged: join(folder, 'new', path),
         old: join(oldFolder(folder, run), path),
-        ...(inside && { keeps: inside.keeps }),
-        ...(copied && { copied }),
+        ...(entriesOnly && { keeps: entriesOnly.nestedMounts }),
+        ...(overwritten && { copied: true }),
       }),
     ),
   )
@@ -48,8 +48,8 @@ export function planRestore(service: Pick<Service, 'healthCheck'>, facts: Restor
         ({
           do: 'stage',
           snapshot: snapshot.id,
-          paths: roots.flatMap(({ path, inside }) => inside?.entries ?? path),
-          folders: roots.flatMap(({ inside }) => inside?.attributes ?? []),
+          paths: roots.flatMap(({ path, entriesOnly }) => entriesOnly?.entries ?? path),
+          folders: roots.flatMap(({ entriesOnly }) => entriesOnly?.attributes ?? []),
           owners: facts.renumbered,
           in: folder,
         }) as const,
@@ -67,13 +67,13 @@ export function planRestore(service: Pick<Service, 'healthCheck'>, facts: Restor
   return { run, service: name, steps, always: start(units, running), notes: notesOf(facts, carried.length) }
 }
 
-/** What is put back: all that one restore replaced. */
+/** What a rollback puts back: everything that one restore replaced. */
 export interface PutBackFacts extends Pick<RestoreFacts, 'run' | 'name' | 'units' | 'running'> {
   olds: OldData[]
   oldDatabases: OldDatabase[]
 }
 
-/** What is live now becomes old data in turn. */
+/** The data that is live now becomes old data in turn. */
 export function planPutBack(
   service: Pick<Service, 'healthCheck'>,
   { run, name, olds, oldDatabases, units, running }: PutBackFacts,
@@ -100,7 +100,7 @@ export function planPutBack(
   }
 }
 
-/** What is left of a restore that was interrupted, to be finished, or taken `back`: there is no health to be checked then. */
+/** The remaining steps of an interrupted restore. `back`: it is rolled back, and the health check doesn't run. */
 export function planRest(
   { healthCheck }: Pick<Service, 'healthCheck'>,
   { run, service, phase, moves, databases, units }: RestoreJournal,
@@ -137,14 +137,14 @@ export function oldFolder(folder: Path, run: string): Path {
   return join(folder, `old-${run}`)
 }
 
-/** A database's name while it isn't live, of at most 63 bytes (PostgreSQL cuts longer ones): our words, and what there is room for of its own. */
+/** A database's name while it isn't live: ours, then as much of its own as fits into the 63 bytes at which PostgreSQL cuts names. */
 export function databaseName(kind: 'new' | 'old', run: string, i: number, database: string): string {
   let name = `atelier-${kind}-${run}-${i}-${database}`
   while (Buffer.byteLength(name) > 63) name = [...name].slice(0, -1).join('')
   return name
 }
 
-/** Dumps are fetched into a folder of ours, and each is loaded into a new database. */
+/** Dumps are restored into the staging folder, and each is loaded into a new database. */
 function load({ run, snapshot, postgres }: RestoreFacts): {
   stage: RestoreStep[]
   load: RestoreStep[]
@@ -173,7 +173,7 @@ function stop(units: Unit[]): RestoreStep[] {
   return units.length > 0 ? [{ do: 'stop', units }] : []
 }
 
-/** Of what was stopped, what ran. Starting what runs already does nothing: `always` brings back what a failure left stopped. */
+/** Starts `units`, those of the stopped ones that ran before. Also in `always`: starting an active unit does nothing. */
 function start(stopped: Unit[], units: Unit[]): RestoreStep[] {
   return stopped.length > 0 ? [{ do: 'start', units }] : []
 }
@@ -184,10 +184,10 @@ interface Stage {
   roots: Root[]
 }
 
-/** One staging folder for each mount: what crosses no mount can be renamed. What is copied has one of its own, in our state. */
+/** One staging folder for each mount, so that a rename is enough. Copies for files that are overwritten have one in our state folder. */
 function stageFolders({ run, name }: Pick<RestoreFacts, 'run' | 'name'>, roots: Root[]): Stage[] {
-  const kinds = [false, true].flatMap((copied) => {
-    const alike = roots.filter((root) => root.copied === copied)
+  const kinds = [false, true].flatMap((overwritten) => {
+    const alike = roots.filter((root) => root.overwritten === overwritten)
     return [...new Set(alike.map(({ mount }) => mount))].map((mount) => [mount, alike.filter((root) => root.mount === mount)] as const)
   })
   return kinds.map(([mount, group]) => {

@@ -1,23 +1,24 @@
+// The room that a restore in place needs on each mount. Pure.
 import { dirname } from 'node:path'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { isWithin } from '../host/files.ts'
 import type { RestoreFacts, Root } from './facts.ts'
 
-/** Room kept free beyond what a restore needs, for everybody else on the filesystem. */
+/** Bytes that stay free beside what a restore needs: other programs write to the same filesystem. */
 export const spareBytes = 64 * 1024 * 1024
 
-/** Bytes that a restore adds on each mount: what it replaces stays. A file with a mount of its own counts as one. */
+/** Bytes that a restore adds on each mount, beside the old data, which is kept. A file with a mount of its own counts as a mount. */
 export function neededRoom({ roots, excluded, postgres }: Pick<RestoreFacts, 'roots' | 'excluded' | 'postgres'>): Record<Path, number> {
   const needed: Record<Path, number> = {}
   for (const root of roots) {
-    const { path, mount, bytes, unchanged, live, copied } = root
+    const { path, mount, bytes, unchanged, live, overwritten } = root
     if (unchanged) continue
     const carried = excluded.filter((entry) => rootOf(entry.path, roots) === root)
-    const besides = copied ? (live?.bytes ?? 0) : carried.reduce((sum, entry) => sum + entry.bytes, 0)
+    const besides = overwritten ? (live?.bytes ?? 0) : carried.reduce((sum, entry) => sum + entry.bytes, 0)
     needed[mount] = (needed[mount] ?? 0) + bytes + besides
-    // Where it is mounted it grows by no more than this.
-    if (copied && bytes > (live?.bytes ?? 0)) needed[path] = bytes - (live?.bytes ?? 0)
+    // On the mounted file's own filesystem only the difference is added.
+    if (overwritten && bytes > (live?.bytes ?? 0)) needed[path] = bytes - (live?.bytes ?? 0)
   }
   for (const { mount, bytes } of databaseNeeds(postgres)) needed[mount] = (needed[mount] ?? 0) + bytes
   return needed
@@ -29,12 +30,13 @@ export function rootOf(path: Path, roots: Root[]): Root | null {
   return around.reduce<Root | null>((inner, root) => (inner && inner.path.length > root.path.length ? inner : root), null)
 }
 
+/** @throws Failure `no-space` */
 export function requireRoom(facts: RestoreFacts, stages: { mount: Path; folder: Path }[]): void {
   const { name, free } = facts
   const room = neededRoom(facts)
   const places = stages.map(({ mount, folder }) => ({ mount, place: dirname(folder) }))
-  const grown = facts.roots.filter(({ path, copied }) => copied && path in room).map(({ path }) => ({ mount: path, place: path }))
-  for (const { mount, place } of [...places, ...grown, ...databaseNeeds(facts.postgres)]) {
+  const growing = facts.roots.filter(({ path, overwritten }) => overwritten && path in room).map(({ path }) => ({ mount: path, place: path }))
+  for (const { mount, place } of [...places, ...growing, ...databaseNeeds(facts.postgres)]) {
     const needed = room[mount] ?? 0
     const there = free[mount] ?? 0
     if (needed + spareBytes > there)
@@ -45,7 +47,7 @@ export function requireRoom(facts: RestoreFacts, stages: { mount: Path; folder: 
   }
 }
 
-/** The dumps while they are loaded, and the new databases: a dump lacks indexes, and an old database may have grown or bloated. Bytes. */
+/** Bytes for the dumps, and for the new databases: each as large as its dump or the live database (a dump has no indexes; a live one may be bloated). */
 export function databaseNeeds(postgres: RestoreFacts['postgres']): { mount: Path; place: Path; bytes: number }[] {
   if (postgres === null) return []
   const { databases, staging, data } = postgres

@@ -1,4 +1,4 @@
-// The snapshot's tree, read once: what would be restored, and whether it may be.
+// Reads the snapshot's tree in one pass, and refuses what must not be restored in place.
 import { lstat } from 'node:fs/promises'
 import { basename, dirname, join, relative, resolve } from 'node:path'
 import type { Path } from '../core.ts'
@@ -8,19 +8,19 @@ import { attributesOf } from '../host/folders.ts'
 import type { CallOptions, Node, Restic } from '../restic/types.ts'
 import { dumpsFolder } from '../snapshots/select.ts'
 import type { Dumps, RestoreWish } from './facts.ts'
-import { spineOf } from './mounts.ts'
+import { unmovablePaths } from './mounts.ts'
 
 export interface Tree {
-  /** `bare`: a folder on the way to a mount point, which the snapshot doesn't hold. */
+  /** `bare`: a folder above a mount point, which the snapshot lacks. */
   roots: { node: Pick<Node, 'path' | 'type' | 'uid' | 'gid' | 'mode' | 'mtime'>; bytes: number; files: number; entries: Path[]; bare?: true }[]
-  /** Folders at and below them that stay. */
-  spine: Set<Path>
+  /** Mount points at and below the roots, and the folders above the mount points. */
+  unmovable: Set<Path>
   links: Map<Path, string>
-  /** Regular files that may be the declared databases, by their names. */
+  /** Regular files with the name of a declared SQLite database. */
   regular: Set<Path>
   special: Node[]
   dumps: Dumps | null
-  /** For each user's and group's number but root's, a folder of the snapshot that holds something of it. */
+  /** For each number of a user or group but root's: a folder of the snapshot with an entry that it owns. */
   owned: Record<'uid' | 'gid', Map<number, Path>>
 }
 
@@ -30,20 +30,20 @@ export async function readTree(restic: Restic, { name, service, snapshot, wanted
   const paths = outermost((wanted.length > 0 ? wanted : snapshot.paths).filter((path) => !isDump(path)))
   const tree: Tree = {
     roots: [],
-    spine: await spineOf(paths, snapshot),
+    unmovable: await unmovablePaths(paths, snapshot),
     links: new Map(),
     regular: new Set(),
     special: [],
     dumps: folder === undefined ? null : { folder, files: new Map() },
     owned: { uid: new Map(), gid: new Map() },
   }
-  // A database's own path may be a link to another name, which then is a path of the snapshot.
+  // The declared path of a database may be a symbolic link: then its target is among the snapshot's paths, too.
   const databases = new Set([...service.sqlite, ...snapshot.paths].map((path) => basename(path)))
-  const missing = new Set([...paths, ...tree.spine])
-  // Innermost last.
+  const missing = new Set([...paths, ...tree.unmovable])
+  // The roots above the current node, the innermost last.
   const around: Tree['roots'] = []
   for await (const node of restic.ls(snapshot.id, undefined, call)) {
-    // One that the service's own user may have made leads nowhere: to /etc, it would have that replaced.
+    // Links of other users aren't followed: with a link to /etc, the service's user could have /etc replaced.
     if (node.type === 'symlink' && snapshot.paths.includes(node.path) && (node.uid === 0 || node.uid === process.getuid?.()))
       tree.links.set(node.path, (await restic.readlink(snapshot.id, node.path, call)) ?? '')
     if (node.type === 'file' && isDump(node.path)) tree.dumps?.files.set(relative(tree.dumps.folder, node.path), node.bytes)
@@ -65,13 +65,13 @@ export async function readTree(restic: Restic, { name, service, snapshot, wanted
   const dumped = [...(tree.dumps?.files.keys() ?? [])].map((file) => join(folder ?? '', file))
   const isThere = (path: Path) => path === folder || dumped.some((dump) => isWithin(dump, path))
   for (const path of missing) {
-    // Of what is mounted there the snapshot knows nothing: it stays, and nothing comes into it.
+    // A mount point, or a folder above one, that the snapshot lacks: it stays, and gets no entries.
     if (paths.includes(path) || !(await lstat(path)).isDirectory()) continue
     tree.roots.push({ node: { path, type: 'dir', ...(await attributesOf(path)) }, bytes: 0, files: 0, entries: [], bare: true })
     missing.delete(path)
   }
   const lost = [...missing][0] ?? wanted.find((path) => isDump(path) && !isThere(path))
-  if (lost !== undefined && !paths.includes(lost) && tree.spine.has(lost))
+  if (lost !== undefined && !paths.includes(lost) && tree.unmovable.has(lost))
     throw new Failure(
       'mount-point',
       `${name}: the file ${lost} is mounted there, and snapshot ${snapshot.shortId} holds none: it can't be taken away. Unmount it, or choose parts with --path`,
@@ -84,9 +84,9 @@ export async function readTree(restic: Restic, { name, service, snapshot, wanted
   return tree
 }
 
-/** Nothing is written outside the declared paths, or what they lead to by the links that the snapshot itself holds. */
+/** Nothing is written outside the declared paths and what they lead to by links in the snapshot. @throws Failure `not-declared` */
 export function requireDeclared({ name, service, snapshot }: RestoreWish, tree: Tree): void {
-  const allowed = [...service.paths, ...service.sqlite].flatMap((path) => follow(path, tree.links))
+  const allowed = [...service.paths, ...service.sqlite].flatMap((path) => followLinks(path, tree.links))
   const stranger = tree.roots.find(({ node }) => !allowed.some((path) => isWithin(node.path, path)))
   if (stranger)
     throw new Failure(
@@ -95,8 +95,8 @@ export function requireDeclared({ name, service, snapshot }: RestoreWish, tree: 
     )
 }
 
-/** A path and every name it has by way of links at its start. */
-export function follow(path: Path, links: Map<Path, string>): Path[] {
+/** A path, and its other names by way of the symbolic links at its start. */
+export function followLinks(path: Path, links: Map<Path, string>): Path[] {
   const names = [path]
   for (const known of names) {
     for (const [link, target] of links) {
@@ -109,7 +109,8 @@ export function follow(path: Path, links: Map<Path, string>): Path[] {
   return names
 }
 
-export async function requireHarmless(name: string, { special }: Tree): Promise<void> {
+/** Device nodes, setuid and setgid files are restored only where the same are live. @throws Failure `special-files` */
+export async function requireNoSpecialFiles(name: string, { special }: Tree): Promise<void> {
   for (const node of special) {
     const live = await lstatIfThere(node.path)
     const known =

@@ -14,16 +14,16 @@ export function restorePlanView(site: Site, { plan, facts }: { plan: Plan<Restor
   const { healthCheck } = serviceOf(site, plan.service)
   const brought = postgres?.databases ?? []
   const bytes = [...roots, ...brought].reduce((sum, { bytes }) => sum + bytes, 0)
-  // What is copied has its old data beside the new.
-  const beside = roots.reduce((sum, { copied, live }) => sum + (copied ? (live?.bytes ?? 0) : 0), 0)
+  // A file that is overwritten needs room for a copy of its old content, too.
+  const beside = roots.reduce((sum, { overwritten, live }) => sum + (overwritten ? (live?.bytes ?? 0) : 0), 0)
   const needed = databaseNeeds(postgres).reduce((sum, need) => sum + need.bytes, bytes + beside - brought.reduce((sum, { bytes }) => sum + bytes, 0))
   const host = snapshot.host === site.manifest.host ? '' : ` · of ${printable(snapshot.host)}`
   const from = `${snapshot.shortId} · ${formatTime(snapshot.time, now)} (${formatAge(snapshot.time, now)})${host} · ${formatBytes(bytes)}`
   const checks = [...databases.map((database) => `${database} integrity`), ...(healthCheck === null ? [] : [healthCheck])]
   const lines: [string, string][] = [
-    ...roots.map(({ path, bytes, files, live, inside, copied, emptied }): [string, string] => [
-      emptied ? 'empties' : copied ? 'rewrites' : live ? 'replaces' : 'restores',
-      `${path}${inside ? '/*' : ''}   ${live ? `${formatBytes(live.bytes)} → ` : ''}${formatBytes(bytes)}, ${formatCount(files)} ${files === 1 ? 'entry' : 'entries'}`,
+    ...roots.map(({ path, bytes, files, live, entriesOnly, overwritten, emptied }): [string, string] => [
+      emptied ? 'empties' : overwritten ? 'rewrites' : live ? 'replaces' : 'restores',
+      `${path}${entriesOnly ? '/*' : ''}   ${live ? `${formatBytes(live.bytes)} → ` : ''}${formatBytes(bytes)}, ${formatCount(files)} ${files === 1 ? 'entry' : 'entries'}`,
     ]),
     ...brought.map(({ name, bytes, live }): [string, string] => [
       live ? 'replaces' : 'restores',

@@ -15,8 +15,8 @@ const root = (path: Path, more: Partial<Root> = {}): Root => ({
   unchanged: false,
   folder: '/var/lib',
   mount: '/',
-  inside: null,
-  copied: false,
+  entriesOnly: null,
+  overwritten: false,
   emptied: false,
   ...more,
 })
@@ -123,7 +123,7 @@ describe('the plan of a restore', () => {
   })
 
   test('[restore.40] a file with a mount of its own has both its copies in our state, with room for both, and is put back from there', () => {
-    const file = root('/etc/n.conf', { copied: true, folder: '/state/kept', live: { bytes: 30 } })
+    const file = root('/etc/n.conf', { overwritten: true, folder: '/state/kept', live: { bytes: 30 } })
     const spare = 64 * 1024 * 1024
     const free = (state: number, grows: number) => ({ '/': spare + state, '/etc/n.conf': spare + grows })
     const seen = (state: number, grows: number) => facts({ roots: [file, root('/var/lib/notes')], free: free(state, grows) })
