@@ -44,38 +44,38 @@ export type RestoreStep =
   | { do: 'health' }
 
 /**
- * One exchange by rename, a database's sidecars with it. `staged` null: the live entry only goes away, and folders above it that are
- * empty then, below `parent`. All in one mount, but for what is copied.
+ * One exchange by renames, of a SQLite database with its sidecars. `staged` null: the live entry is only moved away, and empty folders above it,
+ * below `parent`, are removed. All paths are in one mount, except with `copied`.
  */
 export interface Move {
   live: Path
   staged: Path | null
   old: Path
   parent?: Path
-  /** `live` is a mount point, or leads to one: it stays, and its entries are exchanged, without these. */
+  /** `live` is a mount point, or a folder above one, and isn't renamed: its entries are exchanged, but not these, which are or lead to mount points. */
   keeps?: Path[]
-  /** `live` is a file with a mount of its own: it stays, and its content is replaced. `staged` and `old` are whole copies, wherever they stand. */
+  /** `live` is a file with a mount of its own: its content is overwritten. `staged` and `old` are copies, on any filesystem. */
   copied?: true
 }
 
-/** A folder whose entries alone are restored, and the attributes that the snapshot has for it. `mtime`: as touch(1) takes a date. */
+/** A folder of which only the entries are exchanged, with its attributes in the snapshot. `mtime` as touch(1) takes a date. */
 export interface StagedFolder {
   path: Path
   uid: number
   gid: number
   mode: number
   mtime: string
-  /** The snapshot doesn't hold it: these are the live folder's own, and the owner's numbers are of this host. */
+  /** The snapshot lacks the folder: the attributes are those of the live one, with this host's numbers. */
   bare?: true
 }
 
-/** Numbers of the snapshot's users and groups that are other numbers here, by their names: from, to. */
+/** Users and groups with another number on this host than in the snapshot, matched by name: [snapshot's, host's]. */
 export interface Owners {
   users: [number, number][]
   groups: [number, number][]
 }
 
-/** One exchange of databases by their names. `fresh` null: the live one only goes away. */
+/** One exchange of PostgreSQL databases by renames. `fresh` null: the live one is only renamed to `old`. */
 export interface DatabaseMove {
   live: string
   fresh: string | null

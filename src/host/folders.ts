@@ -14,7 +14,7 @@ export interface Attributes {
   mtime: string | null
 }
 
-/** Removes a folder that restores made, never across a mount. */
+/** Removes a folder with all that is in it, but nothing on another filesystem. @throws Failure `remove-failed` */
 export async function removeFolder(folder: Path): Promise<void> {
   if (!(await isThere(folder))) return
   const argv = ['rm', '--recursive', '--force', '--one-file-system', '--', insideFd3(basename(folder))]
@@ -22,7 +22,7 @@ export async function removeFolder(folder: Path): Promise<void> {
   if (exit !== 0) throw new Failure('remove-failed', `${folder} can't be removed: ${stderr.trim().split('\n')[0]}`)
 }
 
-/** Removes folders that are empty, from `folder` upwards, below `stop`. */
+/** Removes `folder` and the folders above it, up to `stop` (which stays), as long as they are empty. */
 export async function removeEmpty(folder: Path, stop: Path): Promise<void> {
   for (let at = folder; at !== stop && isWithin(at, stop); at = dirname(at)) {
     try {
@@ -35,12 +35,12 @@ export async function removeEmpty(folder: Path, stop: Path): Promise<void> {
   }
 }
 
-/** The nearest folder at or above a path that exists. */
+/** The nearest existing entry at or above a path. */
 export async function nearestFolder(path: Path): Promise<Path> {
   for (let folder = path; ; folder = dirname(folder)) if (await lstatIfThere(folder)) return folder
 }
 
-/** Makes the folders above `path`, below `stop`, each with owner and mode of the one above `model`. */
+/** Makes the missing folders above `path` and below `stop`, with owner and mode of the folders above `model`. */
 export async function makeParents(path: Path, model: Path, stop: Path): Promise<void> {
   const folder = dirname(path)
   if (folder === stop || !isWithin(folder, stop)) return
@@ -49,10 +49,10 @@ export async function makeParents(path: Path, model: Path, stop: Path): Promise<
   await makeFolder(folder, { uid: like?.uid ?? 0, gid: like?.gid ?? 0, mode: (like?.mode ?? 0o755) & 0o7777, mtime: null })
 }
 
-/** Of folders that nobody else may look into. */
+/** For folders that only this user may read. */
 export const ownAlone: Attributes = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, mode: 0o700, mtime: null }
 
-/** Makes one folder, durably, or gives one that is there these attributes. */
+/** Makes a folder durably. An existing one gets these attributes. */
 export async function makeFolder(folder: Path, attributes: Attributes): Promise<void> {
   await withParentFd(folder, async (at, parent) => {
     if (!(await lstatIfThere(at))) await mkdir(at, { mode: 0o700 })

@@ -12,37 +12,63 @@ import { uninterruptible } from './databases.ts'
 import { removeCopy } from './overwrite.ts'
 import { oldFolder } from './plan.ts'
 
-/** The end of a restore, `done` or taken back; the journal closes last. */
+/** Ends a restore that is `done`, or was undone. The journal is removed last: after a crash all of this is repeated. */
 export async function closeJournal(site: Site, journal: RestoreJournal, done: boolean, remember = async () => {}): Promise<void> {
-  await tidy(site, journal, done)
+  await cleanUpRestore(site, journal, done)
   await remember()
   await removeJournal(site.state, journal.service)
 }
 
-/** What a restore has staged goes, what it replaced is remembered. Begun anew after a crash it does the same again. */
-export async function tidy(site: Site, journal: RestoreJournal, done: boolean): Promise<void> {
-  const { service, run, putsBack, folders, moves, databases, dumps, started } = journal
-  // Of what was copied there is no more need for the side that is live now.
+/** Removes what a restore has staged, and records the old data that it keeps. Can be repeated after a crash. */
+export async function cleanUpRestore(site: Site, journal: RestoreJournal, done: boolean): Promise<void> {
+  const { putsBack, folders, databases, dumps } = journal
+  await removeCopies(journal, done)
+  await removeEmptyFolders(journal, done)
+  if (done) await makeOldFolders(journal)
+  const kept = await oldDataOf(journal, done)
+  for (const folder of folders) {
+    await removeFolder(join(folder, 'new'))
+    await removeEmpty(folder, dirname(folder))
+  }
+  if (dumps !== null) await removeFolder(dumps)
+  const fresh = databases.flatMap((database) => database.fresh ?? [])
+  // The databases of a rollback aren't new ones: they were kept before, and are kept again.
+  if (!done && putsBack === null && fresh.length > 0) await dropDatabases(site.manifest.postgresql, fresh, uninterruptible())
+  await recordOldData(site, journal, kept, done)
+}
+
+/** The live file has the same content as one of its copies: that copy isn't needed any more. */
+async function removeCopies({ moves }: RestoreJournal, done: boolean): Promise<void> {
   for (const { staged, old, copied } of moves) {
     const spent = done ? staged : old
     if (copied && spent !== null) await removeCopy(spent)
   }
-  // What was put back and is taken away again stays kept, its empty folders too.
+}
+
+/** Of a rollback that was undone, `staged` is old data that stays kept, with its empty folders. */
+async function removeEmptyFolders({ folders, moves, putsBack }: RestoreJournal, done: boolean): Promise<void> {
   const ours = moves.flatMap(({ staged, old, stays }) =>
     [done || putsBack === null ? staged : null, old].flatMap((place) => (place === null ? [] : stays ? place : dirname(place))),
   )
   for (const folder of folders) for (const place of ours) await removeEmpty(place, folder)
-  // Also where nothing was there before: that, too, can be taken back.
-  if (done) for (const folder of folders) await makeFolder(oldFolder(folder, run), ownAlone)
-  for (const { live, old, stays } of done ? moves : []) {
+}
+
+/** Also where nothing was live before: a rollback needs the folder there, too. */
+async function makeOldFolders({ run, folders, moves }: RestoreJournal): Promise<void> {
+  for (const folder of folders) await makeFolder(oldFolder(folder, run), ownAlone)
+  for (const { live, old, stays } of moves) {
     if (!stays) continue
     await makeParents(old, live, old.slice(0, -live.length))
     await makeFolder(old, stays.before)
   }
+}
+
+/** The entries of the record for what this restore keeps. */
+async function oldDataOf({ run, started, putsBack, folders, moves }: RestoreJournal, done: boolean): Promise<OldData[]> {
   const kept: OldData[] = []
   for (const id of done && putsBack !== null ? [run, putsBack] : [run]) {
     for (const folder of folders.map((stage) => oldFolder(stage, id))) {
-      // Without old data, too, there may be what appeared between a crash and its end.
+      // Also of an undone restore: it may hold entries that were made between a crash and its end.
       if (!(await lstatIfThere(folder))) continue
       const all = done ? moves.filter(({ old }) => isWithin(old, folder)) : []
       const stayed = all.flatMap(({ live, stays }) => (stays ? [{ path: live, keeps: stays.keeps }] : []))
@@ -53,23 +79,20 @@ export async function tidy(site: Site, journal: RestoreJournal, done: boolean): 
       kept.push({ run: id, since: started, folder, paths, absent, folders: stayed, copied })
     }
   }
-  for (const folder of folders) {
-    await removeFolder(join(folder, 'new'))
-    await removeEmpty(folder, dirname(folder))
-  }
-  if (dumps !== null) await removeFolder(dumps)
-  const fresh = databases.flatMap((database) => database.fresh ?? [])
-  // What was put back by name was kept before, and is again.
-  if (!done && putsBack === null && fresh.length > 0) await dropDatabases(site.manifest.postgresql, fresh, uninterruptible())
+  return kept
+}
+
+async function recordOldData(site: Site, journal: RestoreJournal, kept: OldData[], done: boolean): Promise<void> {
+  const { service, run, started, putsBack, moves, databases } = journal
   const keptDatabases = done ? databases.map(({ live, old, liveId }) => ({ run, since: started, database: live, kept: liveId && old })) : []
   const moved = new Map<Path, Path>()
   const before = await readRecord(site.state, service).catch(() => null)
-  for (const { folder } of before?.old ?? []) moved.set(folder, await placeNow(folder, moves))
+  for (const { folder } of before?.old ?? []) moved.set(folder, await currentPlace(folder, moves))
   await updateRecord(site.state, service, (record) => {
     const { origin, old, oldDatabases } = record
-    const takenBack = done ? [...old, ...oldDatabases].find((data) => data.run === putsBack)?.since : started
+    const undone = done ? [...old, ...oldDatabases].find((data) => data.run === putsBack)?.since : started
     const isOver = (data: { run: string }) => data.run === run || (done && data.run === putsBack)
-    if (origin?.how === 'recovered' && origin.since === takenBack) record.origin = null
+    if (origin?.how === 'recovered' && origin.since === undone) record.origin = null
     if (done && journal.recovers) record.origin ??= { how: 'recovered', since: started }
     const others = old.filter((data) => !isOver(data)).map((data) => ({ ...data, folder: moved.get(data.folder) ?? data.folder }))
     record.old = [...others, ...kept]
@@ -77,12 +100,12 @@ export async function tidy(site: Site, journal: RestoreJournal, done: boolean): 
   })
 }
 
-/** Where the old data of an earlier restore stands now: within a path that was exchanged it has moved along. */
-async function placeNow(folder: Path, moves: JournalMove[]): Promise<Path> {
+/** Where the old data of an earlier restore is now: if its folder is inside an exchanged path, it was moved with it. */
+async function currentPlace(folder: Path, moves: JournalMove[]): Promise<Path> {
   if (await lstatIfThere(folder)) return folder
   const renamed = moves.filter(({ stays, copied }) => !stays && !copied)
-  const ways = renamed.flatMap(({ live, staged, old }) => [live, staged, old].flatMap((from) => [live, staged, old].map((to) => ({ from, to }))))
-  for (const { from, to } of ways) {
+  const pairs = renamed.flatMap(({ live, staged, old }) => [live, staged, old].flatMap((from) => [live, staged, old].map((to) => ({ from, to }))))
+  for (const { from, to } of pairs) {
     if (from === null || to === null || !isWithin(folder, from)) continue
     const place = to + folder.slice(from.length)
     if (await lstatIfThere(place)) return place

@@ -1,4 +1,4 @@
-// A service's PostgreSQL databases in a restore in place: what is known before, and their exchange, which can be taken in either direction from every instant.
+// A service's PostgreSQL databases in a restore in place: the facts, and their exchange, which can be completed or undone after a crash at any instant.
 import { realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DatabaseMove, Path } from '../core.ts'
@@ -12,7 +12,7 @@ import type { CallOptions, Restic } from '../restic/types.ts'
 import { type JournalDatabase, type RestoreJournal, writeJournal } from '../state/journal.ts'
 import type { Dumps, PostgresFacts, RestoreWish } from './facts.ts'
 
-/** The declared databases that are to be brought back, and those that the snapshot holds no dump of. @throws Failure `foreign-dump`, `not-declared`, `no-dump` */
+/** The declared databases that are restored, and those without a dump in the snapshot. @throws Failure `foreign-dump`, `not-declared`, `no-dump` */
 export function chosenDatabases({ name, service, snapshot, wanted }: RestoreWish, dumps: Dumps | null): { chosen: string[]; absent: string[] } {
   const files = [...(dumps?.files.keys() ?? [])]
   const isWanted = (file: string) => wanted.length === 0 || wanted.some((path) => isWithin(join(dumps?.folder ?? '', file), path))
@@ -20,7 +20,7 @@ export function chosenDatabases({ name, service, snapshot, wanted }: RestoreWish
   if (foreign !== undefined)
     throw new Failure(
       'foreign-dump',
-      `${name}: snapshot ${snapshot.shortId} holds ${foreign} among its dumps, of databases that are brought back by hand alone: nothing is restored in place. Choose the rest with --path; inspect the snapshot without --in-place, and load its dumps yourself`,
+      `${name}: snapshot ${snapshot.shortId} holds ${foreign} among its dumps, of databases that can only be restored by hand: nothing is restored in place. Choose the rest with --path; inspect the snapshot without --in-place, and load its dumps yourself`,
     )
   const undeclared = files.find((file) => file.endsWith('.dump') && isWanted(file) && !service.postgres.map(dumpFiles.of).includes(file))
   if (undeclared !== undefined)
@@ -32,11 +32,11 @@ export function chosenDatabases({ name, service, snapshot, wanted }: RestoreWish
   const absent = wanted.length > 0 ? [] : service.postgres.filter((database) => !chosen.includes(database))
   const isDumpsAlone = snapshot.paths.every((path) => path === dumps?.folder)
   if (chosen.length === 0 && isDumpsAlone && wanted.length === 0)
-    throw new Failure('no-dump', `${name}: snapshot ${snapshot.shortId} holds nothing of its databases ${absent.join(', ')}: choose another one`)
+    throw new Failure('no-dump', `${name}: snapshot ${snapshot.shortId} has no dump of the databases ${absent.join(', ')}: choose another one`)
   return { chosen, absent }
 }
 
-/** Looks at the server and at what the snapshot says of its own. @throws Failure `server-too-old`, `postgres-rights`, `postgres-unreachable` … */
+/** Compares this host's server with the dumped one: version, roles, tablespaces. @throws Failure `server-too-old`, `postgres-rights`, `postgres-unreachable` … */
 export async function gatherDatabaseFacts(
   restic: Restic,
   { name, run, snapshot, postgres }: RestoreWish,
@@ -72,10 +72,15 @@ export async function gatherDatabaseFacts(
 }
 
 /**
- * Does `work` that fills the filesystem of `folder` (null: it isn't known), as long as that has room: on one that is full PostgreSQL doesn't fail a
- * statement but, with its next checkpoint, goes down, and comes up no more. @throws Failure `disk-full`
+ * Does `work`, and aborts it when the filesystem of `folder` is nearly full (null: not on this host). With no space for its log, PostgreSQL
+ * shuts down at the next checkpoint and can't start again. @throws Failure `disk-full`
  */
-export async function whileRoom(name: string, folder: Path | null, signal: AbortSignal, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+export async function whileSpaceLeft(
+  name: string,
+  folder: Path | null,
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => Promise<void>,
+): Promise<void> {
   if (folder === null) return work(signal)
   const full = new AbortController()
   const look = async () => {
@@ -93,26 +98,26 @@ export async function whileRoom(name: string, folder: Path | null, signal: Abort
   }
 }
 
-/** Two of its log's segments, and what it is quick enough to write between two looks. */
+/** Two segments of the server's log (16 MiB each), and what it can write between two checks. */
 const serverBytes = 48 * 1024 * 1024
 
-/** The moves with what the journal must know to take them in either direction. */
+/** The moves with what the journal needs to complete or undo them. */
 export async function identifyDatabases(server: PostgresServer, moves: DatabaseMove[]): Promise<JournalDatabase[]> {
   const ids = await idsOf(server, moves)
   return moves.map((move) => ({ ...move, liveId: ids.get(move.live) ?? null, freshId: (move.fresh !== null && ids.get(move.fresh)) || null }))
 }
 
-/** Brings every database to its end: what is fresh is live, what was live is kept. `begun`: that is written down. */
-export async function exchangeForward(state: Path, server: PostgresServer, journal: RestoreJournal, begun: () => void): Promise<void> {
+/** Completes every move: the new database is live, the old one is kept. `onBegin`: called when the journal is written, before the first rename. */
+export async function exchangeForward(state: Path, server: PostgresServer, journal: RestoreJournal, onBegin: () => void): Promise<void> {
   const { databases } = journal
   const ids = await idsOf(server, databases)
   const isDone = ({ live, fresh, old, liveId, freshId }: JournalDatabase) =>
     fresh === null ? ids.get(live) === undefined || ids.get(old) === liveId : ids.get(live) === freshId
   const todo = databases.filter((database) => !isDone(database))
-  // What came to stand there since (a fresh host's own empty database) is kept as well, and the way back must know it.
+  // A database that was created since the plan (an empty one, on a fresh host) is kept, too: the way back needs its id.
   for (const database of todo) database.liveId = ids.get(database.live) ?? null
   await writeJournal(state, journal)
-  begun()
+  onBegin()
   const renames = todo.flatMap(({ live, fresh, old, liveId, freshId }) => {
     if (fresh !== null && ids.get(fresh) !== freshId) throw missing(live, fresh)
     return [...(liveId === null ? [] : [{ from: live, to: old }]), ...(fresh === null ? [] : [{ from: fresh, to: live }])]
@@ -124,13 +129,13 @@ export async function exchangeForward(state: Path, server: PostgresServer, journ
   )
 }
 
-/** Brings every database back to its start: what is kept is live again, what was fresh isn't. */
+/** Undoes every move: the old database is live again, the new one isn't. */
 export async function exchangeBackward(server: PostgresServer, databases: JournalDatabase[]): Promise<void> {
   const ids = await idsOf(server, databases)
   const renames = databases.flatMap(({ live, fresh, old, liveId, freshId }) => {
     const now = ids.get(live) ?? null
     const isKept = liveId !== null && ids.get(old) === liveId
-    // Nothing of it was exchanged: what stands there is as it was, or somebody's own.
+    // This one wasn't exchanged.
     if (now !== freshId && !isKept) return []
     if (now !== freshId || (liveId !== null && !isKept)) throw missing(live, old)
     return [...(fresh === null || now === null ? [] : [{ from: live, to: fresh }]), ...(liveId === null ? [] : [{ from: old, to: live }])]
@@ -149,7 +154,7 @@ export async function requireKept(name: string, server: PostgresServer, kept: st
   if (gone !== undefined) throw new Failure('old-data-missing', `${name}: the database ${gone} isn't there any more: the restore can't be taken back`)
 }
 
-/** For what is not to be interrupted: it is short, and the service waits. */
+/** Options for calls that nothing interrupts: they are short, and the service is stopped meanwhile. */
 export function uninterruptible(): PostgresOptions {
   return { signal: new AbortController().signal, inheritFds: [] }
 }
@@ -172,7 +177,7 @@ async function idsOf(server: PostgresServer, moves: DatabaseMove[]): Promise<Map
 }
 
 function missing(live: string, name: string): Failure {
-  return new Failure('data-missing', `the databases ${live} and ${name} aren't those that the restore knows: nothing was put in their place`)
+  return new Failure('data-missing', `the databases ${live} and ${name} aren't those that the restore's journal names: nothing was renamed`)
 }
 
 function optionsOf({ signal, inheritFds }: CallOptions): PostgresOptions {

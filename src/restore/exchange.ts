@@ -6,33 +6,29 @@ import { exchangeBackward, exchangeForward } from './databases.ts'
 import { copyAside, swapBackward, swapForward } from './swap.ts'
 
 /**
- * Makes the new data live, from wherever that was interrupted. The databases come first: their exchange is the one that others can hinder,
- * and from then on the rest needs no server, as when a host boots. `begun`: from now on something live may be exchanged; before, the journal
- * couldn't be written.
+ * Makes the new data live, or completes that after an interruption. PostgreSQL databases come first: their exchange can fail (other
+ * connections), and the remaining renames need no server, which matters at boot. `onBegin`: called before the first change to live data.
  */
-export async function swapIn(state: Path, server: PostgresServer, journal: RestoreJournal, begun = () => {}): Promise<void> {
+export async function swapIn(state: Path, server: PostgresServer, journal: RestoreJournal, onBegin = () => {}): Promise<void> {
   if (journal.phase === 'swapped') return
   if (journal.phase !== 'swapping') {
     if (journal.databases.length > 0) {
       journal.phase = 'exchanging'
-      await exchangeForward(state, server, journal, begun)
+      await exchangeForward(state, server, journal, onBegin)
     }
     await writeJournal(state, { ...journal, phase: 'swapping' })
     journal.phase = 'swapping'
   }
-  begun()
+  onBegin()
   await swapForward(journal.moves)
-  // From here on what is live is the new data, whoever has written to it, and its staged copies may go.
+  // The inode of an overwritten file doesn't tell old from new content: the journal says that it is new, and the copies can be removed.
   if (journal.moves.every(({ copied }) => !copied)) return
   await writeJournal(state, { ...journal, phase: 'swapped' })
   journal.phase = 'swapped'
 }
 
-/**
- * Puts the old data back. What was staged is of no use any more then: to go on means to begin anew. `done`: all of it is back, and only the journal
- * doesn't say so yet.
- */
-export async function swapBack(state: Path, server: PostgresServer, journal: RestoreJournal, done = () => {}): Promise<void> {
+/** Puts the old data back. The journal is at `staging` then: what was staged is removed. `onDone`: called when all data is back, before the journal says so. */
+export async function swapBack(state: Path, server: PostgresServer, journal: RestoreJournal, onDone = () => {}): Promise<void> {
   if (journal.phase === 'swapped') {
     await copyAside(journal.moves, 'staged')
     journal.phase = 'swapping'
@@ -44,7 +40,7 @@ export async function swapBack(state: Path, server: PostgresServer, journal: Res
     journal.phase = 'exchanging'
     await exchangeBackward(server, journal.databases)
   }
-  done()
+  onDone()
   journal.phase = 'staging'
   await writeJournal(state, journal)
 }

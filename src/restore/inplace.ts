@@ -1,4 +1,4 @@
-// Restore in place: one service's data exchanged for a snapshot's, or an interrupted exchange finished.
+// Restores one service's data in place, and finishes interrupted restores.
 import { dirname, join } from 'node:path'
 import type { Path, Plan, RestoreStep, Result } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
@@ -10,7 +10,7 @@ import { isComplete, tags } from '../snapshots/select.ts'
 import { type RestoreJournal, readJournal, unfinished } from '../state/journal.ts'
 import { pinnedRepository, pinRepository } from '../state/records.ts'
 import { newRunId } from '../state/running.ts'
-import { tidy } from './cleanup.ts'
+import { cleanUpRestore } from './cleanup.ts'
 import type { RestoreFacts } from './facts.ts'
 import { gatherRestoreFacts } from './look.ts'
 import { planRestore } from './plan.ts'
@@ -23,7 +23,7 @@ export interface PlannedRestore {
   facts: RestoreFacts
 }
 
-/** Looks and plans, touches nothing. `beside`: other snapshots that whoever chose this one should know of. @throws Failure */
+/** Gathers facts and plans. Changes nothing. `beside`: other snapshots that the plan's notes name. @throws Failure */
 export async function planInPlace(
   site: Site,
   name: string,
@@ -34,14 +34,14 @@ export async function planInPlace(
 ): Promise<PlannedRestore> {
   const service = serviceOf(site, name)
   await requireRepositoryApart(site, name)
-  const left = await interrupted(site, name)
+  const left = await replaceableJournal(site, name)
   const postgres = { server: site.manifest.postgresql, staging: async () => dirname(await stagingOf(site, name)) }
   const wish = { run: newRunId(site.now()), name, service, snapshot, wanted, ran: left?.units ?? [], postgres, kept: join(site.state, 'kept') }
   const facts = { ...(await gatherRestoreFacts(site.restic(service.repository), wish, { signal })), ...beside }
   const state = await realAsFarAsThere(site.state)
   for (const { path } of facts.roots) {
     if (!isWithin(state, await realAsFarAsThere(path))) continue
-    // The journal would be exchanged with the data, and nobody would know any more what happened.
+    // The journal would be exchanged together with the data, and couldn't tell what has happened.
     throw new Failure(
       'state-inside',
       `${name}: ${path} holds ${site.state}, this program's own state: it can't be replaced in place; restore a part with --path, or inspect without --in-place`,
@@ -50,12 +50,12 @@ export async function planInPlace(
   return { plan: planRestore(service, facts), facts }
 }
 
-/** Mount points of which the snapshot knows nothing, though they hold something. */
+/** Mount points with content, of which the snapshot has nothing: they are empty after the restore. */
 export function emptiedBy({ roots }: Pick<RestoreFacts, 'roots'>): Path[] {
   return roots.filter(({ emptied }) => emptied).map(({ path }) => path)
 }
 
-/** @throws Failure `would-empty`: nobody said that these may be */
+/** @throws Failure `would-empty` for a mount point that isn't `allowed` */
 export function requireEmptyable({ plan, facts }: PlannedRestore, allowed: Path[]): void {
   const stranger = emptiedBy(facts).find((path) => !allowed.includes(path))
   if (stranger === undefined) return
@@ -65,10 +65,10 @@ export function requireEmptyable({ plan, facts }: PlannedRestore, allowed: Path[
   )
 }
 
-/** A plan that was made some time ago, with the units as they are now: what started since is started again, too. @throws Failure */
-async function renewed(site: Site, { plan, facts }: PlannedRestore): Promise<PlannedRestore> {
+/** The plan with the units that are active now: those that started since it was made are started again, too. @throws Failure */
+async function withCurrentUnits(site: Site, { plan, facts }: PlannedRestore): Promise<PlannedRestore> {
   const service = serviceOf(site, plan.service)
-  const left = await interrupted(site, plan.service)
+  const left = await replaceableJournal(site, plan.service)
   const now = { ...facts, ...(await gatherUnits(plan.service, service, left?.units ?? [])) }
   return { plan: planRestore(service, now), facts: now }
 }
@@ -81,12 +81,12 @@ export async function restoreInPlace(site: Site, planned: PlannedRestore, option
     // The repository of a successful restore is pinned, so that another one in its place is noticed later. Without an answer nothing is pinned.
     const restic = site.restic(repository)
     const id = isKnown ? null : restic.cachedRepositoryId({ signal: options.signal }).catch(() => null)
-    // What a backup had stopped that was killed runs again by now.
-    const { plan, facts } = await renewed(site, planned)
+    // By now the clean-up has started the units that a killed backup had stopped.
+    const { plan, facts } = await withCurrentUnits(site, planned)
     const { snapshot, wanted, running, postgres } = facts
     const swap = plan.steps.find((step) => step.do === 'swap')
-    const left = await interrupted(site, plan.service)
-    if (left) await tidy(site, left, false)
+    const left = await replaceableJournal(site, plan.service)
+    if (left) await cleanUpRestore(site, left, false)
     const ended = await executeTransaction(transaction, plan, {
       version: 1,
       run: plan.run,
@@ -96,12 +96,12 @@ export async function restoreInPlace(site: Site, planned: PlannedRestore, option
       putsBack: null,
       paths: wanted,
       emptied: emptiedBy(facts),
-      // Data of an install that nobody said is the truth doesn't become it by being restored.
+      // Restoring an unadopted snapshot doesn't adopt its data.
       recovers: wanted.length === 0 && isComplete(snapshot) && !snapshot.tags.includes(tags.unadopted),
       phase: 'staging',
       folders: plan.steps.flatMap((step) => (step.do === 'stage' && step.in !== postgres?.staging.folder ? [step.in] : [])),
       moves: [],
-      // To be dropped, should we not come to our end: known before they are made.
+      // In the journal before they are made: after a crash they are dropped.
       databases: (swap?.databases ?? []).map((move) => ({ ...move, liveId: null, freshId: null })),
       dumps: postgres?.staging.folder ?? null,
       units: running,
@@ -114,7 +114,7 @@ export async function restoreInPlace(site: Site, planned: PlannedRestore, option
 }
 
 /**
- * Finishes what an interrupted restore began. One that had only staged begins anew, by `again`: with the same snapshot and paths.
+ * Finishes an interrupted restore. One that had exchanged nothing starts again by `again`, with the same snapshot and paths.
  * Never throws, unless `again` does; code `nothing-to-resume` (exit 2).
  */
 export async function resumeRestore(
@@ -136,7 +136,7 @@ export function nothingToResume(name: string): Failure {
   return new Failure('nothing-to-resume', `${name}: no restore is unfinished`, { exit: 2 })
 }
 
-/** Ends at boot what a crash left of a service's restore, or null if nothing is open. Never throws; code `busy` if a restore is at work. */
+/** Ends, at boot, a restore that a crash interrupted; null if there is none. Never throws; code `busy` if a restore is at work. */
 export async function endInterrupted(site: Site, name: string, options: InPlaceOptions): Promise<Result | null> {
   if ((await readJournal(site.state, name).catch(asFailure)) === null) return null
   return transact(site, name, options, async (transaction) => {
@@ -145,8 +145,8 @@ export async function endInterrupted(site: Site, name: string, options: InPlaceO
   })
 }
 
-/** What an interrupted restore left that hadn't touched anything live: the next one takes its place. @throws Failure `unfinished-restore` */
-async function interrupted(site: Site, name: string): Promise<RestoreJournal | null> {
+/** The journal of an interrupted restore that had exchanged nothing: the next restore replaces it. @throws Failure `unfinished-restore` */
+async function replaceableJournal(site: Site, name: string): Promise<RestoreJournal | null> {
   const journal = await readJournal(site.state, name)
   if (journal && journal.phase !== 'staging') throw unfinished(name)
   return journal

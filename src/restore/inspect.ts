@@ -1,4 +1,4 @@
-// Restore for a look: into a new private folder, nothing live is touched.
+// Restores into a new private folder, to inspect a snapshot. Live data isn't touched.
 import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { type Event, type EventBody, type Path, type RestoreStep, type Result, resultOf } from '../core.ts'
@@ -15,7 +15,7 @@ export interface InspectRequest {
   /** Empty: everything. */
   paths: Path[]
   target: Path
-  /** What the plan says beside its one step. */
+  /** The plan's notes. */
   notes: string[]
   signal: AbortSignal
   now(): Date
@@ -27,7 +27,7 @@ export function inspectTarget(name: string, snapshot: Snapshot): Path {
   return join('/tmp', `restore-${name}-${snapshot.shortId}`)
 }
 
-/** The same, or, where another look has that, the next such name. */
+/** The same; if that folder exists, with the next free number. */
 export async function freeTarget(name: string, snapshot: Snapshot): Promise<Path> {
   const first = inspectTarget(name, snapshot)
   let free = first
@@ -36,7 +36,7 @@ export async function freeTarget(name: string, snapshot: Snapshot): Promise<Path
 }
 
 /**
- * Restores below a new folder (0700), each path at its original place in it. What a failed one has written is removed.
+ * Restores below a new folder (0700), each path at its original place in it. After a failure the folder is removed.
  * Never throws; codes `target-exists`, `unknown-path` and restic's own.
  */
 export async function restoreInspect(request: InspectRequest): Promise<Result> {
@@ -77,7 +77,7 @@ export async function restoreInspect(request: InspectRequest): Promise<Result> {
 
 async function makeTarget(name: string, target: Path): Promise<void> {
   try {
-    // Never into a folder that is there: /tmp is everybody's.
+    // Never into an existing folder: in /tmp, other users could have made it.
     await mkdir(target, { mode: 0o700 })
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException

@@ -94,11 +94,14 @@ async function gatherRoot(
   await requireWritable(name, parent, overwritten ? path : parent)
   const size = live ? (sizes.get(path) ?? (await sizesOf([path])).get(path) ?? 0) : 0
   const seen = { path, bytes, files, live: live && { bytes: size }, unchanged }
-  if (overwritten) return { ...seen, folder: kept, mount: await mountOf(await realAsFarAsThere(kept)), entriesOnly: null, overwritten, emptied: false }
+  if (overwritten)
+    return { ...seen, folder: kept, mount: await mountOf(await realAsFarAsThere(kept)), entriesOnly: null, overwritten, emptied: false }
   const mount = await mountOf(parent)
   const { uid, gid, mode, mtime } = node
   const mounts = isUnmovable ? await mountsBelow(path) : []
-  const nestedMounts = [...new Set(mounts.filter((point) => point !== path).map((point) => join(path, point.slice(path.length + 1).split('/')[0] ?? '')))]
+  const nestedMounts = [
+    ...new Set(mounts.filter((point) => point !== path).map((point) => join(path, point.slice(path.length + 1).split('/')[0] ?? ''))),
+  ]
   const attributes = { path, uid, gid, mode, mtime, ...(bare && { bare }) }
   const entriesOnly = isUnmovable ? { entries: entries.filter((entry) => !nestedMounts.includes(entry)), nestedMounts, attributes } : null
   const emptied = bare === true && mounts.includes(path) && (await entriesOf({ live: path, staged: null }, nestedMounts)).length > 0

@@ -38,16 +38,15 @@ export function notesOf(
   return [
     ...partialNotes(snapshot, complete),
     ...passedNotes(passed),
-    ...(snapshot.tags.includes(tags.unadopted)
-      ? ['this snapshot is unadopted: a fresh install made it, and nobody has adopted its data']
-      : []),
+    ...(snapshot.tags.includes(tags.unadopted) ? ['this snapshot is unadopted: a fresh install made it, and nobody has adopted its data'] : []),
     ...absent.map((path) => `${path} isn't in this snapshot and stays as it is`),
     ...absentDatabases.map((name) => `this snapshot holds no dump of the database ${name}, which stays as it is`),
     ...(postgres?.tablespaces ?? []).map((name) => `the server has no tablespace ${name}: what was in it goes to the default tablespace`),
     ...roots.filter(({ unchanged }) => unchanged).map(({ path }) => `${path} is the same link already`),
     ...roots.flatMap(({ path, entriesOnly }) =>
       entriesOnly
-        ? [`${path} is a mount point, or leads to one: its entries are exchanged; it stays, with its own ACLs and extended attributes`] : [],
+        ? [`${path} is a mount point, or leads to one: its entries are exchanged; it stays, with its own ACLs and extended attributes`]
+        : [],
     ),
     ...mountNotes({ roots }),
     ...(renumbered.users.length + renumbered.groups.length > 0

@@ -1,4 +1,4 @@
-// The old data of restores: put back, or deleted for good.
+// Rolls restores back, and deletes the old data that they kept.
 import { dirname, join } from 'node:path'
 import type { Iso, Result } from '../core.ts'
 import { Failure } from '../errors.ts'
@@ -12,16 +12,13 @@ import { readJournal, requireNoJournal, unfinished } from '../state/journal.ts'
 import { lockService } from '../state/lock.ts'
 import type { OldData, OldDatabase, RunRecord } from '../state/record.gen.ts'
 import { readRecord, updateRecord } from '../state/records.ts'
-import { tidy } from './cleanup.ts'
+import { cleanUpRestore } from './cleanup.ts'
 import { requireKept, uninterruptible } from './databases.ts'
 import { planPutBack, planRest } from './plan.ts'
 import { executeTransaction, goBack, goForward, type InPlaceOptions, transact } from './transaction.ts'
 import { gatherUnits } from './units.ts'
 
-/**
- * Takes back an unfinished restore, or, if none is open, a finished one whose old data is still there: that of the run `which`, else the
- * newest. Never throws.
- */
+/** Rolls back an unfinished restore. If none is open: the finished one of the run `which`, or the newest whose old data is kept. Never throws. */
 export async function rollBackRestore(site: Site, name: string, options: InPlaceOptions, which: string | null = null): Promise<Result> {
   return transact(site, name, options, async (transaction) => {
     const open = await readJournal(site.state, name)
@@ -32,17 +29,17 @@ export async function rollBackRestore(site: Site, name: string, options: InPlace
       await goBack(site, open)
       return {}
     }
-    // Putting old data back was interrupted, and is asked for again.
+    // An interrupted rollback is completed.
     if (open && open.phase !== 'staging') return goForward(transaction, open)
-    // Begun anew, it leaves nothing of the first time.
-    if (open) await tidy(site, open, false)
+    // One that had exchanged nothing starts again.
+    if (open) await cleanUpRestore(site, open, false)
     const service = serviceOf(site, name)
     const wanted = which ?? open?.putsBack ?? null
     const all = keptRestores(await readRecord(site.state, name))
     const kept = wanted === null ? all[0] : all.find(({ run }) => run === wanted)
     if (!kept) throw nothingKept(name)
     const { olds, databases } = kept
-    await requireWhole(name, olds)
+    await requireOldData(name, olds)
     await requireKept(
       name,
       site.manifest.postgresql,
@@ -71,7 +68,7 @@ export async function rollBackRestore(site: Site, name: string, options: InPlace
   })
 }
 
-/** A finished restore that can be taken back: what it replaced is still kept. */
+/** A finished restore that can be rolled back: its old data is still kept. */
 export interface KeptRestore {
   run: string
   since: Iso
@@ -94,7 +91,7 @@ export function keptRestores({ old, oldDatabases }: Pick<RunRecord, 'old' | 'old
     .sort((a, b) => Date.parse(b.since) - Date.parse(a.since))
 }
 
-/** The newest restore that began not later than `at`. @throws Failure `nothing-to-roll-back` */
+/** The newest kept restore that started at `at` or before it. @throws Failure `nothing-to-roll-back` */
 export function keptUntil(name: string, kept: KeptRestore[], at: Date): KeptRestore {
   const found = kept.find(({ since }) => Date.parse(since) <= at.getTime())
   if (found) return found
@@ -102,7 +99,7 @@ export function keptUntil(name: string, kept: KeptRestore[], at: Date): KeptRest
   if (!oldest) throw nothingKept(name)
   throw new Failure(
     'nothing-to-roll-back',
-    `${name}: of no restore at that time or before it old data is kept; the oldest is that of ${oldest.since}`,
+    `${name}: no restore at that time or before it has old data; the oldest one that has is of ${oldest.since}`,
   )
 }
 
@@ -110,14 +107,14 @@ export function nothingKept(name: string): Failure {
   return new Failure('nothing-to-roll-back', `${name}: no restore is unfinished, and no old data is kept`)
 }
 
-/** Deletes the old data that restores kept. Returns the folders and the names of databases that went. @throws Failure */
+/** Deletes the old data of restores that are `wanted`. Returns the deleted folders and databases. @throws Failure */
 export async function discardOld(site: Site, name: string, wanted: (old: { since: Iso }) => boolean): Promise<string[]> {
   await makeState(site.state)
   const lock = await lockService(site.state, name)
   try {
     await requireNoJournal(site.state, name)
     const record = await readRecord(site.state, name)
-    // Old data of another restore may stand in one's folder, having moved along: that one goes later.
+    // A later restore may have moved a folder of old data into its own one: that one can't be deleted before the inner one is.
     const staying = record.old.filter((data) => !wanted(data)).map(({ folder }) => folder)
     const held = record.old.filter(({ folder }) => staying.some((other) => isWithin(other, folder))).map(({ run }) => run)
     const which = (data: { run: string; since: Iso }) => wanted(data) && !held.includes(data.run)
@@ -125,7 +122,8 @@ export async function discardOld(site: Site, name: string, wanted: (old: { since
     const databases = record.oldDatabases.filter(which)
     if (folders.length + databases.length === 0) return []
     const kept = databases.flatMap((database) => database.kept ?? [])
-    // First what needs the server. Half deleted it is nothing to put back: where a database is missing nothing is.
+    // Databases first: dropping them can fail. After that the record must not offer these restores for a rollback, even if deleting their
+    // folders fails.
     if (kept.length > 0) await dropDatabases(site.manifest.postgresql, kept, uninterruptible())
     await updateRecord(site.state, name, (changed) => {
       for (const data of changed.old) if (folders.includes(data.folder)) Object.assign(data, { paths: [], absent: [], folders: [], copied: [] })
@@ -144,7 +142,7 @@ export async function discardOld(site: Site, name: string, wanted: (old: { since
   }
 }
 
-async function requireWhole(name: string, olds: OldData[]): Promise<void> {
+async function requireOldData(name: string, olds: OldData[]): Promise<void> {
   for (const { folder, paths, folders, copied } of olds)
     for (const path of [...paths, ...copied, ...folders.map((stayed) => stayed.path)])
       if (!(await lstatIfThere(join(folder, path))))

@@ -1,4 +1,4 @@
-// What each step of a restore in place does, and how it is taken back.
+// What each step of a restore in place does, and how it is undone.
 import { mkdir, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { Handlers, Path, RestoreStep } from '../core.ts'
@@ -16,13 +16,13 @@ import { afterStop } from '../host/systemd.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Progress, Restic } from '../restic/types.ts'
 import { type RestoreJournal, writeJournal } from '../state/journal.ts'
-import { identifyDatabases, whileRoom } from './databases.ts'
+import { identifyDatabases, whileSpaceLeft } from './databases.ts'
 import { swapBack, swapIn } from './exchange.ts'
-import { requireMounts } from './mounts.ts'
+import { requireMountsUnchanged } from './mounts.ts'
 import { copyAside, identifyMoves } from './swap.ts'
-import { closeUnits, openUnits, requireUnused } from './units.ts'
+import { requireUnused, stopAndMaskUnits, unmaskAndStartUnits } from './units.ts'
 
-/** What a restore knows, and finds out on its way. */
+/** What the steps of a restore share: given to them, or found out by them. */
 export interface RestoreJob {
   name: string
   service: Pick<Service, 'healthCheck' | 'hookTimeoutSec' | 'stopTimeoutSec'>
@@ -30,14 +30,14 @@ export interface RestoreJob {
   state: Path
   postgresql: PostgresServer
   journal: RestoreJournal
-  /** Descriptors that children keep open. */
+  /** Descriptors that child processes inherit: the service's lock. */
   inheritFds: number[]
   output(line: string): void
   inTurn: Limiter
   bytes: number
-  /** Since the units were stopped; `seconds` once they run again. */
+  /** `since`: when the units were stopped, in ms of a steady clock. `seconds`: for how long, once they run again. */
   downtime: { since: number; seconds: number | null } | null
-  /** What is live. Mixed: the swap was begun, and neither ended nor taken back; no unit may see that. */
+  /** Which data is live. `mixed`: the swap began and was neither completed nor undone; no unit may start on that. */
   live: 'untouched' | 'mixed' | 'new' | 'old'
 }
 
@@ -77,7 +77,7 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
           await stage.close()
         }
       },
-      // Not the folder itself: beside it stands what the undone swap kept aside.
+      // Not the folder itself: beside `new` may be what the undone swap kept aside.
       undo: async ({ in: folder }) => removeFolder(join(folder, 'new')),
     },
     verify: {
@@ -89,10 +89,10 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
         }
       },
     },
-    // What it makes is in the journal: it goes when that is settled.
+    // No undo: the new databases are in the journal, and are dropped when it closes.
     loadPostgres: {
       apply: async ({ from, databases, tablespaces, data }, { signal, emit }) => {
-        await whileRoom(name, data, signal, async (signal) => {
+        await whileSpaceLeft(name, data, signal, async (signal) => {
           const options = { signal, inheritFds: job.inheritFds }
           await createRoles(job.postgresql, join(from, dumpFiles.globals), options)
           for (const { database, fresh } of databases) {
@@ -104,15 +104,15 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
     },
     flush: {
       apply: async ({ folder }) => {
-        // restic doesn't sync what it restores: renamed before this, a power cut leaves right names and empty files.
+        // restic doesn't sync the files it restores. Renamed without this, they could be empty after a power cut.
         const { exit, stderr } = await run(['sync', '--file-system', '--', folder])
-        if (exit !== 0) throw new Failure('flush-failed', `${name}: ${folder} can't be brought to disk: ${stderr.trim()}`)
+        if (exit !== 0) throw new Failure('flush-failed', `${name}: ${folder} can't be flushed to disk: ${stderr.trim()}`)
       },
     },
     stop: {
       apply: async ({ units }, { signal }) => {
         job.downtime = { since: performance.now(), seconds: null }
-        await closeUnits(job.state, job.journal, units, { seconds: job.service.stopTimeoutSec, signal })
+        await stopAndMaskUnits(job.state, job.journal, units, { seconds: job.service.stopTimeoutSec, signal })
       },
     },
     carry: {
@@ -121,15 +121,15 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
           if ((await isThere(to)) || !(await isThere(from))) continue
           const folder = await nearestFolder(dirname(to))
           if (!(await lstatIfThere(folder))?.isDirectory()) {
-            const message = `${name}: ${from}, which backups exclude, isn't carried over, for it stood below what is a file in the snapshot: it stays with the old data`
+            const message = `${name}: ${from}, which backups exclude, isn't carried over, because a folder above it is a file in the snapshot: it stays with the old data`
             emit({ type: 'warning', code: 'not-carried', message })
             continue
           }
           const { mtime } = await attributesOf(folder)
-          // The folders above it may have been made since.
+          // Folders above it may be newer than the snapshot.
           await makeParents(to, from, folder)
           await carry(name, from, to, { signal, inheritFds: job.inheritFds })
-          // The folder's own time is the snapshot's.
+          // The copy changed the folder's time: it gets the snapshot's again.
           await setTime(folder, mtime)
         }
       },
@@ -137,11 +137,11 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
     swap: {
       apply: async ({ moves, databases }) => {
         const { journal } = job
-        await requireMounts(name, moves)
+        await requireMountsUnchanged(name, moves)
         await requireUnused(name, moves)
         journal.moves = await identifyMoves(moves)
         journal.databases = await identifyDatabases(job.postgresql, databases)
-        // The copies are told before they are made: should they not be needed, they go with the journal.
+        // The journal names the copies before they are made, so that a crash here leaves nothing unknown.
         if (moves.some(({ copied }) => copied)) await writeJournal(job.state, journal)
         await copyAside(journal.moves, 'old')
         await swapIn(job.state, job.postgresql, journal, () => {
@@ -159,13 +159,14 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
     },
     start: {
       apply: async ({ units }, { failure }) => {
-        if (job.live === 'mixed') throw new Failure('not-started', `${name}: ${units.join(', ')} stay stopped: its data is partly old and partly new`)
-        await openUnits(job.journal, units, afterStop(failure))
+        if (job.live === 'mixed')
+          throw new Failure('not-started', `${name}: ${units.join(', ')} stay stopped, because the data is partly old and partly new`)
+        await unmaskAndStartUnits(job.journal, units, afterStop(failure))
         if (job.downtime) job.downtime.seconds ??= (performance.now() - job.downtime.since) / 1000
       },
       undo: async ({ units }) => {
         if (job.downtime) job.downtime.seconds = null
-        await closeUnits(job.state, job.journal, units, { seconds: job.service.stopTimeoutSec })
+        await stopAndMaskUnits(job.state, job.journal, units, { seconds: job.service.stopTimeoutSec })
       },
     },
     health: {
@@ -175,25 +176,25 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
 }
 
 /**
- * Brings to disk what is written, while more is written: told how many bytes there are, not oftener than for every 256 MiB. The kernel by itself
- * waits for half a minute, or until a tenth of the memory is unwritten, and the flush at the end for all of that.
+ * Syncs the filesystem in the background each time another 256 MiB were restored, so that the `flush` step has little left to do. The kernel
+ * alone starts writing after 30 seconds, or when a tenth of the memory is dirty.
  */
 function writesBack(folder: Path, signal: AbortSignal): (bytes: number) => void {
-  let begun = 0
+  let synced = 0
   let busy = false
   return (bytes) => {
-    if (busy || signal.aborted || bytes - begun < 256 * 1024 * 1024) return
-    begun = bytes
+    if (busy || signal.aborted || bytes - synced < 256 * 1024 * 1024) return
+    synced = bytes
     busy = true
     const done = () => {
       busy = false
     }
-    // Whether all is on disk is told by the flush.
+    // An error here isn't reported: the `flush` step finds it.
     run(['sync', '--file-system', '--', folder], { signal }).then(done, () => {})
   }
 }
 
-/** restic's messages, with the folder that it only knows as a descriptor. */
+/** Puts the folder's path into restic's messages, which name it by the descriptor. */
 function byName(folder: Path): (error: unknown) => never {
   return (error) => {
     const { code, message, exit } = asFailure(error)
@@ -201,9 +202,9 @@ function byName(folder: Path): (error: unknown) => never {
   }
 }
 
-/** Copies an entry, through folders that are held: those of live data may be the service's. */
+/** Copies an entry by way of the open descriptors of both folders: the service's user may own the live one. */
 async function carry(name: string, from: Path, to: Path, options: { signal: AbortSignal; inheritFds: number[] }): Promise<void> {
-  // A database comes with its own sidecars, which hold committed rows; what the snapshot has beside it belongs to another.
+  // A database is copied with its sidecars, which hold committed rows. The snapshot's sidecars belong to another database.
   const database = await isDatabase(from)
   for (const stale of database ? await sidecarsOf(to) : []) await withParentFd(stale, (at) => rm(at))
   const along = [from, ...(database ? await sidecarsOf(from) : [])].map((path) => insideFd3(basename(path)))

@@ -1,5 +1,6 @@
-// The exchange of live for staged data by renames. What has happened is read off inode numbers, so that each direction can be taken from every instant.
-// Every entry is reached through its folder, held open: the service's own user, to whom folders on the way may belong, can't lead root elsewhere.
+// Exchanges live for staged data by renames. Inode numbers tell which renames have happened, so after a crash at any instant the exchange can be
+// completed or undone. Each entry is reached through the open descriptor of its folder: the service's user may own folders above it, and could
+// replace one by a link.
 import { link, lstat, readdir, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { Move, Path } from '../core.ts'
@@ -12,7 +13,7 @@ import { reservedPattern } from '../snapshots/select.ts'
 import type { JournalMove } from '../state/journal.ts'
 import { copyInto, type MountedFile, otherFile } from './overwrite.ts'
 
-/** The moves with what the journal must know to take them in either direction; folders that stay become moves of their entries. */
+/** The moves with what the journal needs to complete or undo them. A folder that can't be renamed becomes one move for each of its entries. */
 export async function identifyMoves(moves: Move[]): Promise<JournalMove[]> {
   const all: JournalMove[] = []
   for (const { keeps, ...move } of moves) {
@@ -24,7 +25,7 @@ export async function identifyMoves(moves: Move[]): Promise<JournalMove[]> {
     const names = await entriesOf(move, keeps)
     const entries = await Promise.all(names.map((name) => identify(entryOf(move, name), move.live)))
     const databases = entries.filter(({ database }) => database)
-    // Sidecars go where their database goes.
+    // Sidecars are moved with their database.
     all.push(...entries.filter(({ live }) => !databases.some((database) => isSidecarOf(live, database.live))))
     const [before, after] = (await Promise.all([move.live, move.staged ?? move.live].map(attributesOf))) as [Attributes, Attributes]
     all.push({ ...move, liveId: null, stagedId: null, database: false, parent, stays: { before, after, keeps } })
@@ -41,7 +42,7 @@ async function identify(move: Move, parent: Path): Promise<JournalMove> {
   }
 }
 
-/** The entries of a folder that stays, on either side. */
+/** Names of a folder's entries, live or staged, that are exchanged: not `keeps`, our own folders and lost+found. */
 export async function entriesOf({ live, staged }: Pick<Move, 'live' | 'staged'>, keeps: Path[]): Promise<string[]> {
   const list = async (folder: Path | null) => (folder === null ? [] : readdir(folder))
   const names = new Set([...(await list(live)), ...(await list(staged))])
@@ -53,25 +54,25 @@ function entryOf({ live, staged, old }: Move, name: string): Move {
   return { live: join(live, name), staged: staged === null ? null : join(staged, name), old: join(old, name) }
 }
 
-/** Brings every move to its end: staged is live, live is old. */
+/** Completes every move: what was staged is live, what was live is at `old`. */
 export async function swapForward(moves: JournalMove[]): Promise<void> {
   for (const move of moves) {
     const { live, parent, staged, old, stagedId, liveId, stays, copied } = move
     if (stays) continue
     if (copied) await overwriteFrom(moves, move, staged)
-    else await bring(moves, move, { place: staged, id: stagedId }, { place: old, id: liveId })
+    else await makeLive(moves, move, { place: staged, id: stagedId }, { place: old, id: liveId })
     if (staged === null) await removeEmpty(dirname(live), parent)
   }
   for (const { live, stays } of moves) if (stays) await setAttributes(live, stays.after)
 }
 
-/** Brings every move back to its start: old is live, staged is staged. */
+/** Undoes every move: what is at `old` is live again, what was staged is staged again. */
 export async function swapBackward(moves: JournalMove[]): Promise<void> {
   for (const move of [...moves].reverse()) {
     const { live, parent, staged, old, stagedId, liveId, stays, copied } = move
     if (stays) continue
     if (copied) await overwriteFrom(moves, move, old)
-    else await bring(moves, move, { place: old, id: liveId }, { place: staged, id: stagedId })
+    else await makeLive(moves, move, { place: old, id: liveId }, { place: staged, id: stagedId })
     if (liveId === null) await removeEmpty(dirname(live), parent)
   }
   for (const { live, staged, stays } of moves) {
@@ -81,7 +82,7 @@ export async function swapBackward(moves: JournalMove[]): Promise<void> {
   }
 }
 
-/** Whole copies of what is live and will be overwritten: of the old data, or, before that comes back, of the new. */
+/** Copies the live content of files that will be overwritten: to `old` before the restore, to `staged` before a rollback. */
 export async function copyAside(moves: JournalMove[], side: 'old' | 'staged'): Promise<void> {
   for (const move of moves) {
     const { live, copied, [side]: place } = move
@@ -91,10 +92,10 @@ export async function copyAside(moves: JournalMove[], side: 'old' | 'staged'): P
   }
 }
 
-/** Gives a file that stays the content of one of its copies. */
+/** Overwrites a mounted file with the content of one of its copies. @throws Failure `data-missing` */
 async function overwriteFrom(moves: JournalMove[], move: JournalMove, copy: Path | null): Promise<void> {
   if (copy === null || (await identityOf(copy)) === null)
-    throw new Failure('data-missing', `what belongs at ${move.live} isn't at ${copy} any more: nothing else was put there`)
+    throw new Failure('data-missing', `the data for ${move.live} isn't at ${copy} any more: ${move.live} was left as it is`)
   await copyInto(copy, move.live, await mountedAt(moves, move))
 }
 
@@ -104,64 +105,65 @@ async function mountedAt(moves: JournalMove[], move: JournalMove): Promise<Mount
   return { path: move.live, inode: move.liveId, sidecars: sidecarsIn(moves, move) }
 }
 
-/** The sidecars that go with a database. One that was declared itself, or stands in a folder that is exchanged, has its own move. */
+/** Lists the sidecars that are moved with a database: those without a move of their own. */
 function sidecarsIn(moves: JournalMove[], { database }: JournalMove): (path: Path) => Promise<Path[]> {
   const places = new Set(moves.flatMap((move) => [move.live, move.staged, move.old]))
   return async (path) => (database ? (await sidecarsOf(path)).filter((sidecar) => !places.has(sidecar)) : [])
 }
 
 interface Side {
-  /** Where it stands when it isn't live, and by what it is known; null: there is none. */
+  /** Where this data is kept while it isn't live, and its inode number; null: there is no such data. */
   place: Path | null
   id: string | null
 }
 
-/** Makes `wanted` live, and puts the other side in its place. What is neither appeared since: it is kept aside. */
-async function bring(moves: JournalMove[], move: JournalMove, wanted: Side, other: Side): Promise<void> {
+/** Makes `wanted` live, and moves `other` to its place. A live entry that is neither was made since the plan: it is kept beside `old`. */
+async function makeLive(moves: JournalMove[], move: JournalMove, wanted: Side, other: Side): Promise<void> {
   const { live, old, parent, database } = move
   const sidecars = sidecarsIn(moves, move)
   const now = await identityOf(live)
-  const settle = async (from: Path, to: Path) => {
+  const moveToPlace = async (from: Path, to: Path) => {
     await makeParents(to, live, await nearestFolder(dirname(to)))
-    await take(from, to, async () => [])
+    await moveDurably(from, to, async () => [])
   }
-  // A crash came before what had been exchanged went on to its own place.
+  // After a crash right behind `exchange`, the replaced entry is still at the place of the other one.
   for (const [one, another] of [
     [wanted, other],
     [other, wanted],
   ] as const)
     if (one.place !== null && another.place !== null && another.id !== null && (await identityOf(one.place)) === another.id)
-      await settle(one.place, another.place)
+      await moveToPlace(one.place, another.place)
   if (now !== null && now === wanted.id) {
-    // A crash came before the second names of its sidecars were taken away.
+    // After a crash in `moveDurably`, sidecars may still have their second names.
     for (const sidecar of wanted.place === null ? [] : await sidecars(wanted.place)) await withParentFd(sidecar, (at) => rm(at))
     return
   }
-  // Nor does what only has a second name here belong to what comes or goes next: moved along with it, it would be poison there.
+  // After a crash in `moveDurably`, sidecars may have a second name at `live` already, without their database. The next move would take them
+  // along, and SQLite would apply them to another database.
   if (now === null)
     for (const { place } of [wanted, other])
-      for (const sidecar of place === null ? [] : await sidecars(place)) await removeTwin(live + sidecar.slice(place?.length), sidecar)
-  // Asked before anything moves: its filesystem may not be mounted.
+      for (const sidecar of place === null ? [] : await sidecars(place)) await removeSecondName(live + sidecar.slice(place?.length), sidecar)
+  // Checked before anything moves: the filesystem of `wanted` may not be mounted.
   if (wanted.place !== null && (await identityOf(wanted.place)) !== wanted.id)
-    throw new Failure('data-missing', `what belongs at ${live} isn't at ${wanted.place} any more: nothing else was put there`)
-  // A database isn't exchanged so: its sidecars have to come first. Nor are very many entries: each costs a process.
+    throw new Failure('data-missing', `the data for ${live} isn't at ${wanted.place} any more: ${live} was left as it is`)
+  // Not for a database: its sidecars must be linked first. Not for many entries: each exchange starts a process.
   const canExchange = !database && moves.length <= 32 && now !== null && now === other.id
   if (canExchange && wanted.id !== null && wanted.place !== null && other.place !== null && (await exchange(wanted.place, live)))
-    return settle(wanted.place, other.place)
+    return moveToPlace(wanted.place, other.place)
   const isOther = now === null || now === other.id
   const away = isOther ? other.place : await freeName(`${old}.appeared`)
   if (now !== wanted.id && away !== null) {
     await makeParents(away, live, await nearestFolder(dirname(away)))
-    await take(live, away, sidecars)
+    await moveDurably(live, away, sidecars)
   }
   if (wanted.place === null) return
   if (wanted.id !== null) await makeParents(live, wanted.place, parent)
-  await take(wanted.place, live, sidecars)
+  await moveDurably(wanted.place, live, sidecars)
 }
 
 /**
- * Exchanges two entries at a stroke, so that there is no moment without either. Tried: neither mv (coreutils 9.5 and later can) nor the
- * filesystem tells before. Returns whether it has happened.
+ * Exchanges two entries atomically, so that `other` always exists. It is simply tried: neither mv (coreutils 9.5 and later can) nor the
+ * filesystem says beforehand whether it is supported. Returns whether it happened.
  */
 async function exchange(one: Path, other: Path): Promise<boolean> {
   const before = await identityOf(other)
@@ -177,11 +179,11 @@ async function exchange(one: Path, other: Path): Promise<boolean> {
 }
 
 /**
- * Moves an entry, durably, a database together with its sidecars: a -wal holds committed rows, and is poison beside another database.
- * They have both names until the database itself has moved, so that it never stands anywhere without them, whoever opens it meanwhile.
- * Can be begun anew from every instant.
+ * Moves an entry, durably, and a SQLite database together with its sidecars: a -wal holds committed rows, and corrupts another database.
+ * The sidecars have both names until the database has moved: whoever opens it meanwhile finds them beside it. After a crash at any instant,
+ * the same call completes the move.
  */
-async function take(from: Path, to: Path, sidecars: (path: Path) => Promise<Path[]>): Promise<void> {
+async function moveDurably(from: Path, to: Path, sidecars: (path: Path) => Promise<Path[]>): Promise<void> {
   const along = await sidecars(from)
   const isThere = (await identityOf(from)) !== null
   if (!isThere && along.length === 0) return
@@ -207,8 +209,8 @@ async function take(from: Path, to: Path, sidecars: (path: Path) => Promise<Path
   )
 }
 
-/** Takes a name away from a file that has this other one. */
-async function removeTwin(path: Path, other: Path): Promise<void> {
+/** Removes `path` if it is a hard link to the same file as `other`. */
+async function removeSecondName(path: Path, other: Path): Promise<void> {
   const [one, another] = await Promise.all([identityOf(path), identityOf(other)])
   if (one !== null && one === another) await withParentFd(path, (at) => rm(at))
 }

@@ -1,4 +1,4 @@
-// What every restore in place has in common: from the lock to the record, and the journal from its first line to its end.
+// What every restore in place and every rollback share: the service's lock, the journal, the steps, the record.
 import { mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { cleanUp } from '../backup/cleanup.ts'
@@ -19,13 +19,13 @@ import { closeJournal } from './cleanup.ts'
 import { swapBack, swapIn } from './exchange.ts'
 import { planRest } from './plan.ts'
 import { checkHealth, type RestoreJob, restoreHandlers } from './steps.ts'
-import { closeUnits, openUnits, requireUnused } from './units.ts'
+import { requireUnused, stopAndMaskUnits, unmaskAndStartUnits } from './units.ts'
 
 export interface InPlaceOptions {
   signal: AbortSignal
   emit(event: Event): void
   output(line: string): void
-  /** For what brings data, by restic or into a server, beside others that do. Without it at once. */
+  /** Limits how many restores fetch or load data at a time. Missing: no limit. */
   inTurn?: Limiter
 }
 
@@ -38,14 +38,14 @@ export interface Transaction {
   inheritFds: number[]
   options: InPlaceOptions
   emit(body: EventBody): void
-  /** Writes into the record how it ended: before its journal goes, or a crash in between would leave a restore that nobody knows was done. */
+  /** Writes the outcome into the record. Called before the journal is removed: a crash in between must not lose the outcome. */
   remember(ended: Ended): Promise<void>
 }
 
-/** How it ended; what is missing has nothing to tell. */
+/** How a restore ended. What is missing is null in its result. */
 type Ended = Partial<Pick<Result, 'snapshotId' | 'bytes' | 'downtimeSeconds'>> & { failure?: Failure | null; outcome?: Outcome | null }
 
-/** Does `work` under the service's lock. Never throws: how it went stands in the result and in the service's record. */
+/** Does `work` under the service's lock. Never throws: the outcome is in the result and in the service's record. */
 export async function transact(
   site: Site,
   name: string,
@@ -100,7 +100,7 @@ export async function transact(
   }
 }
 
-/** Carries out a plan whose intent the journal states. Only if something couldn't be taken back does the journal stay open. */
+/** Executes a plan. The journal is written first, and stays open only if a step couldn't be undone. */
 export async function executeTransaction(
   { site, name, inheritFds, options, emit, remember }: Transaction,
   plan: Plan<RestoreStep>,
@@ -137,20 +137,20 @@ export async function executeTransaction(
     await closeJournal(site, journal, job.live === 'new', () => remember(ended())).catch((error: unknown) => {
       const { code, message } = asFailure(error)
       failure ??= new Failure(code, message)
-      emit({ type: 'warning', code, message: `${named(name, message)}; what is left goes with: atelier-backup restore ${name} --rollback` })
+      emit({ type: 'warning', code, message: `${named(name, message)}; remove the rest with: atelier-backup restore ${name} --rollback` })
     })
   return ended()
 }
 
-/** Finishes a swap that was interrupted; one that the service doesn't bear is taken back. */
+/** Finishes an interrupted swap. If the service doesn't start or isn't healthy with the new data, the old data is put back. */
 export async function goForward({ site, name, options, emit, remember }: Transaction, journal: RestoreJournal): Promise<Ended> {
   const service = serviceOf(site, name)
   emit({ type: 'plan', plan: planRest(service, journal, unitsOf(name, service)) })
-  await closeUnits(site.state, journal, unitsToClose(service, journal), { seconds: service.stopTimeoutSec })
+  await stopAndMaskUnits(site.state, journal, unitsToClose(service, journal), { seconds: service.stopTimeoutSec })
   await requireUnused(name, journal.moves)
   await swapIn(site.state, site.manifest.postgresql, journal)
   try {
-    await openUnits(journal, journal.units)
+    await unmaskAndStartUnits(journal, journal.units)
     await checkHealth({ name, service, output: options.output }, options.signal)
   } catch (error) {
     await goBack(site, journal)
@@ -162,63 +162,64 @@ export async function goForward({ site, name, options, emit, remember }: Transac
 }
 
 /**
- * At boot, before the units start: an exchange that had begun is finished, one that had only staged leaves nothing. Where databases need the
- * server and it doesn't answer, the journal stays open.
+ * At boot, before the units start: a swap that began is finished; if nothing was exchanged, the staged data is removed. If the exchange of
+ * databases needs a server that doesn't answer, the journal stays open.
  */
 export async function endAtBoot({ site, name, remember }: Transaction, journal: RestoreJournal): Promise<Ended> {
   const begun = journal.phase !== 'staging'
   try {
     if (begun) await swapIn(site.state, site.manifest.postgresql, journal)
   } catch (error) {
-    // Nothing may run on a mixture.
+    // No unit may start on partly old and partly new data.
     journal.masked = [...new Set([...journal.masked, ...(await maskableUnits(unitsOf(name, serviceOf(site, name))))])]
     await writeJournal(site.state, journal)
     await maskUnits(journal.masked)
     throw explain(asFailure(error), 'closed')
   }
-  // At a boot the units are systemd's to start. What is masked still, it was told not to: the crash wasn't the host's.
+  // After a reboot systemd starts the units. If our runtime masks still exist, the host didn't reboot: only our process died, and the units
+  // must be started here.
   if ((await unmaskUnits(journal.masked)).length > 0) await startUnits(name, journal.units, { later: true })
   const ended: Ended = { snapshotId: journal.snapshot, outcome: begun ? null : 'skipped' }
   await closeJournal(site, journal, begun, () => remember(ended))
   return ended
 }
 
-/** The crash may have come when they were started again already: also what starts them, and what hangs on them, as it ran before. */
+/** The declared units, and those that ran before: a crash may have come after they were started again. */
 function unitsToClose(service: Service, { service: name, units }: RestoreJournal): Unit[] {
   return [...new Set([...unitsOf(name, service), ...units])]
 }
 
-/** Takes an unfinished restore back, wherever it was interrupted. */
+/** Rolls back an unfinished restore, in whichever phase it was interrupted. */
 export async function goBack(site: Site, journal: RestoreJournal): Promise<void> {
   const { service, units, phase } = journal
   if (phase !== 'staging') {
     const declared = serviceOf(site, service)
-    await closeUnits(site.state, journal, unitsToClose(declared, journal), { seconds: declared.stopTimeoutSec })
+    await stopAndMaskUnits(site.state, journal, unitsToClose(declared, journal), { seconds: declared.stopTimeoutSec })
     await requireUnused(service, journal.moves)
     await swapBack(site.state, site.manifest.postgresql, journal)
   }
   try {
-    await openUnits(journal, units)
+    await unmaskAndStartUnits(journal, units)
   } finally {
     await closeJournal(site, journal, false)
   }
 }
 
-/** A message that says which service it is about. */
+/** The message, beginning with the service's name. */
 export function named(name: string, message: string): string {
   return message.startsWith(`${name}: `) ? message : `${name}: ${message}`
 }
 
-/** Says how the data is left. */
+/** The failure, with the state of the data and the next command. */
 function explain(failure: Failure, live: keyof typeof states): Failure {
-  const open = failure.code === 'undo-failed' && live === 'old' ? ', and its journal still open: once that is mended, --rollback closes it' : ''
+  const open = failure.code === 'undo-failed' && live === 'old' ? ', and the journal still open: fix that, then close it with --rollback' : ''
   return new Failure(failure.code, `${failure.message}; ${states[live]}${open}`, { cause: failure, exit: failure.exit })
 }
 
 const states: Record<RestoreJob['live'] | 'closed', string> = {
   untouched: 'the live data was not touched',
-  closed: 'its units stay stopped: put that right, then finish the restore with --resume, or take it back with --rollback',
+  closed: 'its units stay stopped: fix that, then finish the restore with --resume, or undo it with --rollback',
   mixed: 'its data is partly old and partly new: try again with --rollback',
-  new: 'the new data is in place: take it back with --rollback',
+  new: 'the new data is in place: undo the restore with --rollback',
   old: 'the old data is back in place',
 }

@@ -9,39 +9,39 @@ import { unitsOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import { type RestoreJournal, writeJournal } from '../state/journal.ts'
 
-/** The units that use the data, and those of them that run (or did, before an interrupted restore stopped them: `ran`). */
+/** The units that use the data, and those of them that are active. `ran`: units that were active until an interrupted restore stopped them. */
 export async function gatherUnits(name: string, service: Service, ran: Unit[]): Promise<{ units: Unit[]; running: Unit[] }> {
   const { units, running } = await unitsAtWork(name, unitsOf(name, service))
   return { units: [...new Set([...units, ...ran])], running: [...new Set([...running, ...ran])] }
 }
 
-/** Stops and masks units; the journal knows the masks before they are there. */
-export async function closeUnits(state: Path, journal: RestoreJournal, units: Unit[], patience: StopTimeout): Promise<void> {
+/** Stops and masks units. The masks are in the journal before they are made. */
+export async function stopAndMaskUnits(state: Path, journal: RestoreJournal, units: Unit[], patience: StopTimeout): Promise<void> {
   const masked = [...new Set([...journal.masked, ...(await maskableUnits(units))])]
-  // What it knows already needn't find room on a disk that has become full.
+  // Only if there is something new: the disk may be full by now.
   if (masked.length > journal.masked.length) await writeJournal(state, { ...journal, masked })
   journal.masked = masked
   await stopAndMask(journal.service, units, journal.masked, patience)
 }
 
-/** Takes our masks away, and starts units. */
-export async function openUnits({ service, masked }: RestoreJournal, units: Unit[], how: { patience?: number } = {}): Promise<void> {
+/** Removes our masks, and starts units. */
+export async function unmaskAndStartUnits({ service, masked }: RestoreJournal, units: Unit[], how: { patience?: number } = {}): Promise<void> {
   await unmaskUnits(masked)
   await startUnits(service, units, how)
 }
 
-/** @throws Failure `in-use`: who has a file open would go on with the old data */
+/** @throws Failure `in-use`: a process with a file open would keep writing to the old data */
 export async function requireUnused(name: string, moves: Move[]): Promise<void> {
-  // What isn't there nobody has open: on a fresh install nothing is searched.
+  // On a fresh install no path exists, and /proc isn't searched.
   const there = await Promise.all(moves.map(async ({ live }) => ((await isThere(live)) ? [live] : [])))
   const paths = there.flat()
   let users = await processesUsing(paths)
-  // Who only looks in is gone in a moment.
+  // A process that only reads a file is done in a moment: try for 2 seconds.
   for (let left = 5; left > 0 && users.length > 0; left--) {
     await sleep(400)
     users = await processesUsing(paths)
   }
   if (users.length === 0) return
   const words = users.slice(0, 3).map(({ pid, command, path }) => `${command} (pid ${pid}) has ${path} open`)
-  throw new Failure('in-use', `${name}: ${words.join(', ')}: end it, or leave that folder, and try again`)
+  throw new Failure('in-use', `${name}: ${words.join(', ')}: end the process, or leave that folder, and try again`)
 }

@@ -324,9 +324,9 @@ job.live = 'mixed'`,
     breaks: 'old data that is back is no use until the journal says so',
     in: 'src',
     find: `}
-done()`,
+onDone()`,
     put: `}
-if (state === '') done()`,
+if (state === '') onDone()`,
     red: { file: 'test/restore/full.test.ts', title: 'full when it is to be taken back' },
   },
   {

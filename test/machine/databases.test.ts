@@ -149,7 +149,7 @@ describe.skipIf(!canHost)('a host with PostgreSQL 17', () => {
       message: expect.stringContaining('--rollback takes it back): atelier-backup restore shop --resume'),
     })
     expect(await host.sh('journalctl --boot --output cat -u atelier-backup-recover-databases')).toMatch(
-      /^shop: PostgreSQL, the server: it does not answer.*; its units stay stopped: .* --resume, or take it back with --rollback$/m,
+      /^shop: PostgreSQL, the server: it does not answer.*; its units stay stopped: .* --resume, or undo it with --rollback$/m,
     )
     for (const direction of ['--resume', '--rollback'])
       expect(await host.cli(['restore', 'shop', direction, '--yes'])).toMatchObject({

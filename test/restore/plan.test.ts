@@ -88,7 +88,7 @@ describe('the plan of a restore', () => {
   })
 
   test('what other numbers cost is said where there are any', () => {
-    const costs = (seen: RestoreFacts) => planRestore(silent, seen).notes.filter((note) => note.includes('entries of ACLs'))
+    const costs = (seen: RestoreFacts) => planRestore(silent, seen).notes.filter((note) => note.includes('ACL entries'))
     expect(costs(facts({}))).toEqual([])
     expect(costs(facts({ renumbered: { users: [], groups: [[990, 991]] } }))).toHaveLength(1)
   })
