@@ -4,9 +4,9 @@ import type { Manifest } from '../manifest/types.gen.ts'
 import { dumpPostgres } from './postgres.ts'
 
 /**
- * Dumps databases, each of one instant and while it is in use, as files of root's into a folder that is there for this engine alone. What is
- * no whole dump is an error. `openDirNoFollow`: descriptors that children keep open.
- * @throws Failure with codes of the engine's own, `disk-full`, `interrupted`
+ * Dumps databases while they are in use, each from one consistent snapshot, as files owned by root into a folder for this engine alone. An
+ * incomplete dump is an error. Children inherit `inheritFds`.
+ * @throws Failure with the engine's own codes, `disk-full`, `interrupted`
  */
 type Dump = (manifest: Manifest, databases: string[], folder: string, options: { signal: AbortSignal; inheritFds: number[] }) => Promise<void>
 

@@ -132,7 +132,7 @@ export async function readIfThere(file: string): Promise<string | null> {
 }
 
 function notOurs(file: string): Failure {
-  return new Failure('state-damaged', `${file} is no file, where one of ours should be: move aside what stands there`)
+  return new Failure('state-damaged', `${file} is not a regular file: move it away, then run this again`)
 }
 
 /** lstat, or null if nothing is there. */

@@ -180,7 +180,7 @@ export async function stopUnits(service: string, units: Unit[], { seconds, signa
   if (timedOut && stopping.length > 0)
     throw new Failure(
       'stop-failed',
-      `${service}: ${stopping.join(', ')} didn't stop within ${seconds} s (stopTimeoutSec), and is still at it: it starts again as soon as it has stopped; look with: systemctl status ${stopping.join(' ')}`,
+      `${service}: ${stopping.join(', ')} didn't stop within ${seconds} s (stopTimeoutSec) and is still stopping: it starts again as soon as it has stopped; look with: systemctl status ${stopping.join(' ')}`,
     )
   const still = states.filter((state) => isActive(state)).map(({ unit }) => unit)
   for (const state of states) if (!still.includes(state.unit) && (await hasProcesses(state.controlGroup))) still.push(state.unit)
@@ -272,7 +272,7 @@ export async function startUnits(service: string, units: Unit[], { later = false
   }
   if (failed) throw failed
   if (stopping.length > 0 && patience > 0)
-    throw new Failure('stop-failed', `${service}: ${stopping.join(', ')} is being stopped still, and starts again as soon as it has`)
+    throw new Failure('stop-failed', `${service}: ${stopping.join(', ')} is still stopping, and starts again as soon as it has stopped`)
 }
 
 /** Options for `startUnits` after a run that failed: if a unit didn't stop in time, the run has waited for it already. */

@@ -137,10 +137,10 @@ finished = await run(argv, { inheritFds, env, ...(input === undefined ? {} : { i
     id: 'dump.2',
     breaks: "everybody's transactions wait for the dump",
     in: 'src',
-    find: "// Behind somebody's exclusive lock it would wait for ever.",
+    find: "const command = ['pg_dump',",
     put: `const lock = 'BEGIN; LOCK TABLE a, b IN EXCLUSIVE MODE; SELECT pg_sleep(9); COMMIT'
 await dump(server, ['psql', '--command', lock, \`--dbname=\${database}\`], database, join(folder, 'lock'), /./, options)
-// Behind somebody's exclusive lock it would wait for ever.`,
+const command = ['pg_dump',`,
     red: { file: 'test/backup/postgres.test.ts', title: '[dump.2]' },
   },
   {

@@ -114,7 +114,7 @@ describe('[state.4] a damaged record', () => {
   ])('or %s in its place, is told with what to do', async (_, make) => {
     rmSync(file)
     make()
-    const told = `${file} is no file, where one of ours should be: move aside what stands there`
+    const told = `${file} is not a regular file: move it away, then run this again`
     expect((await w.cli(['status', '--json'])).json().services[0]).toMatchObject({ state: 'unknown', message: expect.stringContaining(told) })
     expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 1, stderr: expect.stringContaining(told) })
     rmSync(file, { recursive: true })
