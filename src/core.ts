@@ -1,4 +1,4 @@
-// The few types that all rooms share: look (read-only facts) → plan (pure data: printed, compared in tests, journalled) → execute (one loop).
+// The types that all folders share: gathered facts → plan (pure data, which is printed, compared in tests and recorded) → execute (one loop).
 import type { Code, Failure } from './errors.ts'
 import type { Engine } from './manifest/engines.ts'
 
@@ -7,39 +7,39 @@ export type Unit = string
 /** ISO 8601 with zone. */
 export type Iso = string
 
-/** Mildest first. */
+/** From harmless to severe. */
 export const outcomes = ['ok', 'skipped', 'partial', 'interrupted', 'rolled-back', 'failed'] as const
 export type Outcome = (typeof outcomes)[number]
 
 export type BackupStep =
   | { do: 'hook'; when: 'pre' | 'post' }
   | { do: 'stop' | 'start'; units: Unit[] }
-  /** Each database, and what of its server no database holds, as files in `folder`. */
+  /** One file in `folder` for each database, and one for what belongs to the whole server (roles). */
   | { do: 'dump'; engine: Engine; databases: string[]; folder: Path }
-  /** Hold `of` still at `at`, or take that away again. */
+  /** Make a frozen copy of `of` at `at` (src/host/frozen.ts), or remove it. */
   | { do: 'view' | 'unview'; how: 'btrfs' | 'reflink'; of: Path; at: Path }
-  /** `database` as declared; `from` where it is read: there, or in a view. */
+  /** `database`: the declared path. `from`: the path that is read: the same one, or one in a frozen copy. */
   | { do: 'copySqlite'; database: Path; from: Path; to: Path }
-  /** `views`: what stands in for live paths. `dumps`: a folder saved beside the service's paths. */
+  /** `views`: frozen copies by live path; restic reads them in place of the live paths. `dumps`: a folder saved beside the service's paths. */
   | { do: 'snapshot'; paths: Path[]; views: Record<Path, Path>; databases: Path[]; dumps: Path | null; exclude: string[]; tags: string[] }
   | { do: 'unstage'; folder: Path }
 
 export type RestoreStep =
-  /** Restore `paths` of a snapshot below the new folder `in` (root-owned, 0700, on the filesystem of what it replaces). */
+  /** Restore `paths` of a snapshot into the new folder `in` (root-owned, 0700, on the filesystem of the data that it replaces). */
   | { do: 'stage'; snapshot: string; paths: Path[]; folders: StagedFolder[]; owners: Owners; in: Path }
   | { do: 'verify'; databases: Path[] }
   /**
-   * Load each database's dump, and the roles that are missing, from the folder `from`; each into a new database. Nothing live is touched.
-   * `data`: where the server's data stands, if on this host.
+   * From the dumps in the folder `from`: create missing roles, and load each database into a new one (`fresh`). No live database is touched.
+   * `data`: the server's data folder, if it is on this host.
    */
   | { do: 'loadPostgres'; from: Path; databases: { database: string; fresh: string }[]; tablespaces: boolean; data: Path | null }
-  /** Stopped, and masked until the start: nothing else starts them meanwhile. */
+  /** `stop` also masks the units until `start`, so that nothing else starts them. */
   | { do: 'stop' | 'start'; units: Unit[] }
   /** Copy live entries that backups exclude into the staged tree. */
   | { do: 'carry'; entries: { from: Path; to: Path }[] }
-  /** Everything below to disk, before any rename. */
+  /** fsync everything in the folder, before any rename. */
   | { do: 'flush'; folder: Path }
-  /** Exchange what is live for what is staged; the live entries end up under `old`. First the databases, all at once. */
+  /** Exchange live data for staged data; the live data moves to `old`. The databases first, all in one transaction. */
   | { do: 'swap'; moves: Move[]; databases: DatabaseMove[] }
   | { do: 'health' }
 
@@ -84,7 +84,7 @@ export interface DatabaseMove {
 
 export type Step = BackupStep | RestoreStep
 
-/** `always` runs whatever happened, after the steps: what was stopped is started here. */
+/** The steps of `always` run after `steps`, also after a failure: they start what was stopped. */
 export interface Plan<S extends Step = Step> {
   run: string
   service: string
@@ -97,18 +97,18 @@ export interface Plan<S extends Step = Step> {
 export type Event = { time: Iso; service: string | null } & (
   | { type: 'plan'; plan: Plan }
   | { type: 'step'; n: number; do: Step['do']; state: 'begun' | 'done' | 'undone' }
-  /** What a database holds that was brought back. */
+  /** The size of a restored database. */
   | { type: 'loaded'; database: string; tables: number; rows: number }
   | { type: 'progress'; doneBytes: number; totalBytes: number | null; files: number; secondsLeft: number | null }
   | { type: 'warning'; code: Code; message: string }
-  /** `code` and `message`: of what ended it before any service was begun. */
+  /** `code` and `message`: of a failure before the first service. */
   | { type: 'report'; outcome: Outcome; exit: number; code?: Code; message?: string; services: Result[] }
 )
 type WithoutStamp<E> = E extends unknown ? Omit<E, 'time' | 'service'> : never
 /** An event before it is stamped with time and service. */
 export type EventBody = WithoutStamp<Event>
 
-/** How one service fared. Seconds and bytes; `exit` is the service's own exit code. */
+/** The result of one service, in seconds and bytes. `exit`: the exit code for this service alone. */
 export interface Result {
   name: string
   outcome: Outcome
@@ -123,7 +123,7 @@ export interface Result {
   addedBytes: number | null
 }
 
-/** The result of a service that ended with `failure`, or well. What `known` lacks is null, and 0 seconds. */
+/** The result of a service that ended with `failure`, or successfully (null). Fields that `known` lacks are null; `seconds` is 0. */
 export function resultOf(name: string, failure: Pick<Failure, 'code' | 'message' | 'exit'> | null, known: Partial<Result> = {}): Result {
   return {
     name,
@@ -140,20 +140,20 @@ export function resultOf(name: string, failure: Pick<Failure, 'code' | 'message'
   }
 }
 
-/** What a step needs of the world; tests give a fake clock and count what passes. */
+/** What every step is given. Tests pass a clock of their own, and collect the events. */
 export interface Context {
   now(): Date
   signal: AbortSignal
   emit(event: EventBody): void
-  /** For what runs always: why the steps before it ended early. */
+  /** For `always` steps: the failure of the steps before them; null if there was none. */
   failure?: Failure | null
 }
 
 type Do<S extends Step> = (step: S, context: Context) => Promise<void>
-/** One handler for each kind of step: a missing one doesn't compile. */
+/** One handler for each kind of step; TypeScript reports a missing one. */
 export type Handlers<S extends Step> = { [K in S['do']]: { apply: Do<S & { do: K }>; undo?: Do<S & { do: K }> } }
 
-/** The exit code of several services together: the first of these that occurs; another one hides behind none but these. */
+/** The exit code of several services: the first of these that occurs, else the highest. */
 const worstFirst = [130, 1, 12, 10, 11, 3, 4]
 export function joinExits(exits: number[]): number {
   return worstFirst.find((exit) => exits.includes(exit)) ?? Math.max(0, ...exits)

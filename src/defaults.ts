@@ -1,4 +1,4 @@
-// Where things are unless told otherwise.
+// Default paths.
 export const defaultManifest = '/etc/atelier/backup-manifest.json'
 export const defaultState = '/var/lib/atelier-backup'
 export const defaultCache = '/var/cache/atelier-backup'

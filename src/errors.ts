@@ -1,7 +1,7 @@
-// Every failure a user can meet: a fixed code, one clear line, an exit code.
+// Failures that users see: a fixed code, a message of one line, an exit code.
 import { oneLine } from './text.ts'
 
-/** Every code, and the exit code that it stands for. What each means, and what to do: scripts/docs/errors.ts, from which the manual is made. */
+/** All codes with their exit codes. Their meaning and remedies are in scripts/docs/errors.ts, from which the manual is generated. */
 export const exits = {
   skipped: 0,
   'append-only': 1,
@@ -117,7 +117,7 @@ export type Code = keyof typeof exits
 
 /**
  * A failure with a fixed `code`. `message` says what happened, to which service, and what to do next, on one line.
- * Secrets never stand in it.
+ * It never contains a secret.
  */
 export class Failure extends Error {
   readonly code: Code
@@ -134,7 +134,7 @@ export function hasCode(error: unknown, code: Code): boolean {
   return error instanceof Failure && error.code === code
 }
 
-/** Whatever was thrown, as a Failure: unforeseen errors keep their message under the code `failed`. */
+/** Any error as a Failure: an unexpected one keeps its message, with the code `failed`. */
 export function asFailure(error: unknown): Failure {
   if (error instanceof Failure) return error
   const name = error instanceof Error ? error.name : ''
@@ -146,8 +146,11 @@ export function asFailure(error: unknown): Failure {
 }
 
 const systemErrors: Record<string, [code: Code, remedy: string]> = {
-  ENOSPC: ['disk-full', 'no space is left for PATH: make room, then run it again'],
-  EDQUOT: ['disk-full', 'the quota leaves no space for PATH: make room, then run it again'],
-  EXDEV: ['mount-point', 'what is to be exchanged stands on two filesystems after all (a subvolume, an overlay?): inspect without --in-place'],
-  EROFS: ['read-only', 'PATH is on a filesystem that is mounted read-only: look why (dmesg), mount it writable, then run it again'],
+  ENOSPC: ['disk-full', 'no space is left on the filesystem of PATH: make room, then run the command again'],
+  EDQUOT: ['disk-full', 'the disk quota for PATH is reached: make room or raise the quota, then run the command again'],
+  EXDEV: [
+    'mount-point',
+    "the old and the new data are on two filesystems (a subvolume, an overlay?), so they can't be exchanged: restore without --in-place",
+  ],
+  EROFS: ['read-only', 'PATH is on a filesystem that is mounted read-only: see dmesg for the reason, mount it writable, then run the command again'],
 }

@@ -1,25 +1,25 @@
-// The one loop that carries out plans: tells each step, undoes on failure, always runs `always`.
+// Executes plans: emits an event for each step, undoes steps after a failure, and runs the `always` steps whatever happens.
 import type { Context, Handlers, Plan, Step } from './core.ts'
 import { asFailure, Failure } from './errors.ts'
 
-/** `undone`: the kinds of steps that were taken back after the failure, latest first. */
-export interface Ending {
+/** `undone`: the kinds of steps that were undone after the failure, latest first. */
+export interface ExecuteResult {
   failure: Failure | null
   undone: Step['do'][]
 }
 
 /**
- * Runs the steps of a plan in order. If one throws, it and those before it are undone in reverse (an undo must bear a step that
- * was only begun). Then every `always` step runs, whatever happened, deaf to the signal: what was stopped must be started.
+ * Runs the steps of a plan in order. If one throws, it and those before it are undone in reverse order: an `undo` must work even if its step was
+ * not completed. Then every `always` step runs. Undoing and `always` steps ignore `context.signal`: stopped units must be started again.
  * Never throws: the first failure is returned, later ones are emitted as warnings.
  */
-export async function execute<S extends Step>(plan: Plan<S>, handlers: Handlers<S>, context: Context): Promise<Ending> {
-  const ending: Ending = { failure: null, undone: [] }
+export async function execute<S extends Step>(plan: Plan<S>, handlers: Handlers<S>, context: Context): Promise<ExecuteResult> {
+  const result: ExecuteResult = { failure: null, undone: [] }
   const uninterruptible: Context = { ...context, signal: new AbortController().signal }
-  const failed = (error: unknown) => {
+  const addFailure = (error: unknown) => {
     const failure = asFailure(error)
-    if (ending.failure) context.emit({ type: 'warning', code: failure.code, message: failure.message })
-    else ending.failure = failure
+    if (result.failure) context.emit({ type: 'warning', code: failure.code, message: failure.message })
+    else result.failure = failure
   }
   const apply = async (step: S, n: number, within: Context) => {
     context.emit({ type: 'step', n, do: step.do, state: 'begun' })
@@ -35,28 +35,28 @@ export async function execute<S extends Step>(plan: Plan<S>, handlers: Handlers<
       await apply(step, n, context)
     }
   } catch (error) {
-    failed(error)
+    addFailure(error)
     for (let n = begun - 1; n >= 0; n--) {
       const step = plan.steps[n] as S
       const { undo } = handlerOf(handlers, step)
       if (!undo) continue
       try {
         await undo(step, uninterruptible)
-        ending.undone.push(step.do)
+        result.undone.push(step.do)
         context.emit({ type: 'step', n, do: step.do, state: 'undone' })
-      } catch (undoing) {
-        // What could not be taken back outweighs why we wanted to.
-        const failure = asFailure(undoing)
-        ending.failure = new Failure('undo-failed', `${failure.message} (while undoing "${step.do}" after: ${ending.failure?.message})`, {
-          cause: undoing,
+      } catch (undoError) {
+        // The failed undo replaces the first failure: it needs a person. Its message names both.
+        const failure = asFailure(undoError)
+        result.failure = new Failure('undo-failed', `${failure.message} (while undoing "${step.do}" after: ${result.failure?.message})`, {
+          cause: undoError,
         })
         break
       }
     }
   }
   for (const [i, step] of plan.always.entries())
-    await apply(step, plan.steps.length + i, { ...uninterruptible, failure: ending.failure }).catch(failed)
-  return ending
+    await apply(step, plan.steps.length + i, { ...uninterruptible, failure: result.failure }).catch(addFailure)
+  return result
 }
 
 /** Runs `work` for each item, `width` at a time, and keeps the order of the results. */
@@ -70,22 +70,22 @@ export async function mapConcurrent<T, R>(items: T[], width: number, work: (item
   return results
 }
 
-/** Does what it is given when there is room for it. */
+/** Runs `work` as soon as fewer than the limit are running. */
 export type Limiter = <T>(work: () => Promise<T>) => Promise<T>
 
-/** Whoever comes waits until fewer than `width` are at work, in the order in which they came. */
+/** At most `width` run at a time; the others wait in the order of their calls. */
 export function limiter(width: number): Limiter {
-  let working = 0
+  let running = 0
   const waiting: (() => void)[] = []
   return async (work) => {
-    if (working < width) working++
+    if (running < width) running++
     else await new Promise<void>((resolve) => waiting.push(resolve))
     try {
       return await work()
     } finally {
       const next = waiting.shift()
       if (next) next()
-      else working--
+      else running--
     }
   }
 }

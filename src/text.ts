@@ -1,11 +1,11 @@
-// Text from elsewhere, made harmless for terminals and one-line messages.
+// Makes text from outside (snapshots, other programs) safe for terminals and for messages of one line.
 
-/** Control characters, and those that reorder or hide text, written out: names in a snapshot could otherwise fake a terminal's output. */
+/** Escapes control characters, and those that reorder or hide text: with them a file name in a snapshot could fake other output. */
 export function printable(text: string): string {
   return text.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`)
 }
 
-/** A value as JSON in which nothing is left that a terminal obeys. With `indent` on several lines. */
+/** JSON without characters that a terminal interprets. With `indent` on several lines. */
 export function harmlessJson(value: unknown, indent?: number): string {
   const escaped = (text: string) => text.split('').map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
   return JSON.stringify(value, null, indent).replaceAll(/[\x7f-\x9f\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => escaped(character).join(''))
@@ -16,7 +16,7 @@ export function oneLine(text: string): string {
   return text.trim().replaceAll(/\s*\n\s*/g, '; ')
 }
 
-/** A word as a shell takes it, for a command that somebody copies. */
+/** Quotes a word for a shell, in commands that a user copies. */
 export function shellWord(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`
 }

@@ -70,7 +70,7 @@ describe('[cli.2] what is unknown is named beside the nearest known, and nothing
     ['a missing value', ['backup', '--jobs'], "option '--jobs <number>' argument missing"],
     ['a wrong number', ['backup', '--all', '--jobs', '0'], '--jobs takes a number from 1 to 99, not "0"'],
     ['a time that is none', ['restore', 'notes', '--at', 'yesterday'], 'write 2026-11-20'],
-    ['an id that is none', ['restore', 'notes', '--snapshot', '-rf'], "is no snapshot's id"],
+    ['an id that is none', ['restore', 'notes', '--snapshot', '-rf'], 'is not a snapshot id'],
     ['a relative path', ['restore', 'notes', '--path', 'a'], '--path takes an absolute path'],
     ['a relative path to list', ['list', 'notes', '--path', 'a'], '--path takes an absolute path'],
     ['a path without a service', ['list', '--path', '/a'], 'need a service'],

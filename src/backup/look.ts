@@ -78,7 +78,7 @@ async function requireSpace(name: string, staging: Path, databases: Path[]): Pro
   if (needed > free)
     throw new Failure(
       'no-space',
-      `${name}: the copies of its databases need ${needed} bytes, and ${folder} has ${free} free: free some space, or set stagingDir to another folder`,
+      `${name}: the copies of its databases need ${needed} bytes, and ${folder} has ${free} free: make room, or set stagingDir to another folder`,
     )
 }
 

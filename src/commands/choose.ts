@@ -5,7 +5,7 @@ import { requireKnown } from '../repository/identity.ts'
 import type { Node, Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { requireHost } from '../snapshots/hosts.ts'
-import { eligible, elsewhereWords, newestFirst, pick, type Subject, snapshotsOf } from '../snapshots/select.ts'
+import { eligible, newestFirst, otherHostsHint, pick, type Subject, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readRecord } from '../state/records.ts'
 import { printable } from '../text.ts'
@@ -39,7 +39,7 @@ export async function findEntries(site: Site, names: string[], host: string | un
   if (host !== undefined) requireHost(host, asked)
   return subjects.map((subject) => {
     const its = all.get(serviceOf(site, subject.name).repository) ?? []
-    return { subject, snapshots: newestFirst(snapshotsOf(its, subject)), elsewhere: elsewhereWords(its, subject) }
+    return { subject, snapshots: newestFirst(snapshotsOf(its, subject)), elsewhere: otherHostsHint(its, subject) }
   })
 }
 

@@ -3,7 +3,7 @@ import { Failure } from '../errors.ts'
 import { isWithin } from '../host/files.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
-import { eligible, pick, wantedFrom } from '../snapshots/select.ts'
+import { eligible, pick, snapshotChoice } from '../snapshots/select.ts'
 import { harmlessJson, printable } from '../text.ts'
 import { formatTime } from '../ui/format.ts'
 import { waitingFor } from '../ui/progress.ts'
@@ -25,7 +25,7 @@ export async function run(input: Input): Promise<number> {
   const names = given === undefined ? Object.keys(site.manifest.services) : [given]
   const entries = await waitingFor('asking the repository', findEntries(site, names, textFlag(input, 'host'), input.signal))
   const [only] = entries
-  if (only && inside) return files(site, only, pick(only.snapshots, only.subject, wantedFrom({ snapshot: wanted })), path, input)
+  if (only && inside) return files(site, only, pick(only.snapshots, only.subject, snapshotChoice({ snapshot: wanted })), path, input)
   if (isInteractive()) return browse(site, entries, given === undefined, input)
   if (input.json) printJson(given === undefined ? entries.map(overviewOf) : (only?.snapshots ?? []).map(jsonOf), true)
   else if (given === undefined) print(...entryLines(entries, site.now()))

@@ -9,7 +9,7 @@ import { emptiedBy, planInPlace, restoreInPlace } from '../restore/inplace.ts'
 import { freeTarget, inspectTarget, restoreInspect } from '../restore/inspect.ts'
 import { partialNotes, passedNotes } from '../restore/notes.ts'
 import { type Site, serviceOf } from '../site.ts'
-import { completeBefore, passedOver, pick, type Wanted, wantedFrom } from '../snapshots/select.ts'
+import { completeBefore, newerUnadopted, pick, type SnapshotChoice, snapshotChoice } from '../snapshots/select.ts'
 import { printable } from '../text.ts'
 import { formatBytes, formatTime } from '../ui/format.ts'
 import { choose, chooseMany, requireTerminal, typeToConfirm, wizard } from '../ui/prompt.ts'
@@ -30,7 +30,7 @@ export async function run(input: Input): Promise<number> {
   if (repair) return repair[1](site, given ?? (await chooseName(site)), input)
   if (given === undefined) requireTerminal("the service's name")
   const flags = { snapshot: textFlag(input, 'snapshot'), at: textFlag(input, 'at') }
-  const wanted = wantedFrom(flags)
+  const wanted = snapshotChoice(flags)
   const asks = isInteractive() && flags.snapshot === undefined && flags.at === undefined && !isSet(input, 'yes')
   const asksHow = asks && !isSet(input, 'inPlace') && textFlag(input, 'target') === undefined && !isSet(input, 'dryRun')
   const names = given === undefined ? Object.keys(site.manifest.services) : [given]
@@ -46,7 +46,7 @@ export async function run(input: Input): Promise<number> {
 /** What to restore, and how, as far as it is known; null is asked for, and so is which of several entries. Paths: none means all. */
 export interface Draft {
   entries: Entry[]
-  wanted: Wanted | null
+  wanted: SnapshotChoice | null
   paths: Path[] | null
   inPlace: boolean | null
 }
@@ -82,7 +82,7 @@ export async function restore(site: Site, draft: Draft, input: Input): Promise<n
     async () => {
       const isNewest = draft.wanted !== null && 'latest' in draft.wanted
       const { snapshots, subject } = entry
-      const beside = { complete: completeBefore(snapshots, subject, snapshot), passed: isNewest ? passedOver(snapshots, subject, snapshot) : [] }
+      const beside = { complete: completeBefore(snapshots, subject, snapshot), passed: isNewest ? newerUnadopted(snapshots, subject, snapshot) : [] }
       begin = await (inPlace ? prepareInPlace : prepareInspect)(site, subject.name, snapshot, paths, beside, input)
       return false
     },

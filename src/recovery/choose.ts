@@ -10,7 +10,7 @@ import type { Snapshot } from '../restic/types.ts'
 import { uninterruptible } from '../restore/databases.ts'
 import { passedNotes } from '../restore/notes.ts'
 import type { Site } from '../site.ts'
-import { eligible, elsewhereWords, hasShrunk, hostsElsewhere, isComplete, newestFirst, passedOver, snapshotsOf } from '../snapshots/select.ts'
+import { eligible, hasShrunk, isComplete, newerUnadopted, newestFirst, otherHosts, otherHostsHint, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readRecord } from '../state/records.ts'
 import { shellWord } from '../text.ts'
@@ -72,14 +72,14 @@ async function chooseFor(
   if (origin !== null && !wish.overwrite && (await holdsData(site, service)))
     return skip('protected', `${name}: it lives here (${origin.how} since ${origin.since.slice(0, 10)}): left alone; --overwrite restores it anyway`)
   if (!newest) {
-    const [other] = hostsElsewhere(all, subject)
+    const [other] = otherHosts(all, subject)
     return skip(
       'unknown-snapshot',
-      `${name}: no snapshots on ${wish.host}${wish.at ? ' at that time or before it' : ''}${elsewhereWords(all, subject)}`,
+      `${name}: no snapshots on ${wish.host}${wish.at ? ' at that time or before it' : ''}${otherHostsHint(all, subject)}`,
       other === undefined ? {} : { host: other },
     )
   }
-  const passed = passedNotes(passedOver(until, subject, complete ?? newest))
+  const passed = passedNotes(newerUnadopted(until, subject, complete ?? newest))
   if (complete) {
     const previous = newestFirst(upTo).find((snapshot) => isComplete(snapshot) && Date.parse(snapshot.time) < Date.parse(complete.time))
     const notes = complete === newest ? [] : ['a newer snapshot is partial']

@@ -1,20 +1,20 @@
-// The manifests that stand in a repository beside the data: one for each host, stored anew whenever it changed. Pure.
+// Manifests that backups save in the repository, as snapshots of their own: a new one for a host whenever its manifest has changed. Pure.
 import type { Snapshot } from '../restic/types.ts'
 import { newestFirst, tags } from './select.ts'
 
-/** In a snapshot of a manifest: what `manifest.json` and `host.json` are called, below its one path. */
+/** Names of the two files in a snapshot of a manifest. */
 export const manifestFiles = { manifest: 'manifest.json', host: 'host.json' } as const
 
-/** What `host.json` tells of the host that stored it. */
+/** The content of `host.json`, about the host that saved it. */
 export interface StoredHost {
-  /** Name, in the manifest, of the repository in which it stands. */
+  /** The name that the manifest gives to the repository of this snapshot. */
   repository: string
-  /** Numbers by name. */
+  /** Ids by name. */
   users: Record<string, number>
   groups: Record<string, number>
 }
 
-/** How many are kept of each host. */
+/** How many `prune` keeps of each host. */
 export const manifestsKept = 10
 
 /** The manifests of all hosts, or of one, newest first. */

@@ -1,4 +1,4 @@
-// Which snapshot is meant: of a service, newest, at a time, by id. Pure.
+// Selects snapshots: those of a service, the newest, the one at a time, the one with an id. Pure.
 import { join } from 'node:path'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
@@ -8,7 +8,7 @@ import type { Service } from '../manifest/types.gen.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { shellWord } from '../text.ts'
 
-/** Tags that mean something to us. `partial`: something could not be read. `failed`: the run failed after it was saved. `manifest`: no service's. */
+/** Our tags. `partial`: something could not be read. `failed`: the snapshot doesn't hold what it should. `manifest`: a saved manifest, no service's data. */
 export const tags = {
   service: (name: string) => `service:${name}`,
   install: (id: string) => `install:${id}`,
@@ -18,18 +18,18 @@ export const tags = {
   manifest: 'atelier:manifest',
 } as const
 
-/** Name of the folder of a snapshot that holds dumps of databases: it is no path of the service. */
+/** Name of the folder in a snapshot that holds dumps of databases. It isn't a path of the service. */
 export const dumpsFolder = 'atelier-dumps'
 
-/** Where in there an engine's dumps stand: in a folder of its own. PostgreSQL's, which were the first, stand in the folder itself. */
+/** An engine's folder for dumps. PostgreSQL's, the first engine, are in `dumpsFolder` itself; each other engine has a subfolder. */
 export function dumpsOf(engine: Engine, staging: Path): Path {
   return join(staging, dumpsFolder, engine === 'postgres' ? '' : engine)
 }
 
-/** Folders that restores make beside what they replace; never part of a backup. */
+/** Folders that backups and restores create beside the data. They are never saved. */
 export const reservedPattern = '.atelier-backup-*'
 
-/** Who is asked for, and what this install knows of it. */
+/** The service whose snapshots are selected, and what this install knows of it. */
 export interface Subject {
   name: string
   service: Pick<Service, 'paths' | 'sqlite' | 'formerNames'>
@@ -41,19 +41,19 @@ export interface Subject {
 }
 
 /**
- * A service's snapshots, in the order given. By tag; one that has no service's tag (made by the shell version without tags, or by
- * services.restic.backups) counts by host and exactly equal paths.
+ * A service's snapshots, in the order of `all`: those of the host with the service's tag. Snapshots without any service's tag (made by the shell
+ * version, or by NixOS's services.restic.backups) are the service's if their paths are exactly its paths.
  */
 export function snapshotsOf(all: Snapshot[], { name, service, host }: Subject): Snapshot[] {
   const keys = [...[name, ...service.formerNames].map(tags.service), pathKey(service.paths), pathKey([...service.paths, ...service.sqlite])]
   const index = indexed.get(all) ?? indexOf(all)
   indexed.set(all, index)
   const lists = [...new Set(keys)].flatMap((key) => index.get(keyOf(host, key)) ?? [])
-  // One that has several of the names is one.
+  // A snapshot with several of the tags is listed once.
   return [...new Set(lists)].sort((a, b) => a - b).map((i) => all[i] as Snapshot)
 }
 
-/** Positions of a list's snapshots by host and what tells whose they are. Made once: each service of a host asks for its own out of the same list. */
+/** For each list of snapshots: positions by host and tag (or paths). Built once for a list, which every service of the host searches. */
 const indexed = new WeakMap<Snapshot[], Map<string, number[]>>()
 function indexOf(all: Snapshot[]): Map<string, number[]> {
   const index = new Map<string, number[]>()
@@ -71,7 +71,7 @@ function indexOf(all: Snapshot[]): Map<string, number[]> {
 }
 
 function keyOf(host: string, key: string): string {
-  // With its length, no host's name runs into what follows it.
+  // With the length, a host name can't be confused with the start of a key.
   return `${host.length} ${host}${key}`
 }
 
@@ -80,12 +80,14 @@ function pathKey(paths: Path[]): string {
 }
 
 /**
- * Those that may be called "the newest": neither saved by a run that failed, nor by an install that was not yet told to be the truth.
- * Once this install's service is adopted, the snapshots it made before count too.
+ * The snapshots that may be taken as "the newest": not tagged as failed, and not as unadopted. Once the service is adopted, the unadopted
+ * snapshots of this install are eligible, too.
  */
 export function eligible(snapshots: Snapshot[], subject: Subject): Snapshot[] {
-  const ours = subject.origin?.how === 'adopted' && subject.install !== null ? tags.install(subject.install) : null
-  return snapshots.filter(({ tags: has }) => !has.includes(tags.failed) && (!has.includes(tags.unadopted) || (ours !== null && has.includes(ours))))
+  const ownTag = subject.origin?.how === 'adopted' && subject.install !== null ? tags.install(subject.install) : null
+  return snapshots.filter(
+    ({ tags: has }) => !has.includes(tags.failed) && (!has.includes(tags.unadopted) || (ownTag !== null && has.includes(ownTag))),
+  )
 }
 
 export function isComplete(snapshot: Snapshot): boolean {
@@ -93,56 +95,56 @@ export function isComplete(snapshot: Snapshot): boolean {
 }
 
 /**
- * The complete snapshot that a partial one could give way to: the newest before it; null: there is none, or `snapshot` is complete itself.
- * "Latest" stays the newest all the same: one unreadable file a night makes all of them partial, and nobody who restores one service after a
- * mishap expects last month's data. So whoever reads the plan is told, and chooses. `dr`, which nobody reads service by service, takes complete ones.
+ * The newest complete snapshot before a partial one. Null: there is none, or `snapshot` itself is complete.
+ * `restore` still takes the partial one as the latest: a single unreadable file makes every night's snapshot partial, and last month's data would be
+ * a surprise. Its plan names the complete one for the user to choose. `dr` restores many services at once and takes the complete ones.
  */
 export function completeBefore(snapshots: Snapshot[], subject: Subject, snapshot: Snapshot): Snapshot | null {
   if (isComplete(snapshot)) return null
   return newestFirst(eligible(snapshots, subject)).find((other) => isComplete(other) && Date.parse(other.time) <= Date.parse(snapshot.time)) ?? null
 }
 
-/** Unadopted ones, newest first, that are newer than the one that counts as the newest: whoever takes that should know of them. */
-export function passedOver(snapshots: Snapshot[], subject: Subject, snapshot: Snapshot): Snapshot[] {
-  const counting = new Set(eligible(snapshots, subject))
-  const isPassed = (other: Snapshot) =>
-    !counting.has(other) && other.tags.includes(tags.unadopted) && Date.parse(other.time) > Date.parse(snapshot.time)
-  return newestFirst(snapshots.filter(isPassed))
+/** Unadopted snapshots that are newer than `snapshot`, newest first: the user should know of them before restoring an older one. */
+export function newerUnadopted(snapshots: Snapshot[], subject: Subject, snapshot: Snapshot): Snapshot[] {
+  const selectable = new Set(eligible(snapshots, subject))
+  const isNewerUnadopted = (other: Snapshot) =>
+    !selectable.has(other) && other.tags.includes(tags.unadopted) && Date.parse(other.time) > Date.parse(snapshot.time)
+  return newestFirst(snapshots.filter(isNewerUnadopted))
 }
 
-/** By more than a clock may be off: made when the clock was wrong, or it is wrong now. */
+/** Dated in the future by more than clocks usually differ: the clock was wrong when it was made, or is wrong now. */
 export function isInFuture(snapshot: Snapshot, now: Date): boolean {
   return Date.parse(snapshot.time) > now.getTime() + clockSlackMs
 }
 const clockSlackMs = 5 * 60_000
 
-/** The newest, or null; as `newestFirst` has it, without putting the others in order. */
+/** The first of `newestFirst`, or null, without sorting. */
 export function newestOf(snapshots: Snapshot[]): Snapshot | null {
   const [first, ...others] = snapshots
   let newest = first ?? null
   let time = Date.parse(newest?.time ?? '')
   for (const snapshot of others) {
-    const its = Date.parse(snapshot.time)
-    if (its < time || (its === time && snapshot.id <= (newest?.id ?? ''))) continue
+    const snapshotTime = Date.parse(snapshot.time)
+    if (snapshotTime < time || (snapshotTime === time && snapshot.id <= (newest?.id ?? ''))) continue
     newest = snapshot
-    time = its
+    time = snapshotTime
   }
   return newest
 }
 
-/** Newest first; equal times by id, never by luck of order. */
+/** Newest first; by id where times are equal, so that the order doesn't depend on the list. */
 export function newestFirst(snapshots: Snapshot[]): Snapshot[] {
   return [...snapshots].sort((a, b) => Date.parse(b.time) - Date.parse(a.time) || (a.id < b.id ? 1 : -1))
 }
 
-/** Where else its snapshots are, in words for the end of a message, or nothing. */
-export function elsewhereWords(all: Snapshot[], subject: Subject): string {
-  const hosts = hostsElsewhere(all, subject)
+/** The end of a message that says which other hosts have snapshots of the service, or ''. */
+export function otherHostsHint(all: Snapshot[], subject: Subject): string {
+  const hosts = otherHosts(all, subject)
   return hosts.length === 0 ? '' : `; there are some of ${hosts.join(', ')}: --host ${shellWord(hosts[0] ?? '')}`
 }
 
-/** Other hosts whose snapshots of the service are there, by name. */
-export function hostsElsewhere(all: Snapshot[], { name, service, host }: Subject): string[] {
+/** Names of other hosts that have snapshots of the service, sorted. */
+export function otherHosts(all: Snapshot[], { name, service, host }: Subject): string[] {
   const names = [name, ...service.formerNames].map(tags.service)
   const hosts = new Set(
     all.filter((snapshot) => snapshot.host !== host && snapshot.tags.some((tag) => names.includes(tag))).map((snapshot) => snapshot.host),
@@ -150,19 +152,19 @@ export function hostsElsewhere(all: Snapshot[], { name, service, host }: Subject
   return [...hosts].sort()
 }
 
-/** Snapshots of a service that come from elsewhere: not made by this install. */
+/** The snapshots that another install made. */
 export function fromElsewhere(snapshots: Snapshot[], install: string | null): Snapshot[] {
   return snapshots.filter(({ tags: has }) => install === null || !has.includes(tags.install(install)))
 }
 
-/** How a person names a snapshot. */
-export type Wanted = { latest: true } | { id: string } | { at: Date }
+/** How the command line names a snapshot. */
+export type SnapshotChoice = { latest: true } | { id: string } | { at: Date }
 
 /**
- * The one snapshot that is meant.
- * @throws Failure `unknown-snapshot` (exit 2): none, several that begin so, or none at that time; names the nearest.
+ * The chosen snapshot.
+ * @throws Failure `unknown-snapshot` (exit 2): none, several whose ids begin so, or none at that time. The message names the nearest.
  */
-export function pick(snapshots: Snapshot[], subject: Subject, wanted: Wanted): Snapshot {
+export function pick(snapshots: Snapshot[], subject: Subject, wanted: SnapshotChoice): Snapshot {
   const { name, host } = subject
   if ('id' in wanted) {
     const matches = snapshots.filter(({ id }) => id.startsWith(wanted.id.toLowerCase()))
@@ -188,38 +190,39 @@ export function pick(snapshots: Snapshot[], subject: Subject, wanted: Wanted): S
   }
   const found = 'at' in wanted ? candidates.find(({ time }) => Date.parse(time) <= wanted.at.getTime()) : candidates[0]
   if (found) return found
-  throw new Failure('unknown-snapshot', `${name}: no snapshot at that time or before it; the oldest is of ${candidates.at(-1)?.time}`)
+  throw new Failure('unknown-snapshot', `${name}: no snapshot at that time or before it; the oldest is from ${candidates.at(-1)?.time}`)
 }
 
 /**
- * A time as people write it: ISO 8601, "2026-11-20 14:00", or a date, which means its end; without a zone, local time.
+ * A time in ISO 8601, as "2026-11-20 14:00", or as a date, which means the end of that day. Without a zone: local time.
  * @throws Failure `usage`
  */
 export function parseTime(text: string): Date {
   const [, date = '', clock = 'T23:59:59.999'] = /^(\d{4}-\d{2}-\d{2})([T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:\d{2})?)?$/.exec(text) ?? []
   const day = new Date(`${date}T00:00Z`)
   const time = new Date(date + clock.replace(' ', 'T'))
-  // Node takes 31 February for 3 March.
+  // Node parses 31 February as 3 March.
   if (!Number.isNaN(time.getTime()) && day.toISOString().startsWith(date)) return time
-  throw new Failure('usage', `--at ${JSON.stringify(text)} is no time: write 2026-11-20 or 2026-11-20T14:00`)
+  throw new Failure('usage', `--at ${JSON.stringify(text)} is not a time: write 2026-11-20 or 2026-11-20T14:00`)
 }
 
-/** A wish from the flags. @throws Failure `usage` */
-export function wantedFrom(flags: { snapshot?: string | undefined; at?: string | undefined }): Wanted {
-  if (flags.snapshot !== undefined && flags.at !== undefined) throw new Failure('usage', '--snapshot and --at both name a snapshot: give one of them')
+/** The choice that the flags make. @throws Failure `usage` */
+export function snapshotChoice(flags: { snapshot?: string | undefined; at?: string | undefined }): SnapshotChoice {
+  if (flags.snapshot !== undefined && flags.at !== undefined)
+    throw new Failure('usage', '--snapshot and --at both choose a snapshot: give one of them')
   if (flags.at !== undefined) return { at: parseTime(flags.at) }
   if (flags.snapshot === undefined || flags.snapshot === 'latest') return { latest: true }
-  if (!/^[0-9a-f]{2,64}$/i.test(flags.snapshot)) throw new Failure('usage', `--snapshot ${JSON.stringify(flags.snapshot)} is no snapshot's id`)
+  if (!/^[0-9a-f]{2,64}$/i.test(flags.snapshot)) throw new Failure('usage', `--snapshot ${JSON.stringify(flags.snapshot)} is not a snapshot id`)
   return { id: flags.snapshot }
 }
 
-/** Of a snapshot or a backup; null: not known. */
+/** The size of a snapshot or a backup; null: unknown. */
 export interface Size {
   files: number | null
   bytes: number | null
 }
 
-/** Whether files or bytes fell by more than `threshold` percent; null: nobody wants to know. */
+/** Whether files or bytes fell by more than `threshold` percent; null: the check is off. */
 export function hasShrunk(now: Size, before: Size, threshold: number | null): boolean {
   const fell = (from: number | null, to: number | null) => from !== null && to !== null && threshold !== null && to < from * (1 - threshold / 100)
   return fell(before.files, now.files) || fell(before.bytes, now.bytes)

@@ -1,35 +1,35 @@
-// Judging: records, snapshots, timers → one state for each service. Pure; the clock is an argument.
+// Decides the state of one service from its record, its snapshots and its systemd timer. Pure: the time is an argument.
 import type { Iso } from '../core.ts'
 import type { Schedule } from '../manifest/types.gen.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { isComplete, isInFuture, newestOf } from '../snapshots/select.ts'
 import type { Run } from '../state/record.gen.ts'
 
-/** In order of precedence; a service that isn't enabled is `disabled` unless something must not be overlooked. */
+/** In order of precedence. A service that isn't enabled is `disabled`, unless a restore is unfinished or a run is at work. */
 export const states = ['unfinished-restore', 'running', 'unknown', 'failed', 'never', 'unadopted', 'overdue', 'partial', 'ok', 'disabled'] as const
 export type State = (typeof states)[number]
 
-export interface Findings {
+export interface StatusFacts {
   now: Date
   enabled: boolean
   unfinishedRestore: boolean
   running: boolean
-  /** Why nothing can be said: the repository isn't reachable, the record is damaged. */
+  /** Why the state is unknown (repository not reachable, record damaged), or null. */
   unknown: string | null
   unadopted: boolean
   /** The newest run of a backup, or null. */
   lastRun: Pick<Run, 'outcome' | 'message' | 'started' | 'snapshotId'> | null
-  /** Countable snapshots; null: not asked for (`--local`), the records alone speak. */
+  /** The service's eligible snapshots. Null: the repository wasn't asked (`--local`), and the record alone decides. */
   snapshots: Snapshot[] | null
-  /** The newest success by the record, where snapshots weren't asked for. */
+  /** The newest successful backup in the record: used where `snapshots` is null. */
   lastOk: Iso | null
   schedule: Pick<Schedule, 'onCalendar' | 'randomizedDelaySec'>
   /**
-   * The timer's latest turn that must have led to a backup by now (`mustBeDone`), of which systemd was asked. Null: it couldn't be, and
-   * the form of the expression tells.
+   * When the timer last elapsed before `mustBeDone`, as systemd says: that run must have ended by now. Null: systemd couldn't say, and the form of
+   * the calendar expression decides.
    */
-  lastTurn: Date | null
-  /** When the unit was started that failed last, and systemd's word for how, or null. */
+  lastElapse: Date | null
+  /** The start of the unit's last failed run, and systemd's `Result` of it; null if it didn't fail. */
   unitFailed: { since: Iso; result: string } | null
 }
 
@@ -38,10 +38,10 @@ export interface Judgement {
   message: string | null
 }
 
-export function judge(service: string, found: Findings): Judgement {
+export function judge(service: string, found: StatusFacts): Judgement {
   const { now, lastRun } = found
   const newest = newestOf(found.snapshots ?? [])
-  // What lies in the future says nothing of how old the data is: those before it do.
+  // A snapshot dated in the future doesn't tell how old the data is: the newest of the others does.
   const isPast = (snapshot: Snapshot) => !isInFuture(snapshot, now)
   const past = newest === null || isPast(newest) ? newest : newestOf((found.snapshots ?? []).filter(isPast))
   const newestTime = found.snapshots === null ? found.lastOk : (past?.time ?? null)
@@ -50,15 +50,18 @@ export function judge(service: string, found: Findings): Judgement {
   if (found.running) return { state: 'running', message: null }
   if (!found.enabled) return { state: 'disabled', message: null }
   if (found.unknown !== null) return { state: 'unknown', message: found.unknown }
-  // A failure weighs until another snapshot shows that all is well again (made by hand, or by another install); its own, saved before it failed, doesn't.
+  // The last run's failure is the state until a later snapshot exists (made by hand, or by another install). A snapshot of the failed run itself,
+  // saved before it failed, doesn't count.
   const failedLast = lastRun !== null && (lastRun.outcome === 'failed' || lastRun.outcome === 'interrupted')
   const others = failedLast ? (found.snapshots ?? []).filter((snapshot) => snapshot.id !== lastRun.snapshotId && isPast(snapshot)) : []
   const otherTime = found.snapshots === null ? found.lastOk : (newestOf(others)?.time ?? null)
   if (failedLast && (otherTime === null || Date.parse(otherTime) < Date.parse(lastRun.started)))
     return { state: 'failed', message: lastRun.message ?? 'the latest backup failed' }
-  // It may fail before it is us: without its program, its room, the lock. A run that was begun has told how it ended.
-  const failedFirst = found.unitFailed && !isSince(newestTime, found.unitFailed.since) && !isSince(lastRun?.started ?? null, found.unitFailed.since)
-  if (found.unitFailed && failedFirst)
+  // systemd can fail the unit before our process starts (missing binary, full disk), and then the record has no run of that time. Once our process
+  // has started, the record says how the run ended.
+  const failedBeforeRun =
+    found.unitFailed && !isSince(newestTime, found.unitFailed.since) && !isSince(lastRun?.started ?? null, found.unitFailed.since)
+  if (found.unitFailed && failedBeforeRun)
     return {
       state: 'failed',
       message: `its unit was started at ${found.unitFailed.since} and failed (${found.unitFailed.result}): journalctl -u restic-backups-${service} -n 50`,
@@ -70,42 +73,43 @@ export function judge(service: string, found: Findings): Judgement {
       state: 'unadopted',
       message: `backups from elsewhere exist: bring them back (atelier-backup dr --only ${service}), or say that this host's data is the truth (atelier-backup adopt ${service})`,
     }
-  if (newestTime === null) return { state: 'overdue', message: `its snapshots lie in the future (${newest?.time}): is the clock right? timedatectl` }
-  // preBackup said that there was nothing to do: that is as good as a backup then.
+  if (newestTime === null)
+    return { state: 'overdue', message: `its snapshots are dated in the future (${newest?.time}): check the clock with timedatectl` }
+  // A run that preBackup skipped (exit code 75, nothing to do) counts as a backup of that time.
   const lastGood = lastRun?.outcome === 'skipped' && Date.parse(lastRun.started) > Date.parse(newestTime) ? lastRun.started : newestTime
   const late = overdueSince(new Date(lastGood), found)
   if (late !== null)
     return {
       state: 'overdue',
-      message: `the newest backup is of ${newestTime}; one was due by ${late.toISOString()}: journalctl -u restic-backups-${service} -n 50`,
+      message: `the newest backup is from ${newestTime}; one was due by ${late.toISOString()}: journalctl -u restic-backups-${service} -n 50`,
     }
-  // The record knows, too: a storage that only takes may have refused the tag.
-  const missedLast = lastRun?.outcome === 'partial' && (newest === null || newest.id === lastRun.snapshotId)
-  if (missedLast) return { state: 'partial', message: lastRun.message }
+  // Append-only storage may have refused the tag `partial`; the record still says so.
+  const wasPartial = lastRun?.outcome === 'partial' && (newest === null || newest.id === lastRun.snapshotId)
+  if (wasPartial) return { state: 'partial', message: lastRun.message }
   if (newest !== null && !isComplete(newest)) return { state: 'partial', message: 'the newest snapshot is partial' }
   const isAhead = newest !== null && isInFuture(newest, now)
   return {
     state: 'ok',
-    message: isAhead ? `a snapshot lies in the future (${newest.time}), and counts as the newest: is the clock right? timedatectl` : null,
+    message: isAhead ? `a snapshot is dated in the future (${newest.time}), and counts as the newest: check the clock with timedatectl` : null,
   }
 }
 
 const minute = 60_000
 const hour = 60 * minute
 const day = 24 * hour
-/** How long after a success the next one is due at the latest: a period, and a grace for the run itself. */
+/** How long a run may take, after its timer has elapsed, before the service is overdue. */
 const graceMs = 2 * hour
 
-/** A turn of the timer before this time must have led to a backup: its random delay is over, and the grace. */
+/** A run whose timer elapsed before this time must have ended by now: its random delay and the grace are over. */
 export function mustBeDone({ randomizedDelaySec }: Pick<Schedule, 'randomizedDelaySec'>, now: Date): Date {
   return new Date(now.getTime() - durationMs(randomizedDelaySec) - graceMs)
 }
 
 /** The time by which a backup was due, if that is past; null if none is. */
-function overdueSince(newest: Date, { schedule, lastTurn, now }: Findings): Date | null {
+function overdueSince(newest: Date, { schedule, lastElapse, now }: StatusFacts): Date | null {
   const done = mustBeDone(schedule, now)
-  const turn = lastTurn ?? new Date(newest.getTime() + periodOf(schedule.onCalendar))
-  return newest < turn && turn < done ? new Date(turn.getTime() + now.getTime() - done.getTime()) : null
+  const elapse = lastElapse ?? new Date(newest.getTime() + periodOf(schedule.onCalendar))
+  return newest < elapse && elapse < done ? new Date(elapse.getTime() + now.getTime() - done.getTime()) : null
 }
 
 function isSince(time: Iso | null, since: Iso): boolean {
@@ -113,8 +117,8 @@ function isSince(time: Iso | null, since: Iso): boolean {
 }
 
 /**
- * The longest pause between two elapses of a calendar expression, as far as its form tells; a day where it doesn't.
- * Rather too long than too short: nobody believes an alarm that was false. Source: systemd.time(7).
+ * The longest pause (ms) between two elapses of a calendar expression, estimated from its form; a day where the form doesn't tell.
+ * Too long rather than too short: people ignore an alarm after false ones. Source: systemd.time(7).
  */
 export function periodOf(onCalendar: string): number {
   const words = onCalendar.trim().toLowerCase().split(/\s+/)
@@ -142,7 +146,7 @@ const periods: Record<string, number> = {
 }
 
 const weekdays = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun']
-/** Days between two of "mon..fri" or "tue,sat,sun" at the most. */
+/** The longest pause, in days, between two weekdays of a list ("mon..fri", "tue,sat,sun"). */
 function longestPause(list: string): number {
   const ranges = list.split(',').map((range) => range.split(/\.\.|-/).map((name) => weekdays.indexOf(name.slice(0, 3))))
   const days = weekdays.flatMap((_, i) => (ranges.some(([from = -1, to = from]) => from <= i && i <= to) ? [i] : []))
@@ -161,7 +165,7 @@ const units: [RegExp, number][] = [
   [/^(years?|y)$/, 365.25 * day],
 ]
 
-/** A time span as systemd writes it ("1h 30min"), in milliseconds; unknown words count as nothing. Source: systemd.time(7). */
+/** A time span in systemd's form ("1h 30min") in milliseconds; unknown units count as 0. Source: systemd.time(7). */
 export function durationMs(span: string): number {
   const parts = [...span.matchAll(/(\d+(?:\.\d+)?)\s*([a-z\u00b5]*)/gi)]
   return parts.reduce((sum, [, amount, unit]) => sum + Number(amount) * (units.find(([pattern]) => pattern.test(unit ?? ''))?.[1] ?? 0), 0)

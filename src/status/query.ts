@@ -1,4 +1,4 @@
-// Everything `status` tells, looked up: one restic call for each repository, however many services.
+// Gathers what `status` shows: one restic call for each repository, whatever the number of services.
 
 import type { Iso, Path } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
@@ -9,7 +9,7 @@ import { requireKnown } from '../repository/identity.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { withTimeout } from '../signals.ts'
 import { type Site, serviceOf } from '../site.ts'
-import { eligible, fromElsewhere, hostsElsewhere, newestOf, type Subject, snapshotsOf } from '../snapshots/select.ts'
+import { eligible, fromElsewhere, newestOf, otherHosts, type Subject, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { isRestoreOpen } from '../state/journal.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
@@ -27,18 +27,18 @@ export interface Status {
 export interface ServiceStatus {
   name: string
   state: State
-  /** The newest snapshot that counts; where the repository isn't asked, or doesn't answer, the last that this install saved. */
+  /** The newest eligible snapshot. Where the repository isn't asked or doesn't answer: the last one that this install saved. */
   latest: { id: string; time: Iso; host: string; bytes: number | null; files: number | null } | null
   nextRun: Iso | null
   lastRun: { outcome: Run['outcome']; started: Iso; seconds: number; downtimeSeconds: number | null } | null
   message: string | null
-  /** Exit code that the state stands for. */
+  /** Exit code of the state. */
   exit: number
-  /** Outcomes of the backups of the last 30 days, by day, today last; null: none that day. */
+  /** The outcome of each day's last backup, for the last 30 days, today last; null: no backup that day. */
   days: (Run['outcome'] | null)[]
-  /** Data kept from restores. */
+  /** Data that restores in place replaced, and that is still kept. */
   old: { folder: Path; since: Iso }[]
-  /** Databases kept from restores, by the names under which the server keeps them. */
+  /** Databases that restores replaced, by the names that they have now on the server. */
   oldDatabases: { kept: string; since: Iso }[]
 }
 
@@ -54,22 +54,22 @@ const exitOf: Record<State, number> = {
   ok: 0,
   disabled: 0,
 }
-/** `local`: the records alone, no repository is asked. @throws Failure `unknown-service` */
+/** `local`: from the records alone, without calling restic. @throws Failure `unknown-service` */
 export async function queryStatus(site: Site, options: { services: string[]; local: boolean; signal: AbortSignal }): Promise<Status> {
   const names = options.services.length > 0 ? options.services : Object.keys(site.manifest.services)
   const declared = names.map((name) => [name, serviceOf(site, name)] as const)
   const repositories = [...new Set(declared.map(([, { repository }]) => repository))]
   const install = await installIdIfThere(site.state)
-  // What the state tells is read, and put in order, while the repositories answer.
+  // The state folder is read while restic waits for the repositories.
   const days = lastDays(site.now())
-  const [asked, jobs, remembered] = await Promise.all([
+  const [asked, jobs, states] = await Promise.all([
     Promise.all(repositories.map(async (name) => [name, options.local ? null : await askRepository(site, name, options.signal)] as const)),
     gatherJobs(names, site.now()),
     Promise.all(names.map((name) => readServiceState(site.state, name, days))),
   ])
   const answers = new Map(asked)
   const services = declared.map(([name, service], i) =>
-    serviceStatus(site, name, service, remembered[i] as Remembered, answers.get(service.repository) ?? null, install, jobs.get(name) ?? null),
+    serviceStatus(site, name, service, states[i] as ServiceState, answers.get(service.repository) ?? null, install, jobs.get(name) ?? null),
   )
   return {
     host: site.manifest.host,
@@ -89,28 +89,28 @@ export async function queryStatus(site: Site, options: { services: string[]; loc
   }
 }
 
-/** What systemd knows of the services' jobs, by service, and their timers' latest turns that must have led to a backup by now. */
-async function gatherJobs(names: string[], now: Date): Promise<Map<string, Job & { lastTurn: Date | null }>> {
+/** What systemd knows of the services' units, by service, and when each timer last elapsed early enough for its run to have ended by now. */
+async function gatherJobs(names: string[], now: Date): Promise<Map<string, Job & { lastElapse: Date | null }>> {
   const jobs = await jobsOf(names.map((name) => `restic-backups-${name}`))
-  // Most services share their time.
+  // Most services share one calendar expression: systemd is asked once for each.
   const asked = new Map<string, Promise<Date | null>>()
-  const lastTurn = (calendar: string, done: Date) => {
+  const lastElapse = (calendar: string, done: Date) => {
     const key = `${done.getTime()} ${calendar}`
-    const turn = asked.get(key) ?? lastTurnBefore(calendar, done)
-    asked.set(key, turn)
-    return turn
+    const elapse = asked.get(key) ?? lastElapseBefore(calendar, done)
+    asked.set(key, elapse)
+    return elapse
   }
   const found = names.flatMap((name) => {
     const job = jobs.get(`restic-backups-${name}`)
-    return job ? [{ name, job, turns: job.calendars.map((calendar) => lastTurn(calendar, mustBeDone(job, now))) }] : []
+    return job ? [{ name, job, elapses: job.calendars.map((calendar) => lastElapse(calendar, mustBeDone(job, now))) }] : []
   })
   return new Map(
-    await Promise.all(found.map(async ({ name, job, turns }) => [name, { ...job, lastTurn: latest(await Promise.all(turns)) }] as const)),
+    await Promise.all(found.map(async ({ name, job, elapses }) => [name, { ...job, lastElapse: latest(await Promise.all(elapses)) }] as const)),
   )
 }
 
-/** From long enough ago for at least one, also where a change of the clocks swallows another. */
-async function lastTurnBefore(calendar: string, done: Date): Promise<Date | null> {
+/** Asks systemd for the elapses of two periods: at least one is among them, also where daylight saving time skips one. */
+async function lastElapseBefore(calendar: string, done: Date): Promise<Date | null> {
   const turns = await elapsesAfter(calendar, new Date(done.getTime() - 2 * periodOf(calendar)))
   return latest(turns.filter((turn) => turn < done))
 }
@@ -131,21 +131,21 @@ async function askRepository(site: Site, name: string, signal: AbortSignal): Pro
     await requireKnown(site, name, snapshots, call)
     return { snapshots, failure: null }
   } catch (error) {
-    // Whoever interrupted it knows: that isn't how the services stand.
+    // An interruption of this command says nothing about the services.
     if (signal.aborted) throw signal.reason
     return { snapshots: [], failure: asFailure(error) }
   }
 }
 
-/** What the state folder tells of a service. */
-interface Remembered {
+/** What the state folder says about a service. */
+interface ServiceState {
   record: RunRecord | Failure
   isUnfinished: boolean
   isRunning: boolean
   days: ServiceStatus['days']
 }
 
-async function readServiceState(state: string, name: string, days: string[]): Promise<Remembered> {
+async function readServiceState(state: string, name: string, days: string[]): Promise<ServiceState> {
   const [record, isUnfinished, isRunning] = await Promise.all([
     readHistory(state, name).catch(asFailure),
     isRestoreOpen(state, name),
@@ -158,17 +158,17 @@ function serviceStatus(
   site: Site,
   name: string,
   service: Service,
-  { record, isUnfinished, isRunning, days }: Remembered,
+  { record, isUnfinished, isRunning, days }: ServiceState,
   answer: Answer | null,
   install: string | null,
-  job: (Job & { lastTurn: Date | null }) | null,
+  job: (Job & { lastElapse: Date | null }) | null,
 ): ServiceStatus {
   const readable = record instanceof Failure ? null : record
   const origin = readable?.origin ?? null
   const subject = { name, service, host: site.manifest.host, origin, install }
   const own = answer && snapshotsOf(answer.snapshots, subject)
-  const counting = own && eligible(own, subject)
-  const newest = counting && newestOf(counting)
+  const candidates = own && eligible(own, subject)
+  const newest = candidates && newestOf(candidates)
   const last = readable && lastRun(readable, 'backup')
   const lastOk = readable?.runs.findLast(({ kind, outcome }) => kind === 'backup' && (outcome === 'ok' || outcome === 'partial')) ?? null
   const failure = record instanceof Failure ? record : (answer?.failure ?? null)
@@ -178,25 +178,25 @@ function serviceStatus(
     unfinishedRestore: isUnfinished && !isRunning,
     running: isRunning || (job?.working ?? false),
     unknown: failure?.message ?? null,
-    // By the records alone: what was saved here and settled nothing was tagged so.
+    // Without the repository: a backup that left the record's `origin` unset was tagged as unadopted.
     unadopted: origin === null && (own === null ? readable?.lastSnapshot != null : fromElsewhere(own, install).length > 0),
     lastRun: last,
-    snapshots: counting,
+    snapshots: candidates,
     lastOk: lastOk?.started ?? null,
     schedule: { ...scheduleOf(site.manifest, service), ...(job && job.calendars.length > 0 ? { randomizedDelaySec: job.randomizedDelaySec } : {}) },
-    lastTurn: job?.lastTurn ?? null,
+    lastElapse: job?.lastElapse ?? null,
     unitFailed: job?.failed ?? null,
   })
   return {
     name,
     state: judgement.state,
-    latest: answer !== null && answer.failure === null ? newest && latestOf(newest) : rememberedLatest(lastOk, site.manifest.host),
+    latest: answer !== null && answer.failure === null ? newest && latestOf(newest) : latestInRecord(lastOk, site.manifest.host),
     nextRun: job?.nextRun ?? null,
     lastRun: last && { outcome: last.outcome, started: last.started, seconds: last.seconds, downtimeSeconds: last.downtimeSeconds },
-    message: judgement.state === 'never' && answer ? neverWords(judgement.message, answer.snapshots, subject) : judgement.message,
+    message: judgement.state === 'never' && answer ? neverMessage(judgement.message, answer.snapshots, subject) : judgement.message,
     exit: judgement.state === 'unknown' ? (failure?.exit ?? 1) : exitOf[judgement.state],
     days,
-    // Where nothing stood before, nothing is kept.
+    // A restore that replaced nothing kept nothing.
     old: (readable?.old ?? []).flatMap(({ folder, since, paths, folders, copied }) =>
       paths.length + folders.length + copied.length > 0 ? [{ folder, since }] : [],
     ),
@@ -204,9 +204,9 @@ function serviceStatus(
   }
 }
 
-/** A fresh install under another name has nothing to save yet. */
-function neverWords(message: string | null, snapshots: Snapshot[], subject: Subject): string | null {
-  const hosts = hostsElsewhere(snapshots, subject)
+/** A fresh install with another host name: its data is in the snapshots of the old name. */
+function neverMessage(message: string | null, snapshots: Snapshot[], subject: Subject): string | null {
+  const hosts = otherHosts(snapshots, subject)
   return hosts.length === 0 ? message : `never backed up here, but on ${hosts.join(', ')}: atelier-backup dr --host ${shellWord(hosts[0] ?? '')}`
 }
 
@@ -214,12 +214,12 @@ function latestOf({ id, time, host, bytes, files }: Snapshot): ServiceStatus['la
   return { id, time, host, bytes, files }
 }
 
-/** What this install saved last: all that can be told where no repository was asked, or none answered. */
-function rememberedLatest(run: Run | null, host: string): ServiceStatus['latest'] {
+/** The last snapshot in the record, for where the repository wasn't asked or didn't answer. */
+function latestInRecord(run: Run | null, host: string): ServiceStatus['latest'] {
   return run?.snapshotId ? { id: run.snapshotId, time: run.started, host, bytes: run.bytes, files: run.files } : null
 }
 
-/** The last 30 days of the host's calendar, today last. */
+/** The last 30 days in local time, today last. */
 function lastDays(now: Date): string[] {
   return Array.from({ length: 30 }, (_, i) => dayOf(new Date(now.getFullYear(), now.getMonth(), now.getDate() - 29 + i)))
 }
@@ -228,7 +228,7 @@ function dayOf(time: Date): string {
   return `${time.getFullYear()}-${time.getMonth()}-${time.getDate()}`
 }
 
-/** The worst outcome would hide a repaired day: the latest of each day counts. */
+/** The last outcome of each day, not the worst: it shows a failure that was repaired the same day as repaired. */
 function daysOf(runs: Run[], days: string[]): ServiceStatus['days'] {
   const latest = new Map(runs.filter(({ kind }) => kind === 'backup').map(({ started, outcome }) => [dayOf(new Date(started)), outcome]))
   return days.map((day) => latest.get(day) ?? null)

@@ -9,8 +9,8 @@ import {
   parseTime,
   pick,
   type Subject,
+  snapshotChoice,
   snapshotsOf,
-  wantedFrom,
 } from '../../src/snapshots/select.ts'
 
 const here = '1111111111111111'
@@ -42,11 +42,11 @@ describe('the newest', () => {
   )
 
   test('[newest.2] at a time is the newest not later than it', () => {
-    const at = (time: string) => pick([a, b, c], subject, wantedFrom({ at: time }))
+    const at = (time: string) => pick([a, b, c], subject, snapshotChoice({ at: time }))
     expect(at('2026-11-21T01:30:00Z')).toBe(c)
     expect(at('2026-11-21T01:29:59Z')).toBe(b)
     expect(at('2026-11-20T02:00:00.000Z')).toBe(a)
-    expect(() => at('2026-11-20T01:59:59Z')).toThrow('notes: no snapshot at that time or before it; the oldest is of 2026-11-20T02:00:00Z')
+    expect(() => at('2026-11-20T01:59:59Z')).toThrow('notes: no snapshot at that time or before it; the oldest is from 2026-11-20T02:00:00Z')
   })
 
   test.each([
@@ -177,7 +177,7 @@ describe('times as people write them, in Berlin', () => {
     ' 2026-11-20',
     '',
   ])('%j is no time', (text) => {
-    expect(() => parseTime(text)).toThrow(`--at ${JSON.stringify(text)} is no time: write 2026-11-20 or 2026-11-20T14:00`)
+    expect(() => parseTime(text)).toThrow(`--at ${JSON.stringify(text)} is not a time: write 2026-11-20 or 2026-11-20T14:00`)
   })
 })
 
@@ -186,15 +186,15 @@ test.each([
   [{ snapshot: 'latest' }, { latest: true }],
   [{ snapshot: '8f21c0de' }, { id: '8f21c0de' }],
 ])('%j means %j', (flags, wanted) => {
-  expect(wantedFrom(flags)).toEqual(wanted)
+  expect(snapshotChoice(flags)).toEqual(wanted)
 })
 
 test.each([
-  [{ snapshot: '8f', at: '2026-11-20' }, '--snapshot and --at both name a snapshot: give one of them'],
+  [{ snapshot: '8f', at: '2026-11-20' }, '--snapshot and --at both choose a snapshot: give one of them'],
   [{ snapshot: 'newest' }, '--snapshot "newest" is no snapshot\'s id'],
   [{ snapshot: '8' }, '--snapshot "8" is no snapshot\'s id'],
   [{ snapshot: '-rf' }, '--snapshot "-rf" is no snapshot\'s id'],
-  [{ snapshot: `${'a'.repeat(64)}:/etc` }, "is no snapshot's id"],
+  [{ snapshot: `${'a'.repeat(64)}:/etc` }, 'is not a snapshot id'],
 ])('%j is refused', (flags, message) => {
-  expect(() => wantedFrom(flags)).toThrow(message)
+  expect(() => snapshotChoice(flags)).toThrow(message)
 })

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { Snapshot } from '../../src/restic/types.ts'
-import { durationMs, type Findings, judge, mustBeDone, periodOf, type State, states } from '../../src/status/judge.ts'
+import { durationMs, judge, mustBeDone, periodOf, type State, type StatusFacts, states } from '../../src/status/judge.ts'
 
 const minute = 60_000
 const hour = 60 * minute
@@ -12,7 +12,7 @@ function snapshot(age: number, ...tags: string[]): Snapshot {
   const none = { excludes: [], parent: null, original: null, bytes: null, files: null, addedBytes: null }
   return { id: 'a'.repeat(64), shortId: 'aaaaaaaa', time: ago(age), host: 'cellar', paths: ['/n'], tags, ...none }
 }
-type LastRun = Findings['lastRun']
+type LastRun = StatusFacts['lastRun']
 const ran = (outcome: NonNullable<LastRun>['outcome'], age: number, more: Partial<LastRun> = {}): LastRun => ({
   outcome,
   started: ago(age),
@@ -22,7 +22,7 @@ const ran = (outcome: NonNullable<LastRun>['outcome'], age: number, more: Partia
 })
 
 /** All is well: saved ten hours ago, daily. */
-const well: Findings = {
+const well: StatusFacts = {
   now,
   enabled: true,
   unfinishedRestore: false,
@@ -33,14 +33,14 @@ const well: Findings = {
   snapshots: [snapshot(10 * hour)],
   lastOk: ago(10 * hour),
   schedule: { onCalendar: '02:00', randomizedDelaySec: '2h' },
-  lastTurn: null,
+  lastElapse: null,
   unitFailed: null,
 }
-const stateOf = (found: Partial<Findings>) => judge('notes', { ...well, ...found }).state
+const stateOf = (found: Partial<StatusFacts>) => judge('notes', { ...well, ...found }).state
 
 describe('[state.1] the first state that holds', () => {
   const overdue = { snapshots: [snapshot(3 * day)], lastOk: ago(3 * day), lastRun: ran('ok', 3 * day) }
-  const holding: [State, Partial<Findings>][] = [
+  const holding: [State, Partial<StatusFacts>][] = [
     ['unfinished-restore', { unfinishedRestore: true }],
     ['running', { running: true }],
     ['unknown', { unknown: 'no answer' }],
@@ -75,7 +75,7 @@ describe('[state.1] the first state that holds', () => {
 })
 
 describe('a failure', () => {
-  test.each<[string, Partial<Findings>, State]>([
+  test.each<[string, Partial<StatusFacts>, State]>([
     ['weighs although an older backup is there', { lastRun: ran('failed', hour) }, 'failed'],
     ['weighs where nothing was ever saved', { lastRun: ran('failed', hour), snapshots: [], lastOk: null }, 'failed'],
     ['is one when a run was interrupted', { lastRun: ran('interrupted', hour) }, 'failed'],
@@ -98,7 +98,7 @@ describe('a failure', () => {
 
 describe('[state.10] a unit that failed', () => {
   const unitFailed = { since: ago(hour), result: 'exit-code' }
-  test.each<[string, Partial<Findings>, State]>([
+  test.each<[string, Partial<StatusFacts>, State]>([
     ['before any run was begun', { lastRun: null, snapshots: [], lastOk: null, unitFailed }, 'failed'],
     ['after the newest run', { unitFailed }, 'failed'],
     ['with a run that has told how it ended', { lastRun: ran('ok', hour - minute), snapshots: [snapshot(hour - minute)], unitFailed }, 'ok'],
@@ -119,7 +119,7 @@ describe('[state.10] a unit that failed', () => {
 
 describe('partial', () => {
   const unmarked = { lastRun: ran('partial', 10 * hour) }
-  test.each<[string, Partial<Findings>, State]>([
+  test.each<[string, Partial<StatusFacts>, State]>([
     ['by the snapshot’s tag', { snapshots: [snapshot(hour, 'partial'), snapshot(day)] }, 'partial'],
     ['not by an older snapshot’s', { snapshots: [snapshot(hour), snapshot(day, 'partial')] }, 'ok'],
     ['by the record, where the storage refused the tag', unmarked, 'partial'],
@@ -131,7 +131,7 @@ describe('partial', () => {
 })
 
 describe('never', () => {
-  test.each<[string, Partial<Findings>, State]>([
+  test.each<[string, Partial<StatusFacts>, State]>([
     ['without any snapshot', { snapshots: [], lastOk: null, lastRun: null }, 'never'],
     ['even if the record knows of one: it is gone', { snapshots: [] }, 'never'],
     ['by the records alone', { snapshots: null, lastOk: null, lastRun: null }, 'never'],
@@ -214,7 +214,7 @@ describe('overdue', () => {
     ['Berlin, the day on which 02:30 was left out', '2026-03-29T12:00:00Z', ['2026-03-28T01:40:00Z'], '2026-03-28T01:30:00Z', 'ok'],
   ])('[state.9] %s', (_, at, made, turn, state) => {
     const snapshots = made.map((time) => ({ ...snapshot(0), time }))
-    expect(stateOf({ now: new Date(at), snapshots, lastRun: null, lastTurn: new Date(turn) })).toBe(state)
+    expect(stateOf({ now: new Date(at), snapshots, lastRun: null, lastElapse: new Date(turn) })).toBe(state)
   })
 
   test('[state.9] what must be done by now: the delay and the grace are over', () => {
@@ -223,14 +223,14 @@ describe('overdue', () => {
 
   test('says since when and where to look', () => {
     expect(judge('notes', { ...well, now: new Date('2026-11-25T12:00:00Z'), lastRun: null }).message).toBe(
-      'the newest backup is of 2026-11-23T02:00:00.000Z; one was due by 2026-11-24T06:00:00.000Z: journalctl -u restic-backups-notes -n 50',
+      'the newest backup is from 2026-11-23T02:00:00.000Z; one was due by 2026-11-24T06:00:00.000Z: journalctl -u restic-backups-notes -n 50',
     )
   })
 
   test('only in the future: the clock is in question', () => {
     expect(judge('notes', { ...well, now: new Date(0) })).toEqual({
       state: 'overdue',
-      message: 'its snapshots lie in the future (2026-11-23T02:00:00.000Z): is the clock right? timedatectl',
+      message: 'its snapshots are dated in the future (2026-11-23T02:00:00.000Z): check the clock with timedatectl',
     })
   })
 

@@ -45,7 +45,7 @@ const status: Status = {
       state: 'overdue',
       latest: { id: 'c', time: at(21, 2, 14), host: 'terebithia', bytes: 38e6, files: 3 },
       days: [...ok.slice(2), null, null],
-      message: `the newest backup is of ${at(21, 2, 14)}; one was due by ${at(22, 6, 14)}: journalctl -u restic-backups-herald -n 50`,
+      message: `the newest backup is from ${at(21, 2, 14)}; one was due by ${at(22, 6, 14)}: journalctl -u restic-backups-herald -n 50`,
     }),
   ],
 }
@@ -72,7 +72,7 @@ test('[cli.19] at 80 columns', () => {
     'paperless  saved in part: /var/lib/paperless/media/lost+found: permission denied',
     '           (and 1 more)',
     '           atelier-backup status paperless',
-    'herald     the newest backup is of Sat 21 Nov 02:14; one was due by yesterday',
+    'herald     the newest backup is from Sat 21 Nov 02:14; one was due by yesterday',
     '           06:14',
     '           journalctl -u restic-backups-herald -n 50',
   ])
