@@ -151,7 +151,8 @@ export async function exchangeBackward(server: PostgresServer, databases: Journa
 export async function requireKept(name: string, server: PostgresServer, kept: string[]): Promise<void> {
   const ids = await databaseIds(server, kept, uninterruptible())
   const gone = kept.find((database) => !ids.has(database))
-  if (gone !== undefined) throw new Failure('old-data-missing', `${name}: the database ${gone} isn't there any more: the restore can't be taken back`)
+  if (gone !== undefined)
+    throw new Failure('old-data-missing', `${name}: the database ${gone} doesn't exist any more: the restore can't be rolled back`)
 }
 
 /** Options for calls that nothing interrupts: they are short, and the service is stopped meanwhile. */

@@ -19,7 +19,7 @@ export interface MountedFile {
 /**
  * Copies content, owner, mode, times and extended attributes of `from` to `to`, durably. One of the two is the mounted file. An existing `to`
  * keeps its inode, and the extended attributes that `from` lacks. After a crash at any instant, the same call completes the copy.
- * @throws Failure `data-missing`: another file stands in the mounted one's place; `disk-full`, `copy-failed`
+ * @throws Failure `data-missing`: another file is at the mounted one's path; `disk-full`, `copy-failed`
  */
 export async function copyInto(from: Path, to: Path, mounted: MountedFile): Promise<void> {
   // Before the content is copied: SQLite would apply an old -wal to the new database.

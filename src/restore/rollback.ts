@@ -146,5 +146,5 @@ async function requireOldData(name: string, olds: OldData[]): Promise<void> {
   for (const { folder, paths, folders, copied } of olds)
     for (const path of [...paths, ...copied, ...folders.map((stayed) => stayed.path)])
       if (!(await lstatIfThere(join(folder, path))))
-        throw new Failure('old-data-missing', `${name}: ${join(folder, path)} isn't there any more: the restore can't be taken back`)
+        throw new Failure('old-data-missing', `${name}: ${join(folder, path)} doesn't exist any more: the restore can't be rolled back`)
 }

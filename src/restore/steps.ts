@@ -1,7 +1,7 @@
 // What each step of a restore in place does, and how it is undone.
 import { mkdir, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import type { Handlers, Path, RestoreStep } from '../core.ts'
+import type { Handlers, Owners, Path, RestoreStep, StagedFolder } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import type { Limiter } from '../execute.ts'
 import { inside, insideFd3, isThere, lstatIfThere, openDirNoFollow, withParentFd } from '../host/files.ts'
@@ -51,28 +51,22 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
         try {
           const target = inside(stage, 'new')
           await mkdir(target, { mode: 0o700 })
-          const writeBack = writesBack(folder, signal)
+          const syncWritten = syncInBackground(folder, signal)
           const onProgress = (progress: Progress) => {
-            writeBack(progress.doneBytes)
+            syncWritten(progress.doneBytes)
             emit({ type: 'progress', ...progress })
           }
-          // restic restores through the inherited descriptor: whoever owns the folder around it can't put another folder in its place.
+          // restic restores through the inherited descriptor: the owner of the folder above can't replace the staging folder.
           const inheritFds = [stage.fd, ...job.inheritFds]
           const restore = () => job.restic.restore({ snapshot, target: insideFd3('new'), include: paths, signal, inheritFds, onProgress })
-          // No paths would mean all.
+          // For restic, no --include means everything.
           if (paths.length > 0) job.bytes += (await job.inTurn(restore).catch(byName(folder))).bytes
           // restic exits 0 when an include matches nothing.
           for (const path of paths) {
-            if (!(await lstatIfThere(join(target, path)))) throw new Failure('unknown-path', `${name}: ${path} didn't come out of the snapshot`)
+            if (!(await lstatIfThere(join(target, path)))) throw new Failure('unknown-path', `${name}: restic didn't restore ${path}`)
           }
           if (owners.users.length + owners.groups.length > 0) await renumber(target, owners)
-          // restic gives folders on the way no attributes. Innermost first: what is made in a folder changes its time.
-          for (const attributes of [...folders].sort((a, b) => b.path.length - a.path.length)) {
-            await mkdir(join(target, attributes.path), { recursive: true, mode: 0o700 })
-            const { users, groups } = attributes.bare ? { users: [], groups: [] } : owners
-            const [uid, gid] = [new Map(users).get(attributes.uid), new Map(groups).get(attributes.gid)]
-            await setAttributes(join(folder, 'new', attributes.path), { ...attributes, uid: uid ?? attributes.uid, gid: gid ?? attributes.gid })
-          }
+          await stageFolders(target, join(folder, 'new'), folders, owners)
         } finally {
           await stage.close()
         }
@@ -176,10 +170,23 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
 }
 
 /**
+ * restic doesn't restore the attributes of folders above its includes. Innermost first: a new entry changes the time of its folder.
+ * `target` and `path` are the same folder: by its descriptor for mkdir, which follows links, and by its path for `setAttributes`, which doesn't.
+ */
+async function stageFolders(target: Path, path: Path, folders: StagedFolder[], owners: Owners): Promise<void> {
+  for (const attributes of [...folders].sort((a, b) => b.path.length - a.path.length)) {
+    await mkdir(join(target, attributes.path), { recursive: true, mode: 0o700 })
+    const { users, groups } = attributes.bare ? { users: [], groups: [] } : owners
+    const [uid, gid] = [new Map(users).get(attributes.uid), new Map(groups).get(attributes.gid)]
+    await setAttributes(join(path, attributes.path), { ...attributes, uid: uid ?? attributes.uid, gid: gid ?? attributes.gid })
+  }
+}
+
+/**
  * Syncs the filesystem in the background each time another 256 MiB were restored, so that the `flush` step has little left to do. The kernel
  * alone starts writing after 30 seconds, or when a tenth of the memory is dirty.
  */
-function writesBack(folder: Path, signal: AbortSignal): (bytes: number) => void {
+function syncInBackground(folder: Path, signal: AbortSignal): (bytes: number) => void {
   let synced = 0
   let busy = false
   return (bytes) => {

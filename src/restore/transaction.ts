@@ -166,9 +166,9 @@ export async function goForward({ site, name, options, emit, remember }: Transac
  * databases needs a server that doesn't answer, the journal stays open.
  */
 export async function endAtBoot({ site, name, remember }: Transaction, journal: RestoreJournal): Promise<Ended> {
-  const begun = journal.phase !== 'staging'
+  const hasBegun = journal.phase !== 'staging'
   try {
-    if (begun) await swapIn(site.state, site.manifest.postgresql, journal)
+    if (hasBegun) await swapIn(site.state, site.manifest.postgresql, journal)
   } catch (error) {
     // No unit may start on partly old and partly new data.
     journal.masked = [...new Set([...journal.masked, ...(await maskableUnits(unitsOf(name, serviceOf(site, name))))])]
@@ -179,8 +179,8 @@ export async function endAtBoot({ site, name, remember }: Transaction, journal: 
   // After a reboot systemd starts the units. If our runtime masks still exist, the host didn't reboot: only our process died, and the units
   // must be started here.
   if ((await unmaskUnits(journal.masked)).length > 0) await startUnits(name, journal.units, { later: true })
-  const ended: Ended = { snapshotId: journal.snapshot, outcome: begun ? null : 'skipped' }
-  await closeJournal(site, journal, begun, () => remember(ended))
+  const ended: Ended = { snapshotId: journal.snapshot, outcome: hasBegun ? null : 'skipped' }
+  await closeJournal(site, journal, hasBegun, () => remember(ended))
   return ended
 }
 
