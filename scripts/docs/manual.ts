@@ -42,7 +42,7 @@ function manual(): string {
     section(
       'DESCRIPTION',
       text(
-        "Services are declared in the host's NixOS configuration under atelier.backup.services; a rebuild makes systemd timers and a manifest. This command reads the manifest: it shows how each service stands, backs up, restores, and brings back every service after a disaster. The data is kept by restic, each file at its original absolute path, so that restic alone can restore it.",
+        "Services are declared in the host's NixOS configuration under atelier.backup.services; a rebuild makes systemd timers and a manifest. This command reads the manifest: it shows the state of each service, backs up, restores, and recovers every service after a disaster. The data is kept by restic, each file at its original absolute path, so that restic alone can restore it.",
       ),
       paragraph('Alone on a terminal it opens a menu. Everything a prompt can ask has an option, and without a terminal nothing is asked.'),
     ),
@@ -65,15 +65,15 @@ function manual(): string {
       'RESTORE MODES',
       item(
         'inspect (the default)',
-        'The snapshot, or the paths named with --path, are restored below a new folder of mode 0700: /tmp/restore-SERVICE-SNAPSHOT, or --target. Nothing live is touched.',
+        'The snapshot, or the paths named with --path, are restored below a new folder of mode 0700: /tmp/restore-SERVICE-SNAPSHOT, or --target. Live data is not touched.',
       ),
       item(
         '--in-place',
-        'Fetched and checked beside the live data first; then the units are stopped, and masked until they are started again (in /run/systemd/system.control); a process that still has a file open is named, and nothing is replaced. Old and new are exchanged by renames; what is in a mount point is exchanged entry by entry, and its own ACLs stay. A file with a mount of its own (as containers and impermanence make them) is not renamed: old and new are copied into the state folder, then its content, owner, mode and times are replaced; extended attributes that the snapshot lacks stay. What is mounted where the snapshot knows of nothing is left empty, with --empty-mounts or a typed answer alone; what was in it moves aside. A mount that is read-only, or a file here and a folder in the snapshot, is refused. Then the units that ran are started and healthCheck is run. If that fails, the old data is put back. What was replaced is kept for at least seven days (restore.keepOldDays) and until a newer complete backup exists; entries that backups exclude are carried over. Files belong to the users and groups of the same names, whatever their numbers are here; ACLs keep numbers. PostgreSQL databases are loaded into new ones beside the live ones, which are exchanged together with the files: connections to them end, roles that the server lacks are created (and stay, also after --rollback), roles that are there are left as they are, and the old databases are kept under names that begin with atelier-old. The plan is shown first, and --dry-run stops there.',
+        'The data is fetched and checked beside the live data first; then the units are stopped, and masked until they are started again (in /run/systemd/system.control); a process that still has a file open is named, and nothing is replaced. Old and new data are exchanged by renames; the content of a mount point is exchanged entry by entry, and the ACLs of the mount point itself stay. A file with a mount of its own (as containers and impermanence make them) is not renamed: old and new are copied into the state folder, then its content, owner, mode and times are replaced; extended attributes that the snapshot lacks stay. A filesystem that is mounted inside the data and not in the snapshot is emptied only with --empty-mounts or a typed answer; its data is moved aside. A mount that is read-only, or a file here and a folder in the snapshot, is refused. Then the units that ran are started and healthCheck is run. If that fails, the old data is put back. The old data is kept for at least seven days (restore.keepOldDays) and until a newer complete backup exists; files that backups exclude are kept. Files belong to the users and groups of the same names, whatever their numbers are here; ACLs keep numbers. PostgreSQL databases are loaded into new ones beside the live ones, which are exchanged together with the files: connections to them end, roles that the server lacks are created (and stay, also after --rollback), roles that are there are left as they are, and the old databases are kept under names that begin with atelier-old. The plan is shown first, and --dry-run stops there.',
       ),
       item(
         '--resume, --rollback',
-        'Finish, or take back, a restore in place that was interrupted. --rollback also takes back a finished one for as long as its old data is kept: the newest, or with --at TIME (a minute or date: its end) the newest that began until then; at a terminal they stand in a list. What was live until then is kept in turn, so that a second --rollback brings it again. What each restore replaced stays in its folder, which status names; --discard-old deletes all of it.',
+        'Finish, or undo, an interrupted restore in place. --rollback also undoes a finished one as long as its old data is kept: the newest, or with --at TIME (a minute or a date means its end) the newest that began up to that time; at a terminal you choose from a list. The data that was live until then is kept in turn, so that a second --rollback puts it back. The old data of each restore stays in its folder, which status names; --discard-old deletes all of it.',
       ),
     ),
     section(
@@ -87,28 +87,28 @@ function manual(): string {
         'atelier-backup doctor\natelier-backup dr                   # --host OLD, if the name has changed\natelier-backup dr --resume          # if something was interrupted or failed',
       ),
       paragraph(
-        'Without the configuration, the manifest is taken from the repository, in which backups store it whenever it changed: --from-repository. It is shown, and its commands run only with --run-commands or when they are allowed at the terminal. Units that systemd does not know are passed over with --without-units.',
+        'Without the configuration, the manifest is taken from the repository, in which backups store it whenever it changed: --from-repository. It is shown, and its commands run only with --run-commands or when they are allowed at the terminal. Units that systemd does not know are ignored with --without-units.',
       ),
       paragraph(
-        'First it is checked whether secrets are readable, the repository answers, the password opens it, the clock is sane, each service has a complete snapshot, units and users are known, and there is room; --dry-run stops there, and with --json gives the checks as data. A service that has only partial snapshots is left alone unless --partial.',
+        'First dr checks that secrets are readable, the repository answers, the password opens it, the clock is right, each service has a complete snapshot, units and users are known, and there is room; --dry-run stops there, and with --json gives the checks as data. A service that has only partial snapshots is left alone unless --partial.',
       ),
       paragraph(
-        "Each service comes back from its newest complete snapshot, in the order of restoreAfter; one that fails doesn't stop the others. Data that is there is moved aside and kept. A service that lives here already is left alone unless --overwrite.",
+        "Each service is restored from its newest complete snapshot, in the order of restoreAfter; one that fails doesn't stop the others. Data that is there is moved aside and kept. A service that was adopted or recovered here already is left alone unless --overwrite.",
       ),
       paragraph(
-        'The report says of each service its snapshot, bytes, seconds, units, health and what is left to do; a copy is kept below reports in the state folder.',
+        'The report shows for each service its snapshot, bytes, seconds, units, health and the next command; a copy is kept below reports in the state folder.',
       ),
       paragraph(
-        'Until a service was recovered or adopted, the backups of a fresh install are tagged "unadopted": "latest", dr and retention pass over them. "atelier-backup adopt" says that this install\'s data is the truth.',
+        'Until a service was recovered or adopted, the backups of a fresh install are tagged "unadopted": "latest", dr and retention pass over them. "atelier-backup adopt" makes the backups of this host count.',
       ),
     ),
     section(
       'EXAMPLES',
       ...[
-        ['atelier-backup status', 'How each service stands.'],
+        ['atelier-backup status', 'The state of each service.'],
         ['atelier-backup backup notes photos', 'Back up two services now.'],
-        ['atelier-backup restore notes --at 2026-11-20', "As of that day's end, below /tmp, to look at."],
-        ['atelier-backup restore notes --path /var/lib/notes/attachments --in-place', 'Bring one folder back.'],
+        ['atelier-backup restore notes --at 2026-11-20', 'The state at the end of that day, into a new folder below /tmp.'],
+        ['atelier-backup restore notes --path /var/lib/notes/attachments --in-place', 'Restore one folder.'],
         ['atelier-backup dr --dry-run', 'What a recovery would do.'],
         ['atelier-backup restic -- snapshots --tag service:notes', "restic itself, with this host's repository and secrets."],
       ].map(([command = '', what = '']) => item(command, what)),
@@ -128,7 +128,7 @@ function manual(): string {
       item('STATE_DIRECTORY', `The state folder, unless --state-dir is given. Default: ${defaultState}.`),
       item('RESTIC_CACHE_DIR, CACHE_DIRECTORY', `restic's cache. Default: ${defaultCache}.`),
       item('NO_COLOR', 'No colours.'),
-      item('DEBUG', 'Stack traces of unforeseen errors.'),
+      item('DEBUG', 'Stack traces of unexpected errors.'),
     ),
     section(
       'EXIT STATUS',
@@ -148,7 +148,7 @@ function manual(): string {
     section(
       'ERRORS',
       text(
-        'An error is one line. Its code stands behind it in brackets at a terminal (but for a wrong command line and for what you interrupt), and as "code" in JSON and in the records:',
+        'An error is one line. At a terminal its code follows in brackets (except for a wrong command line and after an interruption); in JSON and in the records it is "code":',
       ),
       ...Object.entries(errors).map(([code, [means, remedy]]) => item(code, `${means} ${remedy}`)),
     ),
@@ -161,7 +161,7 @@ function manual(): string {
     section(
       'RETENTION POLICY',
       text(
-        `Unless declared otherwise the last ${retention.last}, ${retention.daily} daily, ${retention.weekly} weekly and ${retention.monthly} monthly snapshots of each service are kept; the rest is forgotten and pruned ${prune.onCalendar === 'Sun 05:00' ? 'on Sundays at 05:00' : `at ${prune.onCalendar}`}, delayed by up to ${prune.randomizedDelaySec}. Nothing of a service is forgotten while its newest backup isn't in order. Of the manifests that backups store the newest ten of each host are kept.`,
+        `Unless declared otherwise the last ${retention.last}, ${retention.daily} daily, ${retention.weekly} weekly and ${retention.monthly} monthly snapshots of each service are kept; the rest is forgotten and pruned ${prune.onCalendar === 'Sun 05:00' ? 'on Sundays at 05:00' : `at ${prune.onCalendar}`}, delayed by up to ${prune.randomizedDelaySec}. No snapshot of a service is forgotten while its newest backup failed or is partial. Of the manifests that backups store the newest ten of each host are kept.`,
       ),
     ),
     section('GLOSSARY', ...Object.entries(glossary).map(([word, meaning]) => item(word, meaning))),
@@ -179,7 +179,7 @@ function errorsPage(): string {
   return `${[
     '# Errors',
     '',
-    'An error is one line that says what happened, to which service, and what to do next. Its code stands behind it in brackets at a terminal (but for a wrong command line and for what you interrupt), and as `code` in JSON and in the records. The same list: ERRORS in atelier-backup(1).',
+    'An error is one line that says what happened, to which service, and what to do next. At a terminal its code follows in brackets (except for a wrong command line and after an interruption); in JSON and in the records it is `code`. The same list: ERRORS in atelier-backup(1).',
     '',
     '| code | exit | what it means | what to do |',
     '| --- | ---: | --- | --- |',

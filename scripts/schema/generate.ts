@@ -1,16 +1,16 @@
 // Which committed files come from which schema.
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { expectationsSource } from './expectations.ts'
 import { lint } from './lint.ts'
 import type { Schema } from './schema.ts'
 import { typesSource } from './types.ts'
-import { wordsSource } from './words.ts'
 import { zodSource } from './zod.ts'
 
 type Writer = (schema: Schema) => string | Promise<string>
 const sources: Record<string, Record<string, Writer[]>> = {
-  'schema/backup-manifest.schema.json': { 'src/manifest/types.gen.ts': [typesSource], 'src/manifest/schema.gen.ts': [zodSource, wordsSource] },
-  'schema/backup-manifest-1.schema.json': { 'src/manifest/version1.gen.ts': [zodSource, wordsSource, typesSource] },
+  'schema/backup-manifest.schema.json': { 'src/manifest/types.gen.ts': [typesSource], 'src/manifest/schema.gen.ts': [zodSource, expectationsSource] },
+  'schema/backup-manifest-1.schema.json': { 'src/manifest/version1.gen.ts': [zodSource, expectationsSource, typesSource] },
   'schema/run-record.schema.json': { 'src/state/record.gen.ts': [zodSource, typesSource] },
 }
 

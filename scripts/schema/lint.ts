@@ -1,7 +1,7 @@
 // What a schema of ours must keep to, so that Nix options, types, validator and manual pages can all come from it. A rule's name says it.
 import { Ajv2020 } from 'ajv/dist/2020.js'
+import { formats } from './expectations.ts'
 import { deref, type Part, parts, type Schema, typeOf } from './schema.ts'
-import { formats } from './words.ts'
 
 /** Broken rules, one line each: place, rule, and what is wrong where the rule doesn't say it. */
 export function lint(root: Schema): string[] {

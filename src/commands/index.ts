@@ -1,12 +1,12 @@
 // The table of commands. Nothing else of a command is loaded until it runs.
 import type { CommandSpec, Option } from './command.ts'
 
-const host: Option = { flags: '--host <name>', description: 'look at the snapshots of another host' }
+const host: Option = { flags: '--host <name>', description: 'use the snapshots of another host' }
 const repository: Option = { flags: '--repository <name>', description: 'one repository of the manifest (default: main)' }
-const yes: Option = { flags: '--yes', description: 'answer the confirmation' }
+const yes: Option = { flags: '--yes', description: "don't ask for confirmation" }
 const emptyMounts: Option = {
   flags: '--empty-mounts',
-  description: 'also empty what is mounted where the snapshot knows of nothing; it is kept aside',
+  description: 'also empty filesystems that are mounted inside the data and not in the snapshot; their data is kept',
 }
 const dryRun: Option = { flags: '--dry-run', description: 'show the plan and stop' }
 
@@ -21,10 +21,10 @@ export const commands: CommandSpec[] = [
   {
     name: 'status',
     arguments: '[service...]',
-    summary: 'how each service stands: state, age, size, next run',
+    summary: 'the state of each service: age, size, next run',
     description:
-      'How each service stands: state, age, size, next run. Of one that is named also what is saved, when, and how its latest runs went, with all that could not be read.',
-    options: [{ flags: '--local', description: 'from the records alone, without asking a repository' }],
+      'The state of each service: age, size, next run. With one service named, also what is backed up, when, and its latest runs, with everything that could not be read.',
+    options: [{ flags: '--local', description: 'use the local records only, without asking a repository' }],
     load: () => import('./status.ts'),
   },
   {
@@ -32,7 +32,7 @@ export const commands: CommandSpec[] = [
     arguments: '[service]',
     summary: 'the snapshots of a service, down to their files',
     options: [
-      { flags: '--snapshot <id>', description: 'list what is in a snapshot ("latest": the newest)' },
+      { flags: '--snapshot <id>', description: 'list the files of a snapshot ("latest": the newest)' },
       { flags: '--path <path>', description: 'only below this path of the snapshot' },
       host,
     ],
@@ -43,7 +43,7 @@ export const commands: CommandSpec[] = [
     arguments: '[pattern] [service...]',
     summary: 'find a file through all snapshots',
     description:
-      'Find a file or folder through all snapshots of this host, newest first, and restore one of its versions. The pattern is a part of a name, in any case, or, with one of "*?[/" in it, what restic find takes: "*.txt", "/var/lib/**/notes.db". Exit code 1: nothing is called so.',
+      'Find a file or folder through all snapshots of this host, newest first, and restore one of its versions. The pattern is a part of a name, in any case, or, with one of "*?[/" in it, what restic find takes: "*.txt", "/var/lib/**/notes.db". Exit code 1: nothing matches.',
     options: [host],
     load: () => import('./find.ts'),
   },
@@ -52,8 +52,8 @@ export const commands: CommandSpec[] = [
     arguments: '[service...]',
     summary: 'back up one service, several, or all',
     options: [
-      { flags: '--all', description: 'every service that is enabled' },
-      { flags: '--jobs <number>', description: 'services side by side (default: 2)' },
+      { flags: '--all', description: 'every enabled service' },
+      { flags: '--jobs <number>', description: 'services at the same time (default: 2)' },
     ],
     reports: true,
     load: () => import('./backup.ts'),
@@ -61,19 +61,18 @@ export const commands: CommandSpec[] = [
   {
     name: 'restore',
     arguments: '[service]',
-    summary: 'bring back a snapshot: to look at, or in place',
-    description:
-      'Without --in-place the snapshot is restored below a new folder (/tmp/restore-SERVICE-SNAPSHOT), to look at; nothing live is touched.',
+    summary: 'restore a snapshot: into a new folder, or in place',
+    description: 'Without --in-place the snapshot is restored into a new folder (/tmp/restore-SERVICE-SNAPSHOT); live data is not touched.',
     options: [
-      { flags: '--snapshot <id>', description: 'which snapshot ("latest": the newest, be it partial; the default)' },
-      { flags: '--at <time>', description: 'the newest snapshot not later than this time (a date: its end)' },
+      { flags: '--snapshot <id>', description: 'the snapshot to restore ("latest", the default: the newest, even a partial one)' },
+      { flags: '--at <time>', description: 'the newest snapshot not later than this time (a date means the end of that day)' },
       { flags: '--path <path>', description: 'only this path of the snapshot', repeatable: true },
-      { flags: '--target <folder>', description: 'restore below this folder, which must not exist yet' },
-      { flags: '--in-place', description: 'replace the live data; what is replaced is kept' },
+      { flags: '--target <folder>', description: 'restore into this folder, which must not exist yet' },
+      { flags: '--in-place', description: 'replace the live data; the old data is kept' },
       emptyMounts,
-      { flags: '--resume', description: 'finish a restore in place that was interrupted' },
-      { flags: '--rollback', description: 'take back a restore in place: the unfinished one, or the newest (--at: the newest until then)' },
-      { flags: '--discard-old', description: 'delete the data that restores in place have kept' },
+      { flags: '--resume', description: 'finish an interrupted restore in place' },
+      { flags: '--rollback', description: 'undo a restore in place: the unfinished one, or the newest (with --at: the newest up to that time)' },
+      { flags: '--discard-old', description: 'delete the old data that restores in place have kept' },
       yes,
       dryRun,
       host,
@@ -84,23 +83,23 @@ export const commands: CommandSpec[] = [
   {
     name: 'dr',
     aliases: ['disaster-recovery'],
-    summary: 'disaster recovery: bring back every service on a fresh install',
+    summary: 'disaster recovery: restore every service on a fresh install',
     options: [
-      { flags: '--at <time>', description: 'for each service the newest snapshot not later than this time (a date: its end)' },
-      { flags: '--only <service>', description: 'this service', repeatable: true },
+      { flags: '--at <time>', description: 'for each service the newest snapshot not later than this time (a date means the end of that day)' },
+      { flags: '--only <service>', description: 'only this service', repeatable: true },
       { flags: '--except <service>', description: 'not this service', repeatable: true },
-      { flags: '--overwrite', description: 'replace also the data of services that live here' },
-      { flags: '--partial', description: 'take partial snapshots where there is no complete one' },
-      { flags: '--without-units', description: "pass over units that systemd doesn't know, as on a rescue system" },
+      { flags: '--overwrite', description: 'also replace data of services that were adopted or recovered here' },
+      { flags: '--partial', description: 'restore a partial snapshot where there is no complete one' },
+      { flags: '--without-units', description: "ignore units that systemd doesn't know, as on a rescue system" },
       emptyMounts,
-      { flags: '--resume', description: 'go on with a recovery that was interrupted' },
-      { flags: '--from-repository', description: 'take the manifest from the repository: nothing else is needed than what opens it' },
-      { flags: '--repository <location>', description: 'with --from-repository: where it is, as restic takes it (asked for on a terminal)' },
-      { flags: '--password-file <file>', description: "with --from-repository: the repository's password (asked for on a terminal)" },
-      { flags: '--environment-file <file>', description: "with --from-repository: the storage's credentials (asked for on a terminal)" },
-      { flags: '--run-commands', description: "with --from-repository: let the manifest's health checks run here" },
+      { flags: '--resume', description: 'continue an interrupted recovery' },
+      { flags: '--from-repository', description: 'read the manifest from the repository: only its location, password and credentials are needed' },
+      { flags: '--repository <location>', description: 'with --from-repository: its location, as restic takes it (asked for at a terminal)' },
+      { flags: '--password-file <file>', description: "with --from-repository: the repository's password (asked for at a terminal)" },
+      { flags: '--environment-file <file>', description: "with --from-repository: the storage's credentials (asked for at a terminal)" },
+      { flags: '--run-commands', description: "with --from-repository: allow the manifest's health checks on this host" },
       { flags: '--save-manifest <file>', description: 'with --from-repository: write the manifest into this new file' },
-      { flags: '--jobs <number>', description: 'services side by side (default: 2)' },
+      { flags: '--jobs <number>', description: 'services at the same time (default: 2)' },
       yes,
       dryRun,
       host,
@@ -111,10 +110,10 @@ export const commands: CommandSpec[] = [
   {
     name: 'adopt',
     arguments: '[service...]',
-    summary: "say that this install's data is the truth from now on",
+    summary: 'accept the data of this host as current: its backups count from now on',
     options: [
       { flags: '--all', description: 'every service' },
-      { flags: '--repository <name>', description: 'accept the repository that is there now in place of the one known before' },
+      { flags: '--repository <name>', description: 'accept the repository that is found at its location now, in place of the previous one' },
       yes,
     ],
     load: () => import('./adopt.ts'),
@@ -123,20 +122,20 @@ export const commands: CommandSpec[] = [
     name: 'run',
     arguments: '<service>',
     summary: "the timers' command: back up one service in this process",
-    options: [{ flags: '--cleanup', description: 'only tidy up after a run that was killed' }],
+    options: [{ flags: '--cleanup', description: 'only clean up after a run that was killed' }],
     reports: true,
     load: () => import('./run.ts'),
   },
   {
     name: 'prune',
-    summary: 'forget old snapshots by the retention, then free their space',
+    summary: 'forget old snapshots by the retention policy, then prune the repository',
     options: [{ flags: '--repository <name>', description: 'one repository of the manifest (default: all)' }, dryRun],
     load: () => import('./prune.ts'),
   },
   {
     name: 'unlock',
-    summary: 'remove locks that a dead restic left in the repository',
-    options: [repository, { flags: '--all', description: 'remove live locks too' }, yes],
+    summary: 'remove stale locks from the repository',
+    options: [repository, { flags: '--all', description: 'remove all locks, even non-stale ones' }, yes],
     load: () => import('./unlock.ts'),
   },
   {
@@ -148,14 +147,14 @@ export const commands: CommandSpec[] = [
   {
     name: 'restic',
     arguments: '[args...]',
-    summary: "restic with this host's repository, secrets and cache: restic -- ARGS",
+    summary: "run restic with this host's repository, secrets and cache: restic -- ARGS",
     options: [repository],
     load: () => import('./restic.ts'),
   },
   {
     name: 'boot',
     arguments: '[service...]',
-    summary: "the boot unit's command: end restores in place that a crash interrupted",
+    summary: "the boot unit's command: finish restores in place that a crash interrupted",
     options: [],
     hidden: true,
     load: () => import('./boot.ts'),

@@ -1,4 +1,4 @@
-// A file → a manifest with every default filled, or an error that says what to mend.
+// Reads a manifest file: the manifest with every default filled in, or an error that says what to correct.
 import { readFileSync, statSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { hostname } from 'node:os'
@@ -8,10 +8,10 @@ import { printable } from '../text.ts'
 import { JsonError, parseJson } from './json.ts'
 import { cleanPaths } from './paths.ts'
 import { ManifestInvalid, problemsOf } from './problems.ts'
-import { manifestSchema, manifestWords } from './schema.gen.ts'
+import { manifestExpectations, manifestSchema } from './schema.gen.ts'
 import { semanticProblems } from './semantics.ts'
 import type { Manifest } from './types.gen.ts'
-import { version1Schema, version1Words } from './version1.gen.ts'
+import { version1Expectations, version1Schema } from './version1.gen.ts'
 import { isVersion1, upgraded } from './version1.ts'
 
 /** @throws Failure `manifest-missing`, `manifest-unreadable`, `manifest-invalid` (a ManifestInvalid, with all problems) */
@@ -23,13 +23,12 @@ export async function loadManifest(file: string): Promise<Manifest> {
   return readManifest(utf8(bytes, file), file)
 }
 
-/** Two hundred services with all their fields take less than one. */
+/** 200 services with all their fields take less than 1 MiB. */
 const mostBytes = 16 << 20
 
-/** No more than it takes to see that it is too much: a device or a pipe may have no end. */
+/** Reads at most a little more than `mostBytes`: a device or a pipe may never end. */
 async function contentOf(file: string): Promise<Buffer> {
   const stat = statSync(file)
-  // To pass a small file to another thread and back takes longer than to read it.
   if (stat.isFile() && stat.size <= mostBytes) return readFileSync(file)
   const handle = await open(file, 'r')
   try {
@@ -53,8 +52,8 @@ async function contentOf(file: string): Promise<Buffer> {
 export function readManifest(text: string, file: string, host = hostname()): Manifest {
   const value = json(text, file)
   const version1 = isVersion1(value)
-  const current = version1 ? upgraded(shape(version1Schema, version1Words, value, `${file} (version 1)`), host) : value
-  const manifest = shape(manifestSchema, manifestWords, current, file)
+  const current = version1 ? upgraded(shape(version1Schema, version1Expectations, value, `${file} (version 1)`), host) : value
+  const manifest = shape(manifestSchema, manifestExpectations, current, file)
   const problems = semanticProblems(manifest)
   if (problems.length > 0) throw new ManifestInvalid(file, problems)
   return normal(manifest)
@@ -80,10 +79,10 @@ interface Validator<T> {
   safeParse(value: unknown): { success: true; data: T } | { success: false; error: { issues: $ZodIssue[] } }
 }
 
-function shape<T>(validator: Validator<T>, words: Record<string, string>, value: unknown, file: string): T {
+function shape<T>(validator: Validator<T>, expectations: Record<string, string>, value: unknown, file: string): T {
   const result = validator.safeParse(value)
   if (result.success) return result.data
-  throw new ManifestInvalid(file, problemsOf(result.error.issues, value, words))
+  throw new ManifestInvalid(file, problemsOf(result.error.issues, value, expectations))
 }
 
 function normal(manifest: Manifest): Manifest {

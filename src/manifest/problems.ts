@@ -1,4 +1,4 @@
-// What is wrong with a manifest, in words: place, what stands there, what was expected.
+// The problems of a manifest as messages: the path of the value, the value found, and what was expected.
 import type { $ZodIssue } from 'zod/v4/core'
 import { Failure } from '../errors.ts'
 import { printable } from '../text.ts'
@@ -6,7 +6,7 @@ import { nearest } from './nearest.ts'
 
 export type Place = readonly PropertyKey[]
 
-/** A manifest that can't be used. `problems` holds a line for each thing wrong; the message is about the first. */
+/** A manifest that is not valid. `problems` holds one line for each problem; the message holds the first. */
 export class ManifestInvalid extends Failure {
   readonly problems: string[]
   constructor(file: string, problems: string[]) {
@@ -16,13 +16,13 @@ export class ManifestInvalid extends Failure {
   }
 }
 
-/** What the validator found in `input`, in words; keys that nobody knows first, since a misspelled one is often reported as missing too. */
-export function problemsOf(issues: $ZodIssue[], input: unknown, words: Record<string, string>): string[] {
+/** The validator's issues as messages; unknown keys first, because a misspelled key is often reported as missing too. */
+export function problemsOf(issues: $ZodIssue[], input: unknown, expectations: Record<string, string>): string[] {
   const unknown = issues.flatMap((issue) =>
-    issue.code === 'unrecognized_keys' ? issue.keys.map((key) => unknownKey([...issue.path, key], words)) : [],
+    issue.code === 'unrecognized_keys' ? issue.keys.map((key) => unknownKey([...issue.path, key], expectations)) : [],
   )
   const others = issues.filter((issue) => issue.code !== 'unrecognized_keys')
-  return [...unknown, ...others.map((issue) => problem(issue, input, words))]
+  return [...unknown, ...others.map((issue) => problem(issue, input, expectations))]
 }
 
 /** `services.notes.paths[0]` */
@@ -47,34 +47,34 @@ export function meant(word: string, known: Iterable<string>): string {
   return name === null ? '' : `, did you mean ${quoted(name)}?`
 }
 
-function problem(issue: $ZodIssue, input: unknown, words: Record<string, string>): string {
+function problem(issue: $ZodIssue, input: unknown, expectations: Record<string, string>): string {
   const place = issue.path
   const named = placeName(place)
   const prefix = named && `${named}: `
-  if (issue.code === 'invalid_key') return `${prefix}expected ${words[`${patternOf(place.slice(0, -1), words)}.(name)`]} as the name`
-  const expected = `expected ${words[patternOf(place, words)]}`
+  if (issue.code === 'invalid_key') return `${prefix}expected ${expectations[`${patternOf(place.slice(0, -1), expectations)}.(name)`]} as the name`
+  const expected = `expected ${expectations[patternOf(place, expectations)]}`
   const value = place.reduce<unknown>((outer, key) => (outer as Record<PropertyKey, unknown>)[key], input)
   if (value === undefined) return `${prefix}missing, ${expected}`
-  // A password put where its file's path belongs must not end up in a log.
+  // Somebody may have written the password itself instead of the path of its file: it must not appear in a log.
   if (place[0] === 'repositories' && place[2] !== 'initialize' && place[2] !== 'retryLock')
     return `${prefix}${expected} (the value isn't shown: it may be a secret)`
   return `${prefix}found ${quoted(value)}, ${expected}`
 }
 
-function unknownKey(place: Place, words: Record<string, string>): string {
-  const parent = patternOf(place.slice(0, -1), words)
+function unknownKey(place: Place, expectations: Record<string, string>): string {
+  const parent = patternOf(place.slice(0, -1), expectations)
   const start = parent ? `${parent}.` : ''
-  const known = Object.keys(words).flatMap((name) =>
+  const known = Object.keys(expectations).flatMap((name) =>
     name.startsWith(start) && /^\w+$/.test(name.slice(start.length)) ? [name.slice(start.length)] : [],
   )
   return `${placeName(place)}: unknown key${meant(String(place.at(-1)), known)}`
 }
 
-/** The place as the table of words writes it: `services.*.paths[]`. */
-function patternOf(place: Place, words: Record<string, string>): string {
+/** The path as a key of the table of expectations: `services.*.paths[]`. */
+function patternOf(place: Place, expectations: Record<string, string>): string {
   return place.reduce<string>((pattern, key) => {
     if (typeof key === 'number') return `${pattern}[]`
     const exact = pattern ? `${pattern}.${String(key)}` : String(key)
-    return Object.hasOwn(words, exact) ? exact : `${pattern}.*`
+    return Object.hasOwn(expectations, exact) ? exact : `${pattern}.*`
   }, '')
 }

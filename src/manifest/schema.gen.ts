@@ -99,7 +99,7 @@ export const manifestSchema = z.strictObject({
   stagingDir: z._default(z.nullable(z.string().check(z.regex(/^\/[^\n]*$/u))), null),
 })
 
-export const manifestWords: Record<string, string> = {
+export const manifestExpectations: Record<string, string> = {
   "": "an object",
   "version": "2 (or 1, as the earlier shell version wrote it)",
   "host": "a host name such as \"cellar\"",

@@ -23,7 +23,7 @@ export const version1Schema = z.strictObject({
   services: z.record(z.string().check(z.regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$/u)), service),
 })
 
-export const version1Words: Record<string, string> = {
+export const version1Expectations: Record<string, string> = {
   "": "an object",
   "version": "1",
   "generated": "text such as \"nixos-rebuild\"",

@@ -1,20 +1,20 @@
-// JSON Schema → what is expected at each place, in plain words: the second half of an error's line, and the known keys.
+// JSON Schema → what is expected at each path, in English: the second half of an error message. Its keys are the keys that a manifest may have.
 import { camel, deref, type Schema, typeOf } from './schema.ts'
 
-/** `export const titleWords`: place → words. `.*` stands for any name, `[]` for any entry, `.(name)` for the names themselves. */
-export function wordsSource(root: Schema): string {
+/** `export const titleExpectations`: path → expectation. In a path `.*` is any name, `[]` any entry, `.(name)` the names themselves. */
+export function expectationsSource(root: Schema): string {
   const table = Object.fromEntries(places(root, '', root))
-  return `export const ${camel(root.title)}Words: Record<string, string> = ${JSON.stringify(table, null, 2)}\n`
+  return `export const ${camel(root.title)}Expectations: Record<string, string> = ${JSON.stringify(table, null, 2)}\n`
 }
 
 export const formats: Record<string, string> = { 'absolute-path': 'an absolute path', 'secret-path': 'the absolute path of a file' }
 
 function* places(outer: Schema, place: string, root: Schema, example = outer.examples?.[0] ?? outer.default): Generator<[string, string]> {
   const schema = deref(outer, root)
-  yield [place, words(schema, example)]
+  yield [place, expectation(schema, example)]
   for (const [name, inner] of Object.entries(schema.properties ?? {})) yield* places(inner, place ? `${place}.${name}` : name, root)
   if (schema.items) yield* places(schema.items, `${place}[]`, root, Array.isArray(example) ? example[0] : undefined)
-  if (schema.propertyNames) yield [`${place}.(name)`, words(schema.propertyNames, Object.keys(example ?? {})[0])]
+  if (schema.propertyNames) yield [`${place}.(name)`, expectation(schema.propertyNames, Object.keys(example ?? {})[0])]
   if (typeof schema.additionalProperties === 'object') yield* places(schema.additionalProperties, `${place}.*`, root)
 }
 
@@ -30,9 +30,9 @@ const byType: Record<string, (schema: Schema) => string> = {
   object: () => 'an object',
 }
 
-function words(schema: Schema, example: unknown): string {
+function expectation(schema: Schema, example: unknown): string {
   const { type, nullable } = typeOf(schema)
-  const said = type !== 'object' && schema.title ? schema.title : byType[type]?.(schema)
-  const shown = typeof example === 'string' && type === 'string' ? ` such as ${JSON.stringify(example)}` : ''
-  return `${said}${shown}${nullable ? ', or null' : ''}`
+  const described = type !== 'object' && schema.title ? schema.title : byType[type]?.(schema)
+  const such = typeof example === 'string' && type === 'string' ? ` such as ${JSON.stringify(example)}` : ''
+  return `${described}${such}${nullable ? ', or null' : ''}`
 }
