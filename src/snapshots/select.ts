@@ -45,34 +45,14 @@ export interface Subject {
  * version, or by NixOS's services.restic.backups) are the service's if their paths are exactly its paths.
  */
 export function snapshotsOf(all: Snapshot[], { name, service, host }: Subject): Snapshot[] {
-  const keys = [...[name, ...service.formerNames].map(tags.service), pathKey(service.paths), pathKey([...service.paths, ...service.sqlite])]
-  const index = indexed.get(all) ?? indexOf(all)
-  indexed.set(all, index)
-  const lists = [...new Set(keys)].flatMap((key) => index.get(keyOf(host, key)) ?? [])
-  // A snapshot with several of the tags is listed once.
-  return [...new Set(lists)].sort((a, b) => a - b).map((i) => all[i] as Snapshot)
-}
-
-/** For each list of snapshots: positions by host and tag (or paths). Built once for a list, which every service of the host searches. */
-const indexed = new WeakMap<Snapshot[], Map<string, number[]>>()
-function indexOf(all: Snapshot[]): Map<string, number[]> {
-  const index = new Map<string, number[]>()
-  for (const [i, snapshot] of all.entries()) {
-    if (snapshot.tags.includes(tags.manifest)) continue
+  const names = [name, ...service.formerNames].map(tags.service)
+  const paths = [pathKey(service.paths), pathKey([...service.paths, ...service.sqlite])]
+  return all.filter((snapshot) => {
+    if (snapshot.host !== host || snapshot.tags.includes(tags.manifest)) return false
     const own = snapshot.tags.filter((tag) => tag.startsWith('service:'))
-    const keys = own.length > 0 ? own : snapshot.paths.length > 0 ? [pathKey(snapshot.paths)] : []
-    for (const key of keys.map((one) => keyOf(snapshot.host, one))) {
-      const positions = index.get(key)
-      if (positions) positions.push(i)
-      else index.set(key, [i])
-    }
-  }
-  return index
-}
-
-function keyOf(host: string, key: string): string {
-  // With the length, a host name can't be confused with the start of a key.
-  return `${host.length} ${host}${key}`
+    if (own.length > 0) return own.some((tag) => names.includes(tag))
+    return snapshot.paths.length > 0 && paths.includes(pathKey(snapshot.paths))
+  })
 }
 
 function pathKey(paths: Path[]): string {

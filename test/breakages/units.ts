@@ -327,8 +327,8 @@ lib.unique (lib.concatLists (lib.mapAttrsToList unitsOf services))
     id: 'elsewhere.1',
     breaks: "snapshots without a tag are nobody's",
     in: 'src',
-    find: '[pathKey(snapshot.paths)]',
-    put: '[`${pathKey(snapshot.paths)} `]',
+    find: 'paths.includes(pathKey(snapshot.paths))',
+    put: 'paths.includes(`${pathKey(snapshot.paths)} `)',
     red: { file: 'test/machine/elsewhere.test.ts', title: ['[elsewhere.1] the shell version,', 'untagged'] },
   },
   {
