@@ -66,7 +66,7 @@ test('[cli.19] at 80 columns', () => {
     '✗ herald     overdue  2 d ago   38 MB  in 18 h  ▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆··',
     '',
     'notes      kept from the restore of Sat 21 Nov 02:14 (restore --rollback puts it',
-    '           back, --discard-old frees it)',
+    '           back, --discard-old deletes it)',
     '           /var/lib/.atelier-backup-notes-20261121T021400Z-3f9c2a/old',
     '',
     'paperless  saved in part: /var/lib/paperless/media/lost+found: permission denied',
@@ -154,7 +154,7 @@ const paperless = { name: 'paperless', nextRun: now.toISOString() }
 test('[cli.19] the detail says where a schedule has no timer', () => {
   const whenOf = (nextRun: string | null) => detailView(site, { ...paperless, nextRun }, []).find((line) => line.includes('when'))
   expect([whenOf(null), whenOf(paperless.nextRun)]).toEqual([
-    '  when      02:00, up to 2h later: but no timer waits for it here',
+    '  when      02:00, up to 2h later, but no timer is active here',
     '  when      02:00, up to 2h later',
   ])
 })
