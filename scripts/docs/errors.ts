@@ -3,25 +3,25 @@ import type { Code } from '../../src/errors.ts'
 
 export const errors: Record<Code, [means: string, remedy: string]> = {
   // The command line
-  usage: ['The command line is wrong.', 'Look at: atelier-backup COMMAND --help'],
-  'no-terminal': ['An answer is needed, and nobody sits at a terminal.', 'Give the option that the message names.'],
-  'unknown-service': ['The manifest declares no such service.', 'The message names the nearest; all of them: atelier-backup status'],
-  'unknown-repository': ['The manifest declares no such repository.', 'The message names the nearest.'],
-  'unknown-host': ['The repository holds nothing of that host.', 'The message names the hosts that it knows: --host NAME'],
+  usage: ['The command line is wrong.', 'See: atelier-backup COMMAND --help'],
+  'no-terminal': ['The command has to ask a question, and there is no terminal.', 'Give the option that the message names.'],
+  'unknown-service': ['The manifest declares no service of that name.', 'The message names a similar one. For all services: atelier-backup status'],
+  'unknown-repository': ['The manifest declares no repository of that name.', 'The message names a similar one.'],
+  'unknown-host': ['The repository holds no snapshots of that host.', 'Give one of the hosts that the message names with --host NAME.'],
   'unknown-snapshot': ['There is no snapshot with that id, or none that old.', 'See: atelier-backup list SERVICE. Of another host: --host NAME'],
   'not-found': ['No snapshot holds a file that matches.', 'Try another pattern: * matches anything.'],
   'unknown-path': ["The snapshot doesn't hold that path.", 'See what it holds: atelier-backup list SERVICE --snapshot ID'],
   'target-exists': ['Without --in-place a restore writes into a new folder only.', 'Remove the folder, or name another with --target.'],
-  declined: ['The confirmation was not what was asked for; nothing was touched.', 'Type the name as it is shown, or give --yes.'],
-  left: ['A question was cancelled with Esc; nothing was done.', 'Nothing.'],
+  declined: ['The confirmation was not given; nothing was changed.', 'Type the name as it is shown, or give --yes.'],
+  left: ['A question was cancelled with Esc; nothing was done.', 'Nothing needs to be done.'],
   interrupted: [
-    'It was interrupted, by Ctrl-C or by a signal.',
+    'The command was interrupted, by Ctrl-C or by a signal.',
     'Run it again. An unfinished restore in place (status and the menu name it) and dr: with --resume.',
   ],
   'needs-root': ['This user may not read the secrets or the state folder.', 'Run it as root, for example with sudo.'],
-  'bad-argument': ['An argument holds a NUL byte.', 'Look at paths and patterns in the manifest.'],
+  'bad-argument': ['An argument holds a NUL byte.', 'Check the paths and patterns in the manifest.'],
   'too-many-arguments': ['There are more paths and patterns than one command line can hold.', 'Declare folders instead of single files.'],
-  failed: ['An unexpected error.', 'Run it with DEBUG=1 for a stack trace, and report it.'],
+  failed: ['An unexpected error happened.', 'Run it with DEBUG=1 for a stack trace, and report it.'],
 
   // Manifest and secrets
   'manifest-missing': ['There is no manifest at that path.', 'nixos-rebuild writes it; --manifest names another file.'],
@@ -50,12 +50,12 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
     'The repository at this location is not the one that was used before; nothing was written.',
     'Correct the location; if it was replaced on purpose: atelier-backup adopt --repository NAME',
   ],
-  'repository-unreachable': ["The repository doesn't answer.", 'Look at its disk, the network and the credentials; then: atelier-backup doctor'],
+  'repository-unreachable': ["The repository doesn't answer.", 'Check its disk, the network and the credentials, then run: atelier-backup doctor'],
   'repository-inside': [
     "The repository is inside a service's data, or the other way round.",
     'Move one of them, or leave the repository out with exclude.',
   ],
-  'not-mounted': ["The repository's disk should be mounted there, and isn't.", 'Mount it.'],
+  'not-mounted': ["The repository's disk isn't mounted.", 'Mount it.'],
   'wrong-password': ["The password doesn't open the repository.", 'Write a password of this repository into its password file.'],
   locked: ['Another restic has locked the repository.', 'Wait. If no restic is running: atelier-backup unlock'],
   'append-only': ['The storage forbids deleting.', 'Prune where deleting is allowed.'],
@@ -67,7 +67,7 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
   'too-much-output': ['A program printed far more output than expected.', 'Check which program of that name is on PATH.'],
 
   // The host
-  'missing-tool': ['A program that is needed is not on PATH.', 'Install it.'],
+  'missing-tool': ['A required program is not on PATH.', 'Install it.'],
   'disk-full': ['A filesystem is full, or a quota is reached.', 'Free space where the message says, then run it again.'],
   'no-space': ['There is not enough free space; nothing was started.', 'Free space, name another stagingDir, or restore a part with --path.'],
   'read-only': ['A filesystem is mounted read-only.', 'Find the reason (dmesg), mount it writable, run it again.'],
@@ -95,44 +95,50 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
   busy: ['Another run of this service is active.', 'Wait, or see: atelier-backup status SERVICE'],
 
   // Units
-  'unknown-unit': ["systemd doesn't know a unit that is declared or needed.", 'Correct units in the manifest, or start the service once.'],
+  'unknown-unit': ["systemd doesn't know a declared or required unit.", 'Correct units in the manifest, or start the service once.'],
   'no-systemd': ['Units are declared, and no systemd runs here.', 'Declare units = [ ], or run it on the host.'],
   'masked-unit': ['A unit runs although it is masked; it could not be started again.', 'Unmask it, or stop it, first.'],
   'stops-itself': ['Stopping the units would also stop this run.', 'Order the units with After= only.'],
   'stop-failed': ["A unit doesn't stop, or not in time.", 'See: systemctl status UNIT. One that needs so long: stopTimeoutSec'],
   'start-failed': ["A unit doesn't start again.", 'See: journalctl -u UNIT -n 50'],
-  'not-started': ['Units stay stopped, for the data is partly old and partly new.', 'atelier-backup restore SERVICE --rollback'],
+  'not-started': ['Units stay stopped, because the data is partly old and partly new.', 'atelier-backup restore SERVICE --rollback'],
   'systemd-failed': ['systemd refused something.', 'See: systemctl status, and the journal.'],
   'unit-failed': ["The backup's unit failed.", 'See: journalctl -u restic-backups-SERVICE -n 50'],
 
   // Backups
-  skipped: ['preBackup found nothing to do (exit code 75).', 'Nothing.'],
+  skipped: ['preBackup found nothing to back up (exit code 75).', 'Nothing needs to be done.'],
   'hook-failed': ['preBackup, postBackup or healthCheck failed.', 'Its output is above, or in the journal.'],
   'hook-timeout': ['A hook took longer than hookTimeoutSec.', 'Find out why it hangs, or set a longer time.'],
   'missing-path': [
     "A declared path isn't there; the rest was saved.",
     'If it was lost: atelier-backup restore SERVICE. Else create it, or remove it from the manifest.',
   ],
-  unreadable: ["Something could not be read, and isn't in the snapshot.", 'Check the disk and the permissions, then: atelier-backup backup SERVICE'],
+  unreadable: [
+    "Some files could not be read, and aren't in the snapshot.",
+    'Check the disk and the permissions, then: atelier-backup backup SERVICE',
+  ],
   excluded: ['A declared path is excluded by exclude.', 'Correct paths or exclude.'],
   'bad-pattern': ['A pattern of exclude is malformed; restic would exclude nothing, or everything.', 'Correct the pattern that the message names.'],
-  'nothing-to-save': ['Nothing of what is declared could be read; no snapshot was made.', 'Check the paths: atelier-backup doctor'],
+  'nothing-to-save': ['None of the declared data could be read; no snapshot was made.', 'Check the paths: atelier-backup doctor'],
   shrunk: [
     'The data shrank by more than shrinkThreshold; it was saved anyway.',
-    'If something is missing: atelier-backup restore SERVICE. If that is right: atelier-backup adopt SERVICE',
+    'If something is missing: atelier-backup restore SERVICE. If the new size is right: atelier-backup adopt SERVICE',
   ],
   killed: ['A run was killed before its end.', 'atelier-backup backup SERVICE'],
-  'view-failed': ["The data can't be held still by its filesystem.", 'See the message; without stopForBackup no view is needed.'],
+  'view-failed': [
+    "A frozen copy of the data (a btrfs snapshot or a reflink copy) can't be made or removed.",
+    'See the message. Without stopForBackup no frozen copy is needed.',
+  ],
   'staging-unsafe': ['The staging folder belongs to another user.', 'Remove it, or name another stagingDir.'],
   'tag-failed': [
     "A warning: a snapshot can't be tagged, because its storage is append-only.",
     'The record of this host holds the tag; set it from a host that may delete.',
   ],
   'sqlite-locked': ['The database stayed locked.', 'A program holds a long transaction: end it, or back up at another time.'],
-  'sqlite-not-a-database': ['The file is no SQLite database, or is encrypted.', 'Declare it under paths.'],
+  'sqlite-not-a-database': ['The file is not a SQLite database, or it is encrypted.', 'Declare it under paths.'],
   'sqlite-corrupt': ['The database is corrupt.', 'Restore an older one: atelier-backup list SERVICE'],
   'sqlite-replaced': ['The application replaced its database during the backup.', 'Run it at another time.'],
-  'sqlite-other-name': ['The database is open under another name.', 'Declare it under that name, or undo the link.'],
+  'sqlite-other-name': ['A program has the database open by another name (a link).', 'Declare it by that name, or remove the link.'],
   'sqlite-unchecked': ["A warning: the database is saved, but sqlite3 can't check it.", 'Check it with the application.'],
   'sqlite-failed': ["The database can't be copied.", 'The message holds the output of sqlite3.'],
   'postgres-missing': ["PostgreSQL's programs are not on PATH.", 'Install them.'],
@@ -156,7 +162,7 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
 
   // Restores
   'unfinished-restore': ['A restore in place was interrupted.', 'atelier-backup restore SERVICE --resume; --rollback undoes it'],
-  'nothing-to-resume': ['Nothing is unfinished.', 'Nothing.'],
+  'nothing-to-resume': ['No restore is unfinished.', 'Nothing needs to be done.'],
   'nothing-to-roll-back': [
     'No restore is unfinished, and no old data is kept (with --at: none up to that time).',
     'See: atelier-backup status SERVICE. Or restore an older snapshot.',

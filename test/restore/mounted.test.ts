@@ -376,7 +376,7 @@ test.skipIf(!isRoot)(
     const before = fingerprint(w.path('srv/data'))
     expect(await restore(w)).toMatchObject({
       exit: 1,
-      stderr: expect.stringMatching(/^s: .*two filesystems after all.*; the old data is back in place$/m),
+      stderr: expect.stringMatching(/^s: .*on two filesystems.*; the old data is back in place$/m),
     })
     expect(fingerprint(w.path('srv/data'))).toEqual(before)
     expect([leftovers(w), existsSync(journal(w))]).toEqual([[], false])
