@@ -23,7 +23,7 @@ export function bad(name: string, message: string, remedy: string): Check {
   return { name, ok: false, message, remedy }
 }
 
-/** Each file of secrets that opens a repository. */
+/** One check for each secret file of a repository. */
 export async function checkSecrets(site: Site, name: string): Promise<Check[]> {
   const repository = site.manifest.repositories[name]
   if (!repository) return []
@@ -48,7 +48,7 @@ async function checkSecret(repository: string, file: string): Promise<Check> {
   }
 }
 
-/** How a repository answered, and whether the password opened it; `failure`: of a call that needs both. */
+/** Whether a repository answers and its password opens it. `failure`: of a call to restic that needs both; null: it succeeded. */
 export function judgeRepository(name: string, location: string, failure: Failure | null): Check[] {
   const answers = good('repository', `${name} (${location}) answers`)
   if (failure === null) return [answers, good('password', `the password opens ${name}`)]
@@ -66,7 +66,7 @@ const remedies: Record<string, string> = {
   'restic-too-old': installRestic,
 }
 
-/** A clock that is wrong makes ages lie, and one that is behind makes new snapshots look old. `snapshots`: made by a clock that was right. */
+/** With a wrong clock the ages of snapshots are wrong, and with a slow one new snapshots look old. `snapshots`: all known, none may be later than now. */
 export async function checkClock(snapshots: Snapshot[]): Promise<Check[]> {
   const now = new Date()
   const setClock = 'set the clock: timedatectl set-ntp true'

@@ -18,7 +18,7 @@ import { readRunning } from '../state/running.ts'
 import { pluralize } from '../text.ts'
 import { bad, type Check, checkClock, checkSecrets, good, installRestic, judgeRepository } from './check.ts'
 
-/** Runs all checks; those that need no network side by side with those that do. Never throws. */
+/** Runs all checks at the same time. Never throws. */
 export async function examine(site: Site, signal: AbortSignal): Promise<Check[]> {
   const repositories = [...new Set(Object.values(site.manifest.services).map(({ repository }) => repository))]
   const groups = await Promise.all([
@@ -50,7 +50,7 @@ async function checkRepository(site: Site, name: string, signal: AbortSignal): P
   const location = await restic.location().catch(() => '')
   try {
     const id = await restic.repositoryId(call)
-    // A damaged pin is told with the state.
+    // checkState reports a damaged pin.
     const pinned = await pinnedRepository(site.state, name).catch(() => null)
     const identity =
       pinned === null || pinned === id
@@ -70,7 +70,7 @@ async function checkRepository(site: Site, name: string, signal: AbortSignal): P
   }
 }
 
-/** Of one that isn't there yet. */
+/** For a repository that the first backup will create. */
 function judgePlace(name: string, location: string): Promise<Check> {
   return requirePlace(location).then(
     () => good('repository', `${name} (${location}) doesn't exist yet: the first backup creates it`),
@@ -83,7 +83,7 @@ function judgePlace(name: string, location: string): Promise<Check> {
   )
 }
 
-/** A lock that is alive is refreshed every five minutes; an exclusive one keeps everybody out, alive or not. Source: restic's internal/repository/lock.go. */
+/** restic refreshes its locks every 5 minutes (internal/repository/lock.go). An exclusive lock blocks all other calls, stale or not. */
 function checkLocks(site: Site, name: string, locks: RepositoryLock[]): Check {
   const stale = ({ time }: RepositoryLock) => site.now().getTime() - Date.parse(time) > 30 * 60_000
   const gone = ({ host, pid }: RepositoryLock) => host === hostname() && !existsSync(`/proc/${pid}`)
@@ -156,7 +156,7 @@ async function checkState(site: Site, repositories: string[]): Promise<Check[]> 
   return checks.length > 0 ? checks : [good('state', `${site.state} is in order`)]
 }
 
-/** By the records alone: what was saved here and settled nothing doesn't count yet. */
+/** From the records only: services with backups that don't count yet. */
 async function checkAdopted(site: Site): Promise<Check[]> {
   const names = Object.entries(site.manifest.services).flatMap(([name, { enable }]) => (enable ? [name] : []))
   const records = await Promise.all(names.map((name) => readRecord(site.state, name).catch(() => null)))

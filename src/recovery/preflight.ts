@@ -1,4 +1,4 @@
-// What is checked before a disaster recovery, as data: shown before the question, and in the plan for machines.
+// The checks before a disaster recovery, as data: shown above the confirmation, and part of --dry-run --json.
 
 import { type Check, checkClock, checkSecrets, judgeRepository } from '../checks/check.ts'
 import type { Path } from '../core.ts'
@@ -57,7 +57,7 @@ function judgeRoom({ mount, needed, free }: Facts['room'][number]): Check {
   }
 }
 
-/** What keeps a service from being recovered is named by the part of it that is at fault. */
+/** Whether a service can be restored. The check is named after the part that prevents it. */
 function judgeChoice({ name, snapshot, skip, notes }: Choice): Check {
   if (!skip && snapshot) return { name: 'snapshot', ok: true, message: [`${name}: of ${snapshot.time}`, ...notes].join('; '), remedy: null }
   const code = skip?.code ?? ''
@@ -81,7 +81,7 @@ const remedies: Record<string, string> = {
   'would-empty': '--empty-mounts empties it; the data that is in it now is kept',
 }
 
-/** Whether who owns a service's data is known here, by name. */
+/** Whether the users and groups that own the data exist on this host, by name. */
 function judgeOwners([service, { facts }]: [string, PlannedRestore]): PreflightCheck {
   const names = facts.strangers.join(', ')
   if (names === '') return { name: 'users', service, ok: true, message: `${service}: all owners of its data exist here`, remedy: null }

@@ -1,4 +1,4 @@
-// Disaster recovery: every service brought back, in the order of restoreAfter, none stopped by another's failure.
+// Disaster recovery: restores every service in the order of restoreAfter; a service that fails doesn't stop the others.
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Iso, type Path, type Result, resultOf, type Unit } from '../core.ts'
@@ -31,29 +31,29 @@ export interface Recovery extends Pick<RecoveryFacts, 'choices' | 'checks' | 'ro
   done: Recovered[]
 }
 
-/** How one service fared, and stands. */
+/** The result of one service, and the state it is in now. */
 export interface Recovered extends Result {
-  /** Its units that systemd knows, as they stand at the end: `active`, `inactive`, `failed` … */
+  /** Its units that systemd knows, with their ActiveState at the end: `active`, `inactive`, `failed` … */
   units: { unit: Unit; state: string }[]
-  /** Null: it didn't come to that. `unchecked`: no health check is declared, or allowed. */
+  /** Null: the restore failed before the health check. `unchecked`: no health check is declared, or allowed. */
   health: 'passed' | 'failed' | 'unchecked' | null
-  /** A command that does what is left to do; null: nothing is. */
+  /** The command to type next; null: nothing is left to do. */
   next: string | null
 }
 
-/** A recovery as it can be carried out: `site` without the units that are passed over. */
+/** A recovery that is ready to run; with `withoutUnits` the manifest in `site` lacks the units that systemd doesn't know. */
 export interface PlannedRecovery {
   site: Site
   recovery: Recovery
   planned: Map<string, PlannedRestore>
 }
 
-/** Looks and plans, touches nothing. @throws Failure `interrupted` */
+/** Plans a recovery and changes nothing. @throws Failure `interrupted` */
 export async function planRecovery(site: Site, wish: RecoveryWish, jobs: number, signal: AbortSignal): Promise<PlannedRecovery> {
   return planned(site, { run: newRunId(site.now()), started: site.now().toISOString(), wish, choices: [], done: [] }, jobs, signal)
 }
 
-/** The same with other consents: what was skipped for want of them is looked at again. @throws Failure `interrupted` */
+/** Plans again with further consents: services that were skipped for lack of them are included. @throws Failure `interrupted` */
 export async function planAgain(
   site: Site,
   recovery: Recovery,
@@ -64,7 +64,7 @@ export async function planAgain(
   return planned(site, { ...recovery, wish: { ...recovery.wish, ...consents } }, jobs, signal)
 }
 
-/** The recovery that was interrupted, with what it had done. @throws Failure `nothing-to-resume`, `journal-damaged` */
+/** The recovery that was interrupted, with the services it had restored. @throws Failure `nothing-to-resume`, `journal-damaged` */
 export async function interruptedRecovery(site: Site): Promise<Recovery> {
   const text = await readIfThere(journalOf(site))
   if (text === null) throw new Failure('nothing-to-resume', 'no disaster recovery is unfinished', { exit: 2 })
@@ -76,7 +76,7 @@ export async function interruptedRecovery(site: Site): Promise<Recovery> {
   )
 }
 
-/** Whether a recovery was interrupted, or left something undone. */
+/** Whether a recovery was interrupted, or some of its services weren't restored. */
 export async function isRecoveryOpen(site: Site): Promise<boolean> {
   return (await readIfThere(journalOf(site))) !== null
 }
@@ -96,14 +96,14 @@ async function planned(
   return { site: able, planned, recovery: { run, started, wish, choices: all, ...looked, estimate: await estimate(site, sizes, jobs), done } }
 }
 
-/** Bytes: what a small restore takes says nothing of how fast a large one is. */
+/** Bytes. Smaller restores say nothing about the speed of large ones: starting restic takes most of their time. */
 const telling = 16 * 1024 * 1024
 
 function bytesOf({ facts }: PlannedRestore): number {
   return facts.roots.reduce((sum, { bytes }) => sum + bytes, 0)
 }
 
-/** From the restores that this install remembers: each by itself, `jobs` of them side by side. */
+/** By the speed of earlier restores in this host's records, with `jobs` restores at the same time. */
 async function estimate(site: Site, sizes: number[], jobs: number): Promise<Recovery['estimate']> {
   const records = await Promise.all(Object.keys(site.manifest.services).map((name) => readRecord(site.state, name).catch(() => null)))
   const restores = records.flatMap((record) =>
@@ -123,14 +123,14 @@ export interface RecoveryOptions extends InPlaceOptions {
   result(result: Recovered): void
 }
 
-/** Carries it out. Never throws; a service whose predecessor failed isn't begun, and says so. */
+/** Restores all services. Never throws; a service whose predecessor failed isn't started, and its result says so. */
 export async function recover({ site, recovery, planned }: PlannedRecovery, options: RecoveryOptions): Promise<Recovered[]> {
   await makeState(site.state)
   const results = new Map(recovery.done.map((result) => [result.name, result]))
   for (const result of results.values()) options.result(result)
   const waiting = new Set(recovery.choices.filter(({ name }) => !results.has(name)))
   const running = new Set<Promise<void>>()
-  // One write after the other: an older list must not replace a newer one.
+  // The writes are chained: an older list must not replace a newer one.
   let saved = Promise.resolve()
   const save = () => {
     saved = saved
@@ -156,7 +156,7 @@ export async function recover({ site, recovery, planned }: PlannedRecovery, opti
   save()
   while (waiting.size + running.size > 0) {
     for (const choice of waiting) if (running.size < mostRunning && choice.after.every((other) => results.has(other))) begin(choice)
-    // Who waits for nobody that could come says so.
+    // What still waits then waits for a service that isn't coming: its result says so.
     if (running.size === 0) for (const choice of waiting) begin(choice)
     await Promise.race(running)
   }
@@ -195,23 +195,23 @@ async function recoverOne(
   }
 }
 
-/** How it went in an earlier part of this recovery, which was killed before it could note it; null: it didn't. */
+/** The result of a service that an earlier part of this recovery restored before it was killed, from the record; null: it wasn't restored. */
 async function doneBefore(site: Site, { started, wish }: Recovery, name: string, snapshot: Snapshot): Promise<Result | null> {
   const record = await readRecord(site.state, name).catch(() => null)
   const last = record && lastRun(record, 'restore')
   if (!record || last?.outcome !== 'ok' || last.snapshotId !== snapshot.id || last.started < started || (await isRestoreOpen(site.state, name)))
     return null
-  // A part of it that a person has restored meanwhile doesn't make it recovered.
+  // A restore of a part of the service, made by hand in between, doesn't count as its recovery.
   const tells = isComplete(snapshot) && !wish.overwrite
   if (tells && (record.origin === null || record.origin.since < started)) return null
   const { snapshotId, seconds, bytes, downtimeSeconds } = last
   return { ...resultFor(name, 'ok', 0, null), snapshotId, seconds, bytes, downtimeSeconds }
 }
 
-/** By a rule, until a person says otherwise. */
+/** Skipped by a rule that a flag can override, so not failures. */
 const leftAlone = ['protected', 'only-partial', 'would-empty']
 
-/** Recovered, or here already: those that come after it can go on. */
+/** Restored now or before: services that wait for it can start. */
 function isSettled(result: Result | undefined): boolean {
   return result?.exit === 0 || result?.code === 'protected'
 }
@@ -220,7 +220,7 @@ function resultFor(name: string, outcome: Result['outcome'], exit: number, why: 
   return resultOf(name, why && { code: why.code, message: named(name, why.message), exit }, { outcome })
 }
 
-/** With how the service stands now, and what is left to do. */
+/** Adds the state of its units and the next command. */
 async function standing(site: Site, result: Result, again: string, skip: Choice['skip']): Promise<Recovered> {
   const service = serviceOf(site, result.name)
   const units = await activeStates(unitsOf(result.name, service)).catch(() => [])
@@ -239,7 +239,7 @@ function nextFor({ name, exit, code }: Result, idle: Unit[], again: string, skip
   if (skip?.next !== undefined) return skip.next
   const flag = consentFor[code ?? '']
   if (flag) return `${again} --only ${name} ${flag}`
-  // To ask again would find as little. The later --host counts.
+  // The same command would find nothing again. Where `again` has a --host already, the later one counts.
   if (code === 'unknown-snapshot') return skip?.host === undefined ? null : `${again} --host ${shellWord(skip.host)}`
   return code === 'undo-failed' ? `atelier-backup restore ${name} --rollback` : `${again} --resume`
 }
@@ -251,7 +251,7 @@ const consentFor: Record<string, string> = {
   'would-empty': '--empty-mounts',
 }
 
-/** Keeps a copy of the report for people. Returns its path. */
+/** Writes the report to the state folder. Returns its path. */
 export async function saveReport(site: Site, recovery: Recovery, results: Recovered[]): Promise<Path> {
   const file = `${statePath(site.state, 'reports', `dr-${recovery.run}`)}.json`
   await writeDurably(file, `${JSON.stringify({ ...recovery, results }, null, 2)}\n`)

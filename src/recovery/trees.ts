@@ -1,35 +1,35 @@
-// The trees of many small snapshots, asked for in one call of restic instead of two or three for each: a call costs most of a second.
+// Reads the trees of many small snapshots by one call of restic instead of two or three calls for each: a call takes most of a second.
 import { dirname } from 'node:path'
 import type { Restic, Snapshot, TreeNode } from '../restic/types.ts'
 import type { Site } from '../site.ts'
 
-/** So many entries are held in memory at most; larger snapshots are read one by one, as they are restored. */
+/** Entries held in memory at most. Larger snapshots are read one by one when they are restored. */
 const entriesHeld = 20_000
 
-/** The site with clients that know the trees of `snapshots`, by repository, as far as they are small. Where that can't be had it is as it was. */
+/** The site with clients that hold the trees of the small ones of `snapshots`. A repository whose trees can't be read keeps its plain client. */
 export async function withKnownTrees(site: Site, snapshots: { repository: string; snapshot: Snapshot }[], signal: AbortSignal): Promise<Site> {
   const small = new Map<string, string[]>()
-  let left = entriesHeld
+  let remaining = entriesHeld
   for (const { repository, snapshot } of [...snapshots].sort((a, b) => filesOf(a.snapshot) - filesOf(b.snapshot))) {
-    left -= filesOf(snapshot)
-    if (left >= 0) small.set(repository, [...(small.get(repository) ?? []), snapshot.id])
+    remaining -= filesOf(snapshot)
+    if (remaining >= 0) small.set(repository, [...(small.get(repository) ?? []), snapshot.id])
   }
   const asked = [...small].map(async ([repository, ids]) => {
     const restic = site.restic(repository)
-    // What is wrong there is told by the calls that are made then.
+    // The later calls for single snapshots report the error.
     const trees = await restic.trees(ids, { signal }).catch(() => null)
-    return [repository, trees ? knowing(restic, trees) : restic] as const
+    return [repository, trees ? withTrees(restic, trees) : restic] as const
   })
   const clients = new Map(await Promise.all(asked))
   return { ...site, restic: (name) => clients.get(name) ?? site.restic(name) }
 }
 
-/** Null where restic before 0.17 made it. */
+/** Snapshots made by restic before 0.17 have no file count. */
 function filesOf({ files }: Snapshot): number {
   return files ?? Number.POSITIVE_INFINITY
 }
 
-function knowing(restic: Restic, trees: Map<string, TreeNode[]>): Restic {
+function withTrees(restic: Restic, trees: Map<string, TreeNode[]>): Restic {
   return {
     ...restic,
     async *ls(snapshot, under, options) {

@@ -1,4 +1,4 @@
-// Retention: each declared service's old snapshots are forgotten, then the repository is pruned once.
+// Retention: forgets old snapshots of each declared service, then prunes the repository once.
 
 import { Failure } from '../errors.ts'
 import { retentionOf } from '../manifest/resolve.ts'
@@ -15,7 +15,7 @@ import { isRestoreOpen } from '../state/journal.ts'
 import { lastRun, readHistory, readRecord } from '../state/records.ts'
 import { pluralize } from '../text.ts'
 
-/** What happens to one service's snapshots. `kept` says why all are left alone; `first` are those that don't count, and go before any is counted. */
+/** What happens to one service's snapshots. `kept`: why none is forgotten; `first`: snapshots that don't count, forgotten before the retention rules are applied. */
 export interface Retained {
   name: string
   kept: string | null
@@ -28,7 +28,7 @@ export interface PruneOptions {
   signal: AbortSignal
 }
 
-/** `manifests`: stored manifests of this host that go, since newer ones are kept. */
+/** `manifests`: stored manifests of this host that are forgotten; newer ones are kept. */
 export interface Pruned {
   retained: Retained[]
   manifests: Snapshot[]
@@ -54,7 +54,7 @@ export async function pruneRepository(site: Site, name: string, options: PruneOp
       const { kept, first } = reason === null ? await passedOver(site, service, declared, all) : { kept: reason, first: [] }
       const ids = first.map(({ id }) => id)
       if (!options.dryRun) await restic.forgetSnapshots(ids, call)
-      // What the rules say once these are gone can't be asked before.
+      // In a dry run the rules can't be applied as if `first` were forgotten already.
       const isOpen = options.dryRun && first.length > 0
       const request = { service, host: site.manifest.host, keep, dryRun: options.dryRun, ...call }
       return { kept, first, forgotten: kept === null && !isOpen ? await restic.forget(request) : null }
@@ -73,12 +73,12 @@ export async function pruneRepository(site: Site, name: string, options: PruneOp
       requireAppendOnly(error)
       isAppendOnly = true
     })
-  // Also if nothing was forgotten: what an interrupted run left behind takes space, too.
+  // Also if nothing was forgotten: data of interrupted runs takes space, too.
   if (!options.dryRun && !isAppendOnly) await restic.prune({ dryRun: false, ...call })
   return { retained, manifests: isAppendOnly ? [] : manifests }
 }
 
-/** @throws whatever else it is */
+/** @throws any error but Failure `append-only` */
 function requireAppendOnly(error: unknown): void {
   if (!(error instanceof Failure && error.code === 'append-only')) throw error
 }
@@ -88,7 +88,7 @@ async function reasonToKeep(site: Site, name: string, service: Service, all: Sna
   const record = await readHistory(site.state, name).catch(() => null)
   if (record === null) return 'its record is damaged'
   if (await isRestoreOpen(site.state, name)) return 'a restore is unfinished'
-  // One with nothing to do says nothing of what is there.
+  // A skipped run (preBackup found nothing to do) says nothing about the snapshots.
   const newest = lastRun({ ...record, runs: record.runs.filter(({ outcome }) => outcome !== 'skipped') }, 'backup')
   if (newest === null) return 'this install has not backed it up yet'
   if (newest.outcome !== 'ok') return `its newest backup ended as "${newest.outcome}"`
@@ -102,9 +102,9 @@ async function reasonToKeep(site: Site, name: string, service: Service, all: Sna
 }
 
 /**
- * What doesn't count (`countable`) must not be counted by restic in place of what does, so it goes first. A run that failed left nothing that
- * the newest one hasn't; what a fresh install saved before its recovery goes as late as the data that the recovery moved aside, and until
- * then nothing of the service is forgotten.
+ * Snapshots that aren't `eligible`. They are forgotten first: otherwise `restic forget` would keep one of them instead of an eligible snapshot of the
+ * same day. Those of failed runs hold nothing that the newest snapshot lacks. Unadopted ones are kept for `keepOldDays`, as the data that a
+ * recovery moves aside is; until then no snapshot of the service is forgotten.
  */
 async function passedOver(site: Site, name: string, service: Service, all: Snapshot[]): Promise<{ kept: string | null; first: Snapshot[] }> {
   const { origin } = await readRecord(site.state, name)
@@ -119,7 +119,7 @@ async function passedOver(site: Site, name: string, service: Service, all: Snaps
   return { kept: `${pluralize(unadopted.length, 'unadopted snapshot')} would distort retention; they are forgotten after ${until}`, first: [] }
 }
 
-/** Deletes old data of restores that was kept for long enough: past `keepOldDays`, and a complete backup is newer. Returns what went. */
+/** Deletes old data of restores that is older than `keepOldDays` and than the newest complete backup. Returns the folders and databases deleted. */
 export async function discardExpired(site: Site, name: string): Promise<string[]> {
   const { old, oldDatabases, runs } = await readRecord(site.state, name)
   const oldest = site.now().getTime() - site.manifest.restore.keepOldDays * 86_400_000

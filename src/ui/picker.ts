@@ -1,4 +1,4 @@
-// The list that every choice is made from. Typing narrows it; only what the screen shows of it is made, however long it is.
+// The list prompt. Typing filters the rows; only visible rows are rendered, so lists of any length are fast.
 import { createPrompt, isDownKey, isEnterKey, isSpaceKey, isUpKey, useEffect, useKeypress, useMemo, useState } from '@inquirer/core'
 import { printable } from '../text.ts'
 import { formatCount } from './format.ts'
@@ -8,45 +8,45 @@ import { hasUnicode, sign, styled, typeset } from './terminal.ts'
 export interface Row {
   /** What typing searches. */
   name: string
-  /** What is shown, without the pointer; made when it comes to the screen. Default: the name. */
+  /** The text of the row, without the pointer, rendered when it becomes visible. Default: the name. */
   line?: ((marked: number) => string) | undefined
   /** What the answered question shows. */
   short: string
-  /** Its name among the marks; without one it can't be marked. */
+  /** Key in `marks`; a row without one can't be marked. */
   mark?: string | undefined
 }
 
 export interface Config {
   message: string
   rows: Row[]
-  /** The row that the pointer stands on at first. */
+  /** Index of the row that the pointer starts on. */
   first: number
-  /** Space adds and removes; null: nothing is marked here. Enter answers with the row, or with `many` with what is marked. */
+  /** Keys of marked rows, toggled with space; null: rows can't be marked. Enter answers with the row, or with `many` with the marks. */
   marks: Set<string> | null
   many: boolean
-  /** Right is Enter. Left is Esc, which the caller sees to. */
+  /** The right arrow works as Enter. (The caller handles left as Esc.) */
   arrows: boolean
-  /** Whether something is typed: then the first Esc takes that away, and is nothing to the caller. */
+  /** `now`: whether a search text is typed. Then Esc clears it instead of cancelling the prompt. */
   searching: { now: boolean }
 }
 
-/** Answers with the number of a row; with `many` with -1: the marks are the answer. */
+/** Answers with the index of a row; with `many` with -1: then the marks are the answer. */
 export const picker = createPrompt<number, Config>(({ message, rows, first, marks, many, arrows, searching }, done) => {
   const [term, setTerm] = useState('')
   const [pointer, setPointer] = useState(first)
   const [answer, setAnswer] = useState<string | null>(null)
-  const [complaint, setComplaint] = useState('')
+  const [hint, setHint] = useState('')
   const [drawn, setDrawn] = useState(0)
   const searched = useMemo(() => (term === '' ? [] : rows.map(({ name }) => name.toLowerCase())), [term === ''])
-  const shown = useMemo(() => matching(searched, rows.length, term), [term])
-  const active = Math.min(pointer, shown.length - 1)
+  const matches = useMemo(() => matching(searched, rows.length, term), [term])
+  const active = Math.min(pointer, matches.length - 1)
   const page = pageSize()
   searching.now = term !== ''
 
   const header = headerOf(message, answer ?? term, answer !== null)
   const help = () => {
-    const long = shown.length > page || term !== ''
-    const position = long ? `${formatCount(active + 1)} of ${formatCount(shown.length)}` : ''
+    const long = matches.length > page || term !== ''
+    const position = long ? `${formatCount(active + 1)} of ${formatCount(matches.length)}` : ''
     return helpLine(position, [
       ...(rows.length > page ? [['type', 'to search']] : []),
       ['↑↓', 'navigate'],
@@ -56,9 +56,9 @@ export const picker = createPrompt<number, Config>(({ message, rows, first, mark
     ] as [string, string][])
   }
   const body = () => {
-    const start = Math.max(0, Math.min(active - Math.floor(page / 2), shown.length - page))
-    const lines = shown.slice(start, start + page).map((n, i) => lineOf(rows[n] as Row, start + i === active, marks))
-    return [...(lines.length > 0 ? lines : ['  nothing matches']), complaint, help()]
+    const start = Math.max(0, Math.min(active - Math.floor(page / 2), matches.length - page))
+    const lines = matches.slice(start, start + page).map((n, i) => lineOf(rows[n] as Row, start + i === active, marks))
+    return [...(lines.length > 0 ? lines : ['  nothing matches']), hint, help()]
   }
 
   useKeypress((key, rl) => {
@@ -67,33 +67,33 @@ export const picker = createPrompt<number, Config>(({ message, rows, first, mark
       setPointer(0)
       return setTerm('')
     }
-    const row = rows[shown[active] ?? -1]
-    const moved = { home: 0, end: shown.length - 1, pageup: active - page, pagedown: active + page }[key.name]
+    const row = rows[matches[active] ?? -1]
+    const moved = { home: 0, end: matches.length - 1, pageup: active - page, pagedown: active + page }[key.name]
     const step = isUpKey(key) ? active - 1 : isDownKey(key) ? active + 1 : moved
     if (isEnterKey(key) || (arrows && key.name === 'right')) {
-      if (many && marks?.size === 0) setComplaint('Mark at least one with the space bar')
+      if (many && marks?.size === 0) setHint('Mark at least one with the space bar')
       else if (row) {
         setAnswer(many ? rows.flatMap(({ mark, short }) => (mark !== undefined && marks?.has(mark) ? short : [])).join(', ') : row.short)
-        return done(many ? -1 : (shown[active] as number))
+        return done(many ? -1 : (matches[active] as number))
       }
-    } else if (step !== undefined) setPointer(Math.max(0, Math.min(step, shown.length - 1)))
-    // A letter like others where a name goes on so ("IMG 112.jpg").
+    } else if (step !== undefined) setPointer(Math.max(0, Math.min(step, matches.length - 1)))
+    // Space is part of the search text where a name continues with it ("IMG 112.jpg").
     else if (marks && isSpaceKey(key) && !(term !== '' && searched.some((name) => name.includes(`${term.toLowerCase()} `)))) {
       if (row) toggle(marks, [row])
-      setComplaint('')
+      setHint('')
       setDrawn(drawn + 1)
     } else if (marks && many && key.ctrl && key.name === 'a') {
       toggle(
         marks,
-        shown.map((n) => rows[n] as Row),
+        matches.map((n) => rows[n] as Row),
       )
-      setComplaint('')
+      setHint('')
       setDrawn(drawn + 1)
     } else if (rl.line !== term) {
       setTerm(rl.line)
       return setPointer(0)
     }
-    // What was no word of the search isn't one of the line either.
+    // readline has added the key to its line: set the line back to the search text.
     rl.clearLine(0)
     rl.write(term)
   })
@@ -105,9 +105,9 @@ export const picker = createPrompt<number, Config>(({ message, rows, first, mark
         process.stdout.write(`${up(above)}\r\x1b[J${'\n'.repeat(below)}${up(below)}`)
         setDrawn(drawn + 1)
       }
-      // A terminal that became narrower has wrapped what stood there.
+      // A terminal that became narrower has wrapped the old lines.
       const onResize = () => again(Math.floor(displayWidth(header) / width()))
-      // Ctrl-Z: the shell's words come below, and with fg we begin anew below these.
+      // Ctrl-Z: the shell prints below the list, and after `fg` the list is drawn again below that.
       const onStop = () => {
         process.stdout.write('\n'.repeat(below + 1))
         process.stdin.setRawMode(false)
@@ -127,12 +127,12 @@ export const picker = createPrompt<number, Config>(({ message, rows, first, mark
         rl.removeListener('SIGTSTP', onStop)
       }
     },
-    [header, shown, drawn],
+    [header, matches, drawn],
   )
   return answer === null ? [header, body().join('\n')] : header
 })
 
-/** Those that hold every word; first those that begin so. */
+/** Indexes of the rows that hold every word; rows that start with the search text come first. */
 function matching(searched: string[], count: number, term: string): number[] {
   const all = Array.from({ length: count }, (_, n) => n)
   if (term === '') return all
@@ -143,7 +143,7 @@ function matching(searched: string[], count: number, term: string): number[] {
   return [...found.filter(begins), ...found.filter((n) => !begins(n))]
 }
 
-/** Marks all of them, or, where all are marked, none. */
+/** Marks all rows, or unmarks them if all are marked. */
 function toggle(marks: Set<string>, rows: Row[]): void {
   const names = rows.flatMap(({ mark }) => mark ?? [])
   const all = names.every((name) => marks.has(name))
@@ -152,12 +152,12 @@ function toggle(marks: Set<string>, rows: Row[]): void {
 
 function headerOf(message: string, text: string, answered: boolean): string {
   const room = width() - 4
-  const told = answered ? typeset(cut(printable(text), Math.max(8, room - displayWidth(message) - 1))) : cut(text, Math.max(8, room - 12))
-  const asked = typeset(cut(message, Math.max(8, room - displayWidth(told) - 1)))
+  const input = answered ? typeset(cut(printable(text), Math.max(8, room - displayWidth(message) - 1))) : cut(text, Math.max(8, room - 12))
+  const question = typeset(cut(message, Math.max(8, room - displayWidth(input) - 1)))
   return [
     answered ? sign('good').trimEnd() : styled('blue', '?'),
-    styled('bold', asked),
-    ...(told === '' ? (answered ? [] : ['']) : [styled('cyan', told)]),
+    styled('bold', question),
+    ...(input === '' ? (answered ? [] : ['']) : [styled('cyan', input)]),
   ].join(' ')
 }
 
@@ -168,27 +168,27 @@ function lineOf({ name, line, mark }: Row, isActive: boolean, marks: Set<string>
   return `${isActive ? styled('cyan', arrow) : ' '}${box} ${isActive ? styled('cyan', text) : text}`
 }
 
-/** At the least: what is wider is wrapped, and the cursor lost count. */
+/** At least 20 columns. Lines must not be wider than the terminal: they would wrap, and the cursor movements would be wrong. */
 function width(): number {
   return Math.max(20, process.stdout.columns || 80)
 }
 
-/** Room for the question, what stands above it, and the keys. */
+/** Leaves lines for the question, the output above it, and the keys. */
 function pageSize(): number {
   return Math.max(3, Math.min(16, (process.stdout.rows || 24) - 6))
 }
 
-/** What everybody knows goes first where it is narrow. */
+/** On narrow terminals the best-known keys are dropped first. */
 function helpLine(position: string, keys: [string, string][]): string {
   const names: Record<string, string> = hasUnicode() ? {} : { '↑↓': 'up/down', '⏎': 'enter' }
   const dot = hasUnicode() ? ' • ' : '  '
-  const parts = (left: [string, string][]) => [
+  const parts = (rest: [string, string][]) => [
     ...(position ? [styled('dim', position)] : []),
-    ...left.map(([key, does]) => `${styled('bold', names[key] ?? key)} ${styled('dim', does)}`),
+    ...rest.map(([key, does]) => `${styled('bold', names[key] ?? key)} ${styled('dim', does)}`),
   ]
   const fits = ['', '↑↓', '⏎', 'ctrl-a', 'type'].map((_, n, order) => keys.filter(([key]) => !order.slice(1, n + 1).includes(key)))
   return fitting(
-    fits.map((left) => parts(left).join(dot)),
+    fits.map((rest) => parts(rest).join(dot)),
     width() - 1,
   )
 }

@@ -1,4 +1,4 @@
-// A disaster recovery as a person reads it: the plan before the host's name is typed, and the report at the end.
+// A disaster recovery on the terminal: the plan before the confirmation, and the report at the end.
 import type { Result } from '../core.ts'
 import type { Choice } from '../recovery/facts.ts'
 import type { PlannedRecovery, Recovered, Recovery } from '../recovery/recover.ts'
@@ -9,7 +9,7 @@ import { type Column, tableLines } from '../ui/table.ts'
 import { columns, sign, styled } from '../ui/terminal.ts'
 import { figures } from './report.ts'
 
-/** What is left alone comes last, with its reason: that is what needs a person. */
+/** Services that are skipped come last, with the reason: they need a decision. */
 export function recoveryPlanView(site: Site, recovery: Recovery): string[] {
   const { wish, choices, done } = recovery
   const now = site.now()
@@ -56,15 +56,15 @@ export function recoveryPlanView(site: Site, recovery: Recovery): string[] {
   ]
 }
 
-/** Why there is nothing to bring back, of all services in a few words; each one's reason stands below. */
+/** Why no service will be restored, in a few words; the reason of each is printed below. */
 function nothingToDo(choices: Choice[], done: number): string {
-  const left = choices.length - done
+  const open = choices.length - done
   if (choices.every(({ skip }) => skip === null || skip.code === 'protected'))
     return choices.length === 1 ? 'The service lives here already' : `All ${choices.length} services live here already`
-  return left === 1 ? "The service can't be recovered" : `None of the ${left} services can be recovered`
+  return open === 1 ? "The service can't be recovered" : `None of the ${open} services can be recovered`
 }
 
-/** Between which times, with which room, in which time; and what was checked. */
+/** The times of the snapshots, the space needed, the duration, and the checks that passed. */
 function outlook({ spread, room, estimate, checks }: Recovery, now: Date): string[] {
   const times = spread && [formatTime(spread.oldest, now), formatTime(spread.newest, now)]
   const names = [...new Set(checks.map(({ name }) => name))].filter((name) => checks.every((check) => check.name !== name || check.ok))
@@ -82,7 +82,7 @@ function outlook({ spread, room, estimate, checks }: Recovery, now: Date): strin
   return [...lines.map(([word, text]) => `  ${word.padEnd(9)}  ${printable(text)}`), '']
 }
 
-/** Each reason once, with what mends it. */
+/** Problems and warnings; a reason that several services share is printed once, with its remedy. */
 function complaints({ choices, checks, spread }: Recovery, now: Date): string[] {
   const isSkipped = (name: string | null) => choices.some((choice) => choice.name === name && choice.skip !== null)
   const others = checks.filter(({ ok, service }) => !ok && !isSkipped(service))
@@ -90,7 +90,7 @@ function complaints({ choices, checks, spread }: Recovery, now: Date): string[] 
   const reasons = [...new Set(choices.flatMap((choice) => reasonOf(choice) ?? []))]
   const alone = reasons.flatMap((reason) => {
     const names = choices.filter((choice) => reasonOf(choice) === reason).map(({ name }) => name)
-    // Where the reason names what mends it that is enough.
+    // A reason that names a flag needs no remedy.
     const remedy = reason.includes(' --') ? null : checks.find(({ service, ok }) => service === names[0] && !ok)?.remedy
     return [`${sign('waiting')} ${printable(`${names.join(', ')}: ${timesInWords(reason, now)}`)}`, ...(remedy ? [indented(remedy)] : [])]
   })
@@ -115,7 +115,7 @@ function complaints({ choices, checks, spread }: Recovery, now: Date): string[] 
   return lines.length > 0 ? [...lines, ''] : []
 }
 
-/** A service that is done, among those that aren't; what went wrong stands in the report below. */
+/** The line of a finished service in the progress view; failures are explained in the report. */
 export function describeRecovered({ outcome, bytes, seconds }: Result): string {
   return outcome === 'ok' ? `recovered  ${figures(bytes, seconds)}` : outcome
 }
@@ -140,8 +140,7 @@ export function recoveryReportView({ site }: PlannedRecovery, results: Recovered
     { title: 'HEALTH' },
   ]
   const bad = results.filter(({ exit }) => exit !== 0)
-  // Where nothing was to be done, nothing is left to do.
-  const left = results.every(({ code }) => code === 'protected') ? [] : results.flatMap(({ next }) => next ?? [])
+  const commands = results.every(({ code }) => code === 'protected') ? [] : results.flatMap(({ next }) => next ?? [])
   return [
     '',
     styled(
@@ -155,12 +154,12 @@ export function recoveryReportView({ site }: PlannedRecovery, results: Recovered
       return `${sign(result.outcome === 'skipped' ? 'waiting' : 'bad')} ${printable(words)}`
     }),
     ...(bad.length > 0 ? [''] : []),
-    ...[...new Set(left)].map((command, i) => `${i === 0 ? 'Next:    ' : '         '}${printable(command)}`),
+    ...[...new Set(commands)].map((command, i) => `${i === 0 ? 'Next:    ' : '         '}${printable(command)}`),
     `Report:  ${report}`,
   ]
 }
 
-/** How the units of a service stand that wasn't recovered. */
+/** The units of a service that wasn't recovered. */
 function stateOf({ units }: Recovered): string[] {
   return units.map(({ unit, state }) => `${unit} is ${state}`)
 }

@@ -1,4 +1,4 @@
-// Long work as every command shows it: events as NDJSON, or progress for a person; a report last, whatever happened.
+// Output of long-running commands: events as NDJSON, or progress on a terminal; always a report at the end.
 import { type Event, joinExits, type Outcome, outcomes, type Result } from '../core.ts'
 import type { Failure } from '../errors.ts'
 import { printable } from '../text.ts'
@@ -15,11 +15,11 @@ export interface Watcher {
 
 export interface ReportOptions {
   json: boolean
-  /** What a finished service's line says, in several ways, the longest first; default: as of a backup. */
+  /** Text of a finished service's line, in several lengths, longest first; default: that of a backup. */
   describe?: (result: Result) => string | string[]
-  /** What a person may do meanwhile, below the lines. */
+  /** A hint below the progress lines, such as what Ctrl-C does. */
   hint?: string
-  /** What comes last, for a person; default: the messages of what went wrong, on standard error. */
+  /** Printed at the end without --json; default: the messages of failed services, on standard error. */
   summary?: (results: Result[]) => string[]
 }
 
@@ -39,7 +39,7 @@ export async function withReport(
     : { emit: printEvent, output: (line) => void process.stderr.write(`${printable(line)}\n`), result: () => {} }
   const results = await work(watcher).finally(() => view?.end())
   const exit = joinExits(results.map((result) => result.exit))
-  // What a result doesn't tell itself.
+  // Warnings that aren't part of a result's message.
   const untold = [...new Set(warnings)].filter((warning) => !results.some(({ message }) => message?.includes(warning)))
   for (const line of untold.slice(0, warningsShown)) process.stderr.write(`${sign('warn')} ${printable(line)}\n`)
   if (untold.length > warningsShown) process.stderr.write(`${sign('warn')} and ${untold.length - warningsShown} more warnings: see the record\n`)
@@ -49,10 +49,10 @@ export async function withReport(
   return exit
 }
 
-/** A folder full of unreadable files needn't fill the screen. */
+/** A folder of unreadable files must not fill the screen. */
 const warningsShown = 10
 
-/** What went wrong, each reason once: "notes, wiki: the repository …". */
+/** One line for each different failure: "notes, wiki: the repository …". */
 function complaints(results: Result[]): string[] {
   const bad = results.flatMap(({ exit, name, message }) =>
     exit === 0 || message === null ? [] : [{ name, reason: message.replace(`${name}: `, '') }],
@@ -73,11 +73,11 @@ export function reportOne(name: string, options: ReportOptions, work: (watcher: 
 }
 
 function printEvent(event: Event): void {
-  // Each service's own report is part of the last line.
+  // The last line holds the reports of all services.
   if (event.type !== 'report') printJson(event)
 }
 
-/** The last line of long work. Without services: it ended before any was begun. */
+/** The last line with --json. Without services: the command failed before the first one started. */
 export function printReport(services: Result[], exit: number, failure: Failure | null = null): void {
   const worst = services.map(({ outcome }) => outcome).sort((a, b) => outcomes.indexOf(b) - outcomes.indexOf(a))[0]
   const outcome: Outcome = worst ?? (exit === 0 ? 'ok' : exit === 130 ? 'interrupted' : 'failed')
@@ -89,7 +89,7 @@ export function printReport(services: Result[], exit: number, failure: Failure |
 /** " 412 MB  +3.1 MB new     1.9 s  stopped 0 ms  8f21c0de", or how it ended. */
 function describeBackup({ outcome, bytes, addedBytes, seconds, downtimeSeconds, snapshotId }: Result): string | string[] {
   if (outcome !== 'ok' && outcome !== 'partial') return outcome
-  // An older run's line lacks it.
+  // Events written by an older version lack it.
   const added = addedBytes == null ? '' : `+${formatBytes(addedBytes)} new`
   const stopped = `stopped ${formatPause(downtimeSeconds ?? 0)}`
   const end = [snapshotId?.slice(0, 8), outcome === 'partial' ? 'partial' : null].filter((word) => word != null)

@@ -1,4 +1,4 @@
-// The plan of a restore in place, as a person reads it before typing the service's name.
+// The plan of a restore in place, shown before the confirmation.
 import type { Plan, RestoreStep } from '../core.ts'
 import type { PostgresFacts, RestoreFacts } from '../restore/facts.ts'
 import { databaseNeeds } from '../restore/room.ts'

@@ -1,4 +1,4 @@
-// One service in detail, below its line of the status: what is saved, how, and how its latest runs went.
+// The details of one service, below its status line: what is backed up, how, and its latest runs.
 import { retentionOf, scheduleOf, unitsOf } from '../manifest/resolve.ts'
 import type { Retention } from '../manifest/types.gen.ts'
 import { type Site, serviceOf } from '../site.ts'
@@ -9,11 +9,11 @@ import { dayAndClock, formatBytes, formatPause, formatSeconds } from '../ui/form
 import { type Column, hanging, tableLines } from '../ui/table.ts'
 import { columns } from '../ui/terminal.ts'
 
-/** Latest runs that are shown, and warnings of the newest of them. */
+/** How many runs are shown, and how many warnings of the newest backup. */
 const runsShown = 10
 const warningsShown = 20
 
-/** `runs`: oldest first, as the record has them; null: it can't be read, as its line says. `nextRun`: of its timer; null: none waits. */
+/** `runs`: oldest first; null: the record can't be read. `nextRun`: of its timer; null: the timer isn't active. */
 export function detailView(site: Site, { name, nextRun }: Pick<ServiceStatus, 'name' | 'nextRun'>, runs: Run[] | null): string[] {
   const latest = [...(runs ?? [])].reverse().slice(0, runsShown)
   const warnings = latest.find(({ kind }) => kind === 'backup')?.warnings ?? []

@@ -1,4 +1,4 @@
-// The status as a person reads it: a line for each service, and below what needs a person, with what to type next.
+// `status` on the terminal: one line for each service, and below it what needs attention, with the command to type.
 import type { Iso } from '../core.ts'
 import type { State } from '../status/judge.ts'
 import type { ServiceStatus, Status } from '../status/query.ts'
@@ -20,7 +20,7 @@ const signOf: Record<State, Sign> = {
   disabled: 'waiting',
 }
 
-/** `detail`: more of the one service that was asked for. */
+/** `detail`: further lines, where one service was named. */
 export function statusView({ host, repositories, services }: Status, now: Date, detail: string[] = []): string[] {
   if (services.length === 0) return [styled('bold', host), '', 'No service is declared: add one under atelier.backup.services and rebuild.']
   const table = tableOf(services, now)
@@ -36,7 +36,7 @@ export function statusView({ host, repositories, services }: Status, now: Date, 
       ? []
       : advice(name, timesInWords(message.replace(`${name}: `, ''), now), nextOf(name, state, detail.length > 0), width),
   )
-  // What needs a person comes last, right above the prompt.
+  // The most important lines come last, right above the prompt.
   return [...heading(host, repositories, displayWidth(table[0] ?? '')), '', ...table, ...[detail, kept, broken, bad].flatMap(block)]
 }
 
@@ -44,7 +44,7 @@ function block(lines: string[]): string[] {
   return lines.length > 0 ? ['', ...lines] : []
 }
 
-/** The repositories stand at the right end of the host's line, where they fit. */
+/** The repositories are right-aligned on the host's line if they fit. */
 function heading(host: string, repositories: Status['repositories'], width: number): string[] {
   const each = repositories.map(
     ({ name, location, reachable, error }) =>
@@ -71,7 +71,7 @@ function tableOf(services: ServiceStatus[], now: Date): string[] {
     service.latest ? formatBytes(service.latest.bytes) : '–',
     ...(hasNext ? [service.nextRun ? formatAge(service.nextRun, now) : '–'] : []),
   ])
-  // As many days as fit beside names in full; a week at the least.
+  // As many days as fit beside the full names, at least a week.
   const widest = tableLines(head, rows, Number.POSITIVE_INFINITY).reduce((most, line) => Math.max(most, displayWidth(line)), 0)
   const count = [30, 14].find((days) => widest + 2 + days <= columns()) ?? 7
   return tableLines(
@@ -81,7 +81,7 @@ function tableOf(services: ServiceStatus[], now: Date): string[] {
   )
 }
 
-/** "herald  no backup since …", and below it what to type: what the message names, or else `next`. */
+/** "herald  no backup since …", and below it the command that the message names, or else `next`. */
 function advice(name: string, message: string, next: string | null, width: number): string[] {
   if (message === 'interrupted') return entry(name, width, 'its latest backup was interrupted', next)
   const [, words, command] = /^(.*?): ((?:atelier-backup|journalctl|timedatectl) [^;]*)$/s.exec(message) ?? []
@@ -103,13 +103,13 @@ function entry(name: string, width: number, message: string, below: string | nul
   ]
 }
 
-/** What couldn't be read, all of it, stands in the detail. */
+/** The detail of a partial service lists all files that couldn't be read. */
 function nextOf(name: string, state: State, isDetailed: boolean): string | null {
   if (state === 'partial' && !isDetailed) return `atelier-backup status ${name}`
   return state === 'failed' || state === 'partial' ? `atelier-backup backup ${name}` : null
 }
 
-/** The latest days, today last: full for good, half for partial, a cross for failed, a dot for none. */
+/** One character for each day, today last: full block ok, half block partial, cross failed, dot no backup. */
 function strip({ days }: ServiceStatus, count: number): string {
   const [good, part, failed, none] = hasUnicode() ? ['▆', '▄', '✗', '·'] : ['#', '+', 'x', '.']
   const mark = { ok: good, skipped: good, partial: part, interrupted: failed, 'rolled-back': failed, failed }

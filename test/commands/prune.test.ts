@@ -134,8 +134,8 @@ describe('a repository of several services', () => {
     expect(notes).toEqual([
       expect.stringMatching(/^today \d\d:\d\d +kept: last$/),
       'Sat 4 Jan 2020 02:00  kept: last',
-      'Thu 2 Jan 2020 02:00  would go: no rule keeps it',
-      'Wed 1 Jan 2020 02:00  would go: no rule keeps it',
+      'Thu 2 Jan 2020 02:00  would be forgotten: no rule keeps it',
+      'Wed 1 Jan 2020 02:00  would be forgotten: no rule keeps it',
     ])
     const { stdout } = await w.cli(['prune', '--dry-run'], { env: { COLUMNS: '60' } })
     for (const line of stdout.split('\n').filter((one) => !one.startsWith('main: '))) expect(line.length).toBeLessThanOrEqual(60)

@@ -40,7 +40,7 @@ test('[newest.4] retention passes over the unadopted snapshots of a host that wa
   await w.restic(['forget', '--tag', 'unadopted', '--group-by', 'host', '--keep-last', '0', '--unsafe-allow-remove-all'])
   await save(12, 'install:1111111111111111', 'unadopted')
   expect((await w.cli(['prune', '--dry-run'])).stdout).toMatch(
-    /would go: unadopted\n.*rules are applied once these are gone\n\n.*1 snapshot would be forgotten/,
+    /would be forgotten: unadopted\n.*rules are applied once these are gone\n\n.*1 snapshot would be forgotten/,
   )
   expect((await w.cli(['prune'])).stdout).toMatch(/forgotten: unadopted\n[\s\S]*2 snapshots forgotten/)
   expect(await days()).toEqual([20, 0])
