@@ -159,7 +159,7 @@ describe.skipIf(!isRoot)('a service in two versions', () => {
     await w.restore(...inPlace, '--path', join(w.paths.data, 'deep'))
     await w.restore(...inPlace, '--path', w.paths.config)
     const terminal = w.terminal(['restore', 'notes', '--rollback'], { cols: 200 })
-    await terminal.waitFor('Put back what')
+    await terminal.waitFor('Undo which restore')
     terminal.type(`${keys.down}${keys.enter}`)
     await terminal.waitFor('Type notes')
     terminal.type(`notes${keys.enter}`)
