@@ -1,4 +1,4 @@
-// Database engines, each found by the field of a service that names its databases: what the manifest must know of them. How they dump: host/engines.ts.
+// Database engines, each under the manifest's field for its databases. How databases are dumped: host/engines.ts.
 import type { Service } from './types.gen.ts'
 
 interface Named {
@@ -13,7 +13,7 @@ export const engines = {
 export type Engine = keyof typeof engines
 export const engineNames = Object.keys(engines) as Engine[]
 
-/** What a service declares: of each engine that it uses, the databases' names. */
+/** The databases that a service declares, by engine. */
 export function declaredDatabases(service: Pick<Service, Engine>): { engine: Engine; databases: string[] }[] {
   return engineNames.map((engine) => ({ engine, databases: service[engine] })).filter(({ databases }) => databases.length > 0)
 }

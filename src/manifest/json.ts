@@ -1,4 +1,4 @@
-// JSON, read strictly: errors say line and column; a key that stands twice, or that JavaScript would lose, is an error.
+// A strict JSON parser: errors have line and column; duplicate keys and `__proto__`, which JavaScript would drop, are errors.
 import { quoted } from './problems.ts'
 
 /** @throws JsonError */
@@ -78,14 +78,14 @@ export function parseJson(text: string): unknown {
 /** The message begins with line and column. */
 export class JsonError extends Error {}
 
-/** Never the text of a string: it may be a secret. */
+/** A token for an error message. The text of a string isn't shown: it may be a secret. */
 function described(token: string): string {
   if (token === '') return 'the end of the file'
   if (!token.startsWith('"')) return quoted(token)
   return /"$/.test(token.slice(1)) ? 'a string' : "a string that isn't closed, or holds a line break or an unknown escape"
 }
 
-/** `kind` is the mark itself, `scalar`, or what isn't JSON; empty at the end. */
+/** `kind`: the punctuation itself, `scalar`, or the invalid text; empty at the end of the file. */
 interface Token {
   kind: string
   text: string
@@ -94,5 +94,5 @@ interface Token {
 
 const string = String.raw`"[^"\\\u0000-\u001f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\u0000-\u001f]*)*"`
 const number = String.raw`-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?`
-/** Space, then a mark, a scalar, or whatever else stands there, up to the next space or mark. */
+/** White space, then punctuation, a scalar, or invalid text up to the next white space or punctuation. */
 const tokens = new RegExp(`([ \\t\\n\\r]*)(?:([{}[\\],:])|(${string}|(?:${number}|true|false|null)(?![\\w.+-]))|([^\\s{}[\\],:]*))`, 'y')

@@ -1,6 +1,6 @@
-// What a repository's location gives away.
+// Secrets in the location of a repository.
 
-/** Whether it holds a password, as in rest:https://user:password@host/: a manifest and command lines are read by others. */
+/** Whether it holds a password, as in rest:https://user:password@host/: other users can read the manifest and command lines. */
 export function holdsPassword(location: string): boolean {
   return /:\/\/[^/@]*:[^/]*@/.test(location)
 }

@@ -1,6 +1,6 @@
 // "Did you mean …?"
 
-/** The known word that was most likely meant, or null if none is close: at most 3 slips, and fewer than half of the longer word. */
+/** The known word that was most likely meant, or null if none is close: at most 3 typos, and in fewer than half of the longer word's characters. */
 export function nearest(word: string, known: Iterable<string>): string | null {
   let best: string | null = null
   let fewest = 4

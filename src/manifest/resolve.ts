@@ -1,4 +1,4 @@
-// What holds for one service: its own value, or the host's.
+// The effective settings of one service: its own value, or the host's.
 import { declaredDatabases, engines } from './engines.ts'
 import type { Manifest, Retention, Schedule, Service } from './types.gen.ts'
 
@@ -10,7 +10,7 @@ export function scheduleOf(manifest: Manifest, service: Service): Schedule {
   return filled(service.schedule, manifest.schedule)
 }
 
-/** The units that use a service's data: not the servers whose databases it declares, which must run for them to be dumped and exchanged. */
+/** The units to stop for a service, without those of a declared database server, which must run for dumps and restores. */
 export function unitsOf(name: string, service: Service): string[] {
   const units = service.units ?? [`${name}.service`]
   const servers = declaredDatabases(service).map(({ engine }) => engines[engine].server)

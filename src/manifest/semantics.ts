@@ -1,4 +1,4 @@
-// What a schema can't say: names that must exist, data that two services would both own, secrets that everyone could read.
+// Checks that the schema can't express: names that must exist, data declared by two services, secrets that everyone could read.
 import { posix } from 'node:path'
 import { declaredDatabases, engineNames } from './engines.ts'
 import { holdsPassword } from './location.ts'
@@ -6,7 +6,7 @@ import { ancestors, cleanPath } from './paths.ts'
 import { meant, type Place, placeName, quoted } from './problems.ts'
 import type { Manifest, Service } from './types.gen.ts'
 
-/** One line for each problem. Pure. */
+/** One message for each problem. */
 export function semanticProblems(manifest: Manifest): string[] {
   return checks.flatMap((check) => [...check(manifest)])
 }
@@ -15,19 +15,19 @@ type Check = (manifest: Manifest) => Iterable<string>
 const checks: Check[] = [names, repositories, references, cycles, emptiness, paths, owners, databases, tags, formerNames]
 
 function* names({ services }: Manifest) {
-  for (const name of Object.keys(services)) if (name.includes('..')) yield say(['services', name], 'a service\'s name must not contain ".."')
+  for (const name of Object.keys(services)) if (name.includes('..')) yield problemAt(['services', name], 'a service\'s name must not contain ".."')
 }
 
 function* repositories({ repositories }: Manifest) {
   for (const [name, { repository, ...files }] of Object.entries(repositories)) {
     if (holdsPassword(repository ?? ''))
-      yield say(
+      yield problemAt(
         ['repositories', name, 'repository'],
         'the location holds a password that everyone on this host can read: put the location into a file and name that as repositoryFile',
       )
     for (const field of ['repositoryFile', 'passwordFile', 'environmentFile'] as const) {
       if (/^\/nix\/store(\/|$)/.test(posix.normalize(files[field] ?? '/')))
-        yield say(['repositories', name, field], 'everyone can read the Nix store: name a file outside of it')
+        yield problemAt(['repositories', name, field], 'everyone can read the Nix store: name a file outside of it')
     }
   }
 }
@@ -35,28 +35,28 @@ function* repositories({ repositories }: Manifest) {
 function* references({ services, repositories }: Manifest) {
   for (const [name, { repository, restoreAfter }] of Object.entries(services)) {
     if (!Object.hasOwn(repositories, repository))
-      yield say(['services', name, 'repository'], `there is no repository ${quoted(repository)}${meant(repository, Object.keys(repositories))}`)
+      yield problemAt(['services', name, 'repository'], `there is no repository ${quoted(repository)}${meant(repository, Object.keys(repositories))}`)
     for (const [i, other] of restoreAfter.entries()) {
       if (!Object.hasOwn(services, other))
-        yield say(['services', name, 'restoreAfter', i], `there is no service ${quoted(other)}${meant(other, Object.keys(services))}`)
+        yield problemAt(['services', name, 'restoreAfter', i], `there is no service ${quoted(other)}${meant(other, Object.keys(services))}`)
     }
   }
 }
 
-/** Takes away what waits for nothing, until only circles are left; says the first. */
+/** Removes services that wait for no other until only cycles remain, and reports the first. */
 function* cycles({ services }: Manifest) {
-  let left = new Map(Object.entries(services))
-  const next = (service?: Service) => service?.restoreAfter.find((other) => left.has(other))
-  for (let before = -1; before !== left.size; ) {
-    before = left.size
-    left = new Map([...left].filter(([, service]) => next(service) !== undefined))
+  let remaining = new Map(Object.entries(services))
+  const next = (service?: Service) => service?.restoreAfter.find((other) => remaining.has(other))
+  for (let before = -1; before !== remaining.size; ) {
+    before = remaining.size
+    remaining = new Map([...remaining].filter(([, service]) => next(service) !== undefined))
   }
   const trail: string[] = []
-  for (let at = [...left.keys()][0]; at !== undefined; at = next(left.get(at))) {
+  for (let at = [...remaining.keys()][0]; at !== undefined; at = next(remaining.get(at))) {
     if (trail.includes(at)) {
       const circle = trail.slice(trail.indexOf(at))
       const long = circle.length > 6 ? [...circle.slice(0, 5), `${circle.length - 5} more`] : circle
-      yield say(['services', at, 'restoreAfter'], `a circle: ${[...long, at].join(' → ')}`)
+      yield problemAt(['services', at, 'restoreAfter'], `a circle: ${[...long, at].join(' → ')}`)
       return
     }
     trail.push(at)
@@ -66,26 +66,26 @@ function* cycles({ services }: Manifest) {
 function* emptiness({ services }: Manifest) {
   for (const [name, service] of Object.entries(services)) {
     if (service.enable && service.paths.length + service.sqlite.length + declaredDatabases(service).length === 0)
-      yield say(['services', name], `nothing to back up: name paths, sqlite or ${engineNames.join(' or ')}, or set enable to false`)
+      yield problemAt(['services', name], `nothing to back up: name paths, sqlite or ${engineNames.join(' or ')}, or set enable to false`)
   }
 }
 
 function* paths({ services }: Manifest) {
   for (const { path, place } of dataOf(services)) {
-    if (path === '/') yield say(place, '"/" is the whole host, not the data of a service')
-    else if (/\/\.\.?(\/|$)/.test(path)) yield say(place, `${quoted(path)} must not go through "." or ".."`)
-    else if (/[\0\p{Cs}]/u.test(path)) yield say(place, `${quoted(path)} can't be the name of a file`)
+    if (path === '/') yield problemAt(place, '"/" is the whole host, not the data of a service')
+    else if (/\/\.\.?(\/|$)/.test(path)) yield problemAt(place, `${quoted(path)} must not go through "." or ".."`)
+    else if (/[\0\p{Cs}]/u.test(path)) yield problemAt(place, `${quoted(path)} can't be the name of a file`)
   }
 }
 
-/** A restore of one service replaces all its paths, so nobody else's data may be there. */
+/** A restore of one service replaces all its paths, so no other service may have data there. */
 function* owners({ services }: Manifest) {
   const owners = new Map<string, { name: string; place: Place }>()
   const data = [...dataOf(services)]
   for (const { name, path, place } of data) {
     const owner = owners.get(path)
     if (owner && owner.name !== name)
-      yield say(
+      yield problemAt(
         place,
         `${quoted(path)} belongs to service ${owner.name} too (${placeName(owner.place)}): a restore of one would replace the other's data`,
       )
@@ -96,7 +96,7 @@ function* owners({ services }: Manifest) {
       const owner = owners.get(above)
       if (!owner || owner.name === name) continue
       const where = `${quoted(above)} of service ${owner.name} (${placeName(owner.place)})`
-      yield say(place, `${quoted(path)} is inside ${where}: a restore of ${owner.name} would replace ${name}'s data`)
+      yield problemAt(place, `${quoted(path)} is inside ${where}: a restore of ${owner.name} would replace ${name}'s data`)
     }
   }
 }
@@ -108,7 +108,7 @@ function* databases({ services }: Manifest) {
       for (const [i, database] of databases.entries()) {
         const owner = owners.get(`${engine} ${database}`)
         if (owner)
-          yield say(
+          yield problemAt(
             ['services', name, engine, i],
             `database ${quoted(database)} belongs to service ${owner} too: a restore of one would replace the other's data`,
           )
@@ -122,7 +122,7 @@ function* tags({ services }: Manifest) {
   for (const [name, { tags }] of Object.entries(services)) {
     for (const [i, tag] of tags.entries()) {
       if (/^((service|install|atelier):.*|unadopted|partial|failed)$/.test(tag))
-        yield say(['services', name, 'tags', i], `${quoted(tag)} is a tag that atelier-backup sets itself`)
+        yield problemAt(['services', name, 'tags', i], `${quoted(tag)} is a tag that atelier-backup sets itself`)
     }
   }
 }
@@ -134,7 +134,7 @@ function* formerNames({ services }: Manifest) {
       const owner = owners.get(former) ?? name
       if (owner === name) owners.set(former, name)
       else
-        yield say(
+        yield problemAt(
           ['services', name, 'formerNames', i],
           `${quoted(former)} is ${owner === former ? 'another service' : `a former name of service ${owner}`}`,
         )
@@ -150,6 +150,6 @@ function* dataOf(services: Manifest['services']) {
   }
 }
 
-function say(place: Place, what: string): string {
+function problemAt(place: Place, what: string): string {
   return `${placeName(place)}: ${what}`
 }

@@ -1,8 +1,8 @@
-// Manifests of the earlier shell version, as version 2.
+// Converts manifests of the earlier shell version to version 2.
 import { dirname } from 'node:path'
 import type { Version1 } from './version1.gen.ts'
 
-/** Whether it was written by the shell version, whose earliest manifests had no version; a version 2 that lacks it has other keys. */
+/** Whether the shell version wrote it. Its earliest manifests had no `version`; a version 2 manifest without one has other keys. */
 export function isVersion1(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return false
   if ('version' in value) return value.version === 1
@@ -10,8 +10,8 @@ export function isVersion1(value: unknown): boolean {
 }
 
 /**
- * The same as a version 2 manifest, not yet validated. It saved the folder of a database, not the file.
- * It knew no units: `units` stays absent, so that NAME.service is meant, and a restore in place ends where systemd doesn't know that unit.
+ * As a version 2 manifest, not yet validated. The shell version backed up the folder of a database, not the file.
+ * It had no `units`: the field stays absent, which means NAME.service; a restore in place fails if systemd doesn't know that unit.
  */
 export function upgraded(manifest: Version1, hostname: string): unknown {
   const services = Object.entries(manifest.services).map(([name, { paths, exclude, data }]) => [

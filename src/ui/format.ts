@@ -1,8 +1,8 @@
-// Sizes, times and ages in words.
+// Sizes, times and ages as text.
 import type { Iso } from '../core.ts'
 
 const sizes = ['B', 'kB', 'MB', 'GB', 'TB', 'PB']
-/** "412 MB", "1.2 GB": decimal, as restic and disks are sold. */
+/** "412 MB", "1.2 GB": decimal units, as on disks. */
 export function formatBytes(bytes: number | null): string {
   if (bytes === null) return '–'
   let value = bytes
@@ -14,7 +14,7 @@ export function formatBytes(bytes: number | null): string {
   return `${size === 0 || value >= 9.95 ? Math.round(value) : value.toFixed(1)} ${sizes[size]}`
 }
 
-/** "20,412". Intl would take longer to load than all that is shown. */
+/** "20,412". Without Intl, which is slow to load. */
 export function formatCount(count: number): string {
   return String(count).replaceAll(/\B(?=(?:\d{3})+$)/g, ',')
 }
@@ -28,12 +28,12 @@ export function formatSeconds(seconds: number): string {
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`
 }
 
-/** "0 ms", "850 ms", then as above: how long something stood still. */
+/** "0 ms", "850 ms", from 1 s as formatSeconds: for downtimes. */
 export function formatPause(seconds: number): string {
   return seconds < 0.9995 ? `${Math.round(seconds * 1000)} ms` : formatSeconds(seconds)
 }
 
-/** "just now", "3 h ago", "12 d ago"; "in 5 h" for what is to come. */
+/** "just now", "3 h ago", "12 d ago"; "in 5 h" for times in the future. */
 export function formatAge(time: Iso, now: Date): string {
   const seconds = (now.getTime() - Date.parse(time)) / 1000
   const span = Math.abs(seconds)
@@ -53,7 +53,7 @@ export function formatTime(time: Iso, now: Date): string {
   return dayAndClock(time, now).join(' ')
 }
 
-/** The same in two columns. */
+/** The same, as day and time of day. */
 export function dayAndClock(time: Iso, now: Date): [string, string] {
   const date = new Date(time)
   const clock = date.toTimeString().slice(0, 5)
@@ -66,7 +66,7 @@ export function dayAndClock(time: Iso, now: Date): [string, string] {
 const weekdays = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat']
 const months = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec']
 
-/** A message with its times as people say them. */
+/** Replaces the ISO 8601 times in a message by `formatTime`. */
 export function timesInWords(text: string, now: Date): string {
   return text.replaceAll(/\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)/g, (time) => formatTime(time, now))
 }

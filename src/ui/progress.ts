@@ -1,4 +1,4 @@
-// Long work on a terminal: one line for each service, redrawn in place; elsewhere one line when each ends.
+// Progress of long work. On a terminal: one line for each service, redrawn in place; elsewhere one line when a service has finished.
 import type { Event, Result } from '../core.ts'
 import { printable } from '../text.ts'
 import { formatBytes, formatCount, formatSeconds } from './format.ts'
@@ -9,7 +9,7 @@ interface Row {
   state: 'waiting' | 'working' | Result
   step: string
   progress: (Event & { type: 'progress' }) | null
-  /** Of whichever step. */
+  /** The last progress event of any step: `progress` is reset when a step begins. */
   latest: (Event & { type: 'progress' }) | null
   begun: number
 }
@@ -31,7 +31,7 @@ export interface ProgressView {
   end(): void
 }
 
-/** `describe` says what a finished service's line tells beyond its name, the longest way first; `hint` what may be done meanwhile. */
+/** `describe`: text of a finished service's line, in several lengths, longest first. `hint`: printed below the lines. */
 export function progressView(names: string[], describe: (result: Result) => string | string[], hint: string, stream = process.stderr): ProgressView {
   const rows = new Map(
     names.map((name): [string, Row] => [name, { state: 'waiting', step: '', progress: null, latest: null, begun: performance.now() }]),
@@ -46,7 +46,7 @@ export function progressView(names: string[], describe: (result: Result) => stri
     const head = `  ${pad(cut(name, width), width)}  ${mark}  `
     return head + fitting(texts, columns - 1 - displayWidth(head))
   }
-  // A narrow terminal needs the room for what is told of them.
+  // On a narrow terminal names are cut in favour of the text.
   const widthFor = (columns: number) =>
     Math.min(Math.max(live && names.length > 1 ? 5 : 0, ...names.map((name) => name.length)), Math.max(8, Math.min(30, columns - 40)))
   const lineOf = (name: string, { state, step, progress, begun }: Row, columns: number): string => {
@@ -63,7 +63,7 @@ export function progressView(names: string[], describe: (result: Result) => stri
       ? []
       : [headed('total', sign('waiting'), totalWords([...rows.values()], (performance.now() - began) / 1000), widthFor(columns), columns)]
   const clear = () => {
-    // A terminal that became narrower has wrapped what stood there; the cursor may stand behind an echoed ^C.
+    // A terminal that became narrower has wrapped the old lines; the cursor may be behind an echoed ^C.
     const rows = drawn.reduce((sum, line) => sum + Math.max(1, Math.ceil(displayWidth(line) / size().columns)), 0)
     if (rows > 0) stream.write(`\r\x1b[${rows}A\x1b[0J`)
     drawn = []
@@ -71,7 +71,7 @@ export function progressView(names: string[], describe: (result: Result) => stri
   const draw = (ended = false) => {
     if (!live || (!ended && !isInForeground())) return
     frame += 1
-    // More services than lines: those at work and those that failed are what a person looks for.
+    // With more services than lines, working and failed ones are shown first.
     const weight = ([, { state }]: [string, Row]) =>
       state === 'working' ? 0 : state !== 'waiting' && state.exit !== 0 ? 1 : state === 'waiting' ? 2 : 3
     const all = [...rows]
@@ -87,7 +87,7 @@ export function progressView(names: string[], describe: (result: Result) => stri
   }
   const timer = live ? setInterval(() => draw(), 120) : undefined
   timer?.unref()
-  // Ctrl-Z: the shell's words come below what is drawn; with fg it is drawn anew below these.
+  // Ctrl-Z: the shell prints below the lines, and after `fg` they are drawn again below that.
   const onStop = () => {
     drawn = []
     process.off('SIGTSTP', onStop)
@@ -136,11 +136,11 @@ export function progressView(names: string[], describe: (result: Result) => stri
   }
 }
 
-/** Says what is waited for, where that takes a moment. */
+/** Shows `what` with a spinner while `work` takes longer than a moment. */
 export async function waitingFor<T>(what: string, work: Promise<T>): Promise<T> {
   const { stderr, stdin } = process
   if (!isInteractive() || !canRedraw(stderr)) return work
-  // What is typed meanwhile is nobody's, and would be echoed into the line.
+  // Raw mode: keys typed meanwhile would be echoed into the line. It also turns Ctrl-C into a key.
   const onInput = (typed: Buffer) => typed.includes(0x03) && process.kill(process.pid, 'SIGINT')
   stdin.setRawMode(true).on('data', onInput).resume()
   let frame = 0
@@ -190,15 +190,15 @@ function progressWords({ doneBytes, totalBytes, secondsLeft }: Event & { type: '
   const percent = totalBytes ? percentOf(doneBytes, totalBytes) : null
   const done = pad(formatBytes(doneBytes), 7, true)
   const speed = seconds > 1 ? pad(`${formatBytes(doneBytes / seconds)}/s`, 9, true) : null
-  const left = secondsLeft ? leftWords(secondsLeft) : null
+  const remaining = secondsLeft ? remainingWords(secondsLeft) : null
   return shorter(
-    [percent, totalBytes ? `${done} of ${formatBytes(totalBytes)}` : done, speed, left],
-    [percent, done, speed, left],
-    [percent, done, left],
+    [percent, totalBytes ? `${done} of ${formatBytes(totalBytes)}` : done, speed, remaining],
+    [percent, done, speed, remaining],
+    [percent, done, remaining],
   )
 }
 
-/** All of them together: percent and time only where nobody waits whose size isn't known. */
+/** All services together; percent and remaining time only if the size of each is known. */
 function totalWords(rows: Row[], seconds: number): string[] {
   const ended = rows.filter(({ state }) => typeof state === 'object').length
   const doneBytes = rows.reduce((sum, { state, latest }) => sum + (typeof state === 'object' ? (state.bytes ?? 0) : (latest?.doneBytes ?? 0)), 0)
@@ -208,11 +208,11 @@ function totalWords(rows: Row[], seconds: number): string[] {
   const percent = totalBytes ? percentOf(doneBytes, totalBytes) : null
   const done = pad(formatBytes(doneBytes), 7, true)
   const speed = seconds > 1 && doneBytes > 0 ? pad(`${formatBytes(doneBytes / seconds)}/s`, 9, true) : null
-  const left = totalBytes && doneBytes > 0 && seconds > 1 ? leftWords(((totalBytes - doneBytes) * seconds) / doneBytes) : null
-  return shorter([percent, done, speed, left, count], [percent, done, left, count], [percent, count])
+  const remaining = totalBytes && doneBytes > 0 && seconds > 1 ? remainingWords(((totalBytes - doneBytes) * seconds) / doneBytes) : null
+  return shorter([percent, done, speed, remaining, count], [percent, done, remaining, count], [percent, count])
 }
 
-function leftWords(seconds: number): string {
+function remainingWords(seconds: number): string {
   return `${seconds < 10 ? `${Math.max(1, Math.ceil(seconds))} s` : formatSeconds(seconds)} left`
 }
 

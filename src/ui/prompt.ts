@@ -1,29 +1,29 @@
-// Questions. None is asked without a terminal: a piped newline would answer yes, and an end of input would exit 0.
+// Prompts. None is shown without a terminal: a piped newline would count as an answer, and the end of the input would exit 0.
 import { emitKeypressEvents, type Interface } from 'node:readline'
 import { Failure } from '../errors.ts'
 import type { Config } from './picker.ts'
 import { isInteractive, questionsEnd, sign, styled } from './terminal.ts'
 
 export interface Choice<T> {
-  /** What typing searches, and what is shown unless `line` says otherwise. */
+  /** The text that typing searches, and the text of the row unless `line` is given. */
   name: string
-  /** What is shown, made when it comes to the screen. `marked`: how many are. */
+  /** The text of the row, rendered when it becomes visible. `marked`: the number of marked rows. */
   line?: (marked: number) => string
   value: T
-  /** What the answered question shows; default: the name. */
+  /** Shown as the answer; default: the name. */
   short?: string
-  /** Its name among the marks, where there are some. */
+  /** Key in `marks`. */
   mark?: string
 }
 
 export interface ListOptions<T> {
-  /** The answered question leaves no line behind. */
+  /** The question is erased once it is answered. */
   tidy?: boolean
-  /** Where the pointer stands at first. */
+  /** The value that the pointer starts on. */
   first?: T | undefined
-  /** What is marked; space adds to it and removes. */
+  /** Keys of marked rows, toggled with space. */
   marks?: Set<string>
-  /** Right goes in, left goes out, as Enter and Esc do. */
+  /** The right arrow works as Enter, the left arrow as Esc. */
   arrows?: boolean
 }
 
@@ -32,7 +32,7 @@ export function requireTerminal(flag: string): void {
   if (!isInteractive()) throw new Failure('no-terminal', `an answer is needed and there is no terminal: give ${flag}`)
 }
 
-/** One of several; typing narrows them. @throws Failure `left` on Esc, as every question here */
+/** Asks for one of several; typing filters them. @throws Failure `left` on Esc, as all prompts here */
 export async function choose<T>(message: string, choices: Choice<T>[], flag: string, options: ListOptions<T> = {}): Promise<T> {
   const { tidy = false, first, marks = null, arrows = false } = options
   const cursor = Math.max(0, first === undefined ? 0 : choices.findIndex(({ value }) => value === first))
@@ -40,7 +40,7 @@ export async function choose<T>(message: string, choices: Choice<T>[], flag: str
   return (choices[n] as Choice<T>).value
 }
 
-/** Several of several, at first all, or none. */
+/** Asks for any number of choices. `checked`: whether all are marked at first. */
 export async function chooseMany<T>(message: string, choices: Choice<T>[], flag: string, checked = true): Promise<T[]> {
   const marks = new Set(checked ? choices.map((_, n) => String(n)) : [])
   const rows = choices.map((choice, n) => ({ ...choice, mark: String(n) }))
@@ -66,56 +66,56 @@ async function pick(
   )
 }
 
-/** A destructive answer is typed, not nodded. False: something else was typed, so nothing is done. */
+/** Confirms a destructive action by typing a word. False: something else was typed. */
 export async function typeToConfirm(message: string, word: string, flag: string): Promise<boolean> {
   return (await askText(message, flag)).trim() === word
 }
 
-/** A line of text. */
+/** Asks for a line of text. */
 export async function askText(message: string, flag: string): Promise<string> {
   requireTerminal(flag)
   const { input } = await import('./questions.ts')
-  return ask(false, (context) => input({ message, theme: look() }, context))
+  return ask(false, (context) => input({ message, theme: promptTheme() }, context))
 }
 
-/** A line that the terminal doesn't show. */
+/** Asks for a line that isn't echoed. */
 export async function askSecret(message: string, flag: string): Promise<string> {
   requireTerminal(flag)
   const { password } = await import('./questions.ts')
-  return ask(false, (context) => password({ message, theme: look() }, context))
+  return ask(false, (context) => password({ message, theme: promptTheme() }, context))
 }
 
-function look() {
+function promptTheme() {
   return { prefix: { idle: styled('blue', '?'), done: sign('good').trimEnd() } }
 }
 
-/** Questions in a row, in which Esc goes back to the one before, and from the first one out. Each says whether there was something to ask. */
+/** Asks questions in order; Esc goes back to the previous one, and cancels in the first. Each question returns whether it asked anything. */
 export async function wizard(questions: (() => Promise<boolean>)[]): Promise<void> {
   let step = 1
   for (let n = 0; n < questions.length; n += step) {
     try {
       if (await questions[n]?.()) step = 1
     } catch (error) {
-      if (!isLeft(error)) throw error
+      if (!isCancelled(error)) throw error
       step = -1
     }
-    if (n + step < 0) throw left()
+    if (n + step < 0) throw cancelled()
   }
 }
 
-/** Null: it was left by Esc. */
+/** Null: the question was cancelled with Esc. */
 export async function unlessCancelled<T>(question: Promise<T>): Promise<T | null> {
   return question.catch((error) => {
-    if (isLeft(error)) return null
+    if (isCancelled(error)) return null
     throw error
   })
 }
 
-function left(): Failure {
+function cancelled(): Failure {
   return new Failure('left', 'nothing was done', { exit: 130 })
 }
 
-function isLeft(error: unknown): boolean {
+function isCancelled(error: unknown): boolean {
   return error instanceof Failure && error.code === 'left'
 }
 
@@ -124,7 +124,7 @@ interface Context {
   clearPromptOnDone: boolean
 }
 
-/** Esc (or what else leaves it) and an interruption end a question; the prompts know of Ctrl-C alone. */
+/** Runs a prompt that Esc (or the keys for which `leaves` is true) and an interruption end: the library's prompts handle Ctrl-C only. */
 async function ask<T>(
   tidy: boolean,
   question: (context: Context) => Promise<T>,
@@ -135,14 +135,14 @@ async function ask<T>(
   const onKey = (_: unknown, key: { name?: string } | undefined) => {
     if (key === undefined || !leaves(key)) return
     context.clearPromptOnDone = true
-    ended.abort(left())
+    ended.abort(cancelled())
   }
   const interruption = questionsEnd()
   const onInterruption = () => ended.abort(interruption?.reason)
   interruption?.throwIfAborted()
-  // After Ctrl-Z and fg readline has paused the keyboard.
+  // After Ctrl-Z and `fg` readline has paused the input.
   const onContinue = () => setImmediate(() => process.stdin.resume())
-  // Node waits half a second for what may follow an Esc.
+  // By default Node waits 500 ms after Esc for the rest of an escape sequence.
   emitKeypressEvents(process.stdin, { escapeCodeTimeout: 50 } as unknown as Interface)
   process.stdin.on('keypress', onKey)
   process.on('SIGCONT', onContinue)

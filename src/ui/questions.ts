@@ -1,3 +1,3 @@
-// The prompts we use, in a file of their own: loaded as one when a question is asked, the rest of the package is left out of the bundle.
+// The prompts that we use, in a file of their own: loaded when a question is asked, and the bundle leaves out the rest of the package.
 export { input, password } from '@inquirer/prompts'
 export { picker } from './picker.ts'

@@ -5,11 +5,11 @@ import { styled } from './terminal.ts'
 export interface Column {
   title: string
   align?: 'right'
-  /** Gives way first when the table is too wide: cut, or, of words that must be read to their end, on further lines. */
+  /** This column is narrowed when the table is too wide: its cells are cut, or wrapped to further lines. */
   shrink?: 'cut' | 'wrap'
 }
 
-/** Lines of a table, two blanks between columns. The one column that may shrink does so to fit `width`. */
+/** The lines of a table, with two spaces between columns. At most one column has `shrink`. */
 export function tableLines(columns: Column[], rows: string[][], width: number): string[] {
   const widths = columns.map(({ title }, i) => rows.reduce((most, row) => Math.max(most, displayWidth(row[i] ?? '')), displayWidth(title)))
   const total = widths.reduce((sum, each) => sum + each + 2, -2)
@@ -36,22 +36,22 @@ export function pad(text: string, width: number, right = false): string {
   return right ? blanks + text : text + blanks
 }
 
-/** Cut to a width; styles take no room, and are kept: they end what began before the cut. */
+/** Cuts text to a width. ANSI styles have no width and are all kept, so that a style is always reset. */
 export function cut(text: string, width: number): string {
   if (displayWidth(text) <= width) return text
-  let left = width - 1
+  let room = width - 1
   return text.replaceAll(/(\x1b\[[0-9;]*m)|./gsu, (part: string, style: string | undefined) => {
-    if (style !== undefined || left < 0) return style ?? ''
-    left -= displayWidth(part)
-    return left < 0 ? '…' : part
+    if (style !== undefined || room < 0) return style ?? ''
+    room -= displayWidth(part)
+    return room < 0 ? '…' : part
   })
 }
 
-/** Lines of whole words; one that is wider than a line stands alone, unbroken: it may be a path to copy. */
+/** Wraps text at spaces. A word wider than a line gets its own line, unbroken: it may be a path to copy. */
 export function wrapped(text: string, width: number): string[] {
   if (displayWidth(text) <= width) return [text]
   const lines: string[] = []
-  // What is to be typed stays on one line, if it fits.
+  // A command stays on one line if it fits.
   const whole = text.replaceAll(/\(?atelier-backup [^),;]*[),;]*/g, (command) =>
     displayWidth(command) > width ? command : command.replaceAll(' ', unbroken),
   )
@@ -62,7 +62,7 @@ export function wrapped(text: string, width: number): string[] {
   }
   return lines
 }
-/** Of Unicode's private use: no text has it. */
+/** A character of Unicode's private use area: it doesn't occur in our texts. */
 const unbroken = '\ue000'
 
 /** `label`, then `text` wrapped to the rest of `width` columns; further lines are indented by `indent`, as the first is by the label. */
@@ -70,28 +70,28 @@ export function hanging(label: string, text: string, indent: number, width: numb
   return wrapped(text, Math.max(20, width - indent)).map((line, n) => pad(n === 0 ? label : '', indent) + line)
 }
 
-/** The first that fits; none does: the last, cut. */
+/** The first text that fits; if none does, the last one, cut. */
 export function fitting(texts: string[], width: number): string {
   return texts.find((text) => displayWidth(text) <= width) ?? cut(texts.at(-1) ?? '', width)
 }
 
-/** Cut to a width at its beginning: of a path the end tells more. */
+/** Cuts text to a width at its start: the end of a path says more. */
 export function cutStart(text: string, width: number): string {
   if (displayWidth(text) <= width) return text
   const characters = [...text]
-  let left = width - 1
+  let room = width - 1
   let begin = characters.length
-  while (left >= displayWidth(characters[begin - 1] ?? '')) left -= displayWidth(characters[--begin] ?? '')
+  while (room >= displayWidth(characters[begin - 1] ?? '')) room -= displayWidth(characters[--begin] ?? '')
   return `…${characters.slice(begin).join('')}`
 }
 
-/** Columns a text takes: East Asian wide characters and emoji take two, combining marks none. */
+/** The number of terminal columns of a text: 2 for East Asian wide characters and emoji, 0 for combining marks. */
 export function displayWidth(text: string): number {
   if (narrow.test(text)) return text.length
   let width = 0
   for (const character of stripVTControlCharacters(text)) width += /\p{Mark}/u.test(character) ? 0 : wide.test(character) ? 2 : 1
   return width
 }
-/** Latin, dashes, arrows, blocks and ticks: all of our own, and most names. To ask Unicode's properties takes milliseconds the first time. */
+/** Latin, dashes, arrows, blocks and ticks: our own characters and most names. The first match of a Unicode property takes milliseconds. */
 const narrow = /^[ -~\xa0-\u02ff\u2010-\u2026\u2190-\u21ff\u2500-\u259f\u2713\u2717]*$/
 const wide = /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}/u

@@ -1,16 +1,16 @@
-// What this terminal can do, and what is printed on it.
+// Capabilities of the terminal, and output to it.
 import { readFileSync } from 'node:fs'
 import { styleText } from 'node:util'
 import { harmlessJson } from '../text.ts'
 
 let unattended = false
-/** From now on nothing is asked, terminal or not: a machine reads the output (--json). */
+/** From now on no question is asked, even at a terminal: with --json a program reads the output. */
 export function askNothing(): void {
   unattended = true
 }
 
 let interruption: AbortSignal | null = null
-/** Once this is aborted the question at hand ends, and none is asked any more. */
+/** When this signal aborts, the current question ends, and no other is asked. */
 export function askUntil(signal: AbortSignal): void {
   interruption = signal
 }
@@ -18,7 +18,7 @@ export function questionsEnd(): AbortSignal | null {
   return interruption
 }
 
-/** Whether a person sits there: the question and the answer need a terminal, and the question one that can be drawn on. */
+/** Whether questions can be asked: standard input is a terminal, and standard output one that can be redrawn. */
 export function isInteractive(): boolean {
   return !unattended && process.stdin.isTTY === true && canRedraw(process.stdout)
 }
@@ -28,8 +28,8 @@ export function canRedraw(stream: NodeJS.WriteStream): boolean {
 }
 
 /**
- * Whether this terminal is ours to draw on: in the background (`bg`) it is the shell's. Without a controlling terminal (-1), or where that is
- * led from outside of our container (0), nobody else draws. Source: proc(5), pgrp and tpgid.
+ * Whether this process may draw on the terminal: in the background (`bg`) the shell does. Without a controlling terminal (tpgid -1), or if its
+ * foreground process group is outside of our container (0), no other process draws. Source: proc(5), pgrp and tpgid.
  */
 export function isInForeground(): boolean {
   const [, , group, , , foreground] = readFileSync('/proc/self/stat', 'utf8')
@@ -38,12 +38,12 @@ export function isInForeground(): boolean {
   return Number(foreground) <= 0 || group === foreground
 }
 
-/** Lines for a person, on standard output. */
+/** Prints text lines to standard output. */
 export function print(...lines: string[]): void {
   process.stdout.write(`${typeset(lines.join('\n'))}\n`)
 }
 
-/** Until the reader of what is printed has caught up, or left: a million lines wait where they come from, not in our memory. */
+/** Waits until the reader of standard output has caught up or exited: a million lines must not pile up in our memory. */
 export async function drained(): Promise<void> {
   const { stdout } = process
   if (!stdout.writableNeedDrain) return
@@ -57,12 +57,12 @@ export async function drained(): Promise<void> {
   })
 }
 
-/** One value for a machine, on standard output, on one line unless it is to be read by people too. */
+/** Prints a value as JSON to standard output; on one line unless `readable`. */
 export function printJson(value: unknown, readable = false): void {
   process.stdout.write(`${harmlessJson(value, readable ? 2 : undefined)}\n`)
 }
 
-/** Our own typography as the locale takes it, character for character. Names and paths stay as they are. */
+/** Replaces our own typographic characters by ASCII, one for one, if the locale isn't UTF-8. Names and paths stay as they are. */
 export function typeset(text: string): string {
   return hasUnicode() ? text : text.replaceAll(new RegExp(`[${Object.keys(plain).join('')}]`, 'g'), (character) => plain[character] ?? '?')
 }
@@ -75,7 +75,7 @@ function hasColours(): boolean {
   return colours
 }
 
-/** Whether the locale takes more than ASCII. */
+/** Whether the locale is UTF-8. */
 export function hasUnicode(): boolean {
   const { LC_ALL, LC_CTYPE, LANG } = process.env
   return /utf-?8/i.test(LC_ALL || LC_CTYPE || LANG || '')
@@ -94,13 +94,13 @@ const signs: Record<Sign, { unicode: string; ascii: string; style: Style }> = {
   unknown: { unicode: '?', ascii: '? ', style: 'yellow' },
   waiting: { unicode: '·', ascii: '- ', style: 'dim' },
 }
-/** A sign; colour only repeats what it says. */
+/** A status character. Its colour adds no information. */
 export function sign(kind: Sign): string {
   const { unicode, ascii, style } = signs[kind]
   return styled(style, hasUnicode() ? unicode : ascii)
 }
 
-/** For how many columns lines are made. What goes into a file, a pipe or a mail has none: little is cut there. */
+/** The width for output. Files, pipes and mails have none: there 200 columns, so that little is cut. */
 export function columns(): number {
   return Math.max(40, process.stdout.columns || Number(process.env.COLUMNS) || (process.stdout.isTTY ? 80 : 200))
 }

@@ -215,8 +215,8 @@ export const recovery: Breakage[] = [
     id: 'dr.17',
     breaks: "restic is asked for each snapshot's tree",
     in: 'src',
-    find: 'if (left >= 0) small.set(repository,',
-    put: 'if (left < 0) small.set(repository,',
+    find: 'if (remaining >= 0) small.set(repository,',
+    put: 'if (remaining < 0) small.set(repository,',
     red: { file: 'test/recovery/preflight.test.ts', title: '[dr.17]' },
   },
   {
