@@ -74,7 +74,7 @@ test('[cli.15] patterns are restic’s; a service, or another host, may be named
 test('[cli.15] where nothing is called so: exit 1, in words', async () => {
   expect(await find('nowhere')).toMatchObject({ exit: 1, found: [] })
   const { exit, stdout, stderr } = await w.cli(['find', 'nowhere', 'wiki'])
-  expect([exit, stdout, stderr]).toEqual([1, '', 'atelier-backup: nothing is called "nowhere" in 1 snapshot of wiki\n'])
+  expect([exit, stdout, stderr]).toEqual([1, '', 'atelier-backup: nothing matches "nowhere" in 1 snapshot of wiki\n'])
   expect(await w.cli(['find', '['])).toMatchObject({ exit: 2, stderr: expect.stringContaining('"[" is no pattern') })
   expect(await w.cli(['find', ' '])).toMatchObject({ exit: 2 })
   expect(await w.cli(['find'])).toMatchObject({ exit: 2, stderr: expect.stringContaining('give a pattern') })

@@ -299,7 +299,14 @@ describe('restore', () => {
       [at('In place'), enter],
     )
     expect(await t.waitFor('Type photos to restore it:')).toMatch(plan)
-    await walk(t, ['Type photos', esc], [at('Inspect'), esc], ['? What', esc], ['? Snapshots of photos', esc], ['? Restore which service?', esc])
+    await walk(
+      t,
+      ['Type photos', esc],
+      [at('Inspect'), esc],
+      ['? Restore which paths?', esc],
+      ['? Snapshots of photos', esc],
+      ['? Restore which service?', esc],
+    )
     expect(await t.exit).toBe(130)
     expect(t.all()).toContain('atelier-backup: nothing was done')
     expect(live()).toEqual(before)
@@ -376,7 +383,7 @@ describe('dr', () => {
     const no = other.terminal(['dr'])
     const screen = await no.waitFor('Type testhost')
     expect(screen).toMatch(
-      /Recover 1 of 2 services on testhost[\s\S]*notes +today \d\d:\d\d +3 B {2}[0-9a-f]{8}\n\n[\s\S]*· never: no snapshots on testhost\n[^\n]+\n\nData that is there/,
+      /Recover 1 of 2 services on testhost[\s\S]*notes +today \d\d:\d\d +3 B {2}[0-9a-f]{8}\n\n[\s\S]*· never: no snapshots on testhost\n[^\n]+\n[^\n]+\n\nData that is there/,
     )
     no.type(`notes${enter}`)
     expect(await no.exit).toBe(130)
@@ -503,7 +510,8 @@ describe('whatever the terminal', () => {
     const { restic, shell, told } = await atShell(t)
     shell.type(keys.ctrlZ)
     await shell.waitFor(/Stopped[^$]*\$/)
-    expect(told()).toEqual(['$ save', ...working, '^Z', expect.stringMatching(/^\[1\]\+ +Stopped/), '$'])
+    // A frame that is drawn between the echo and the stop takes the ^Z away.
+    expect(told()).toEqual(['$ save', ...working, expect.stringMatching(/^(\^Z)?$/), expect.stringMatching(/^\[1\]\+ +Stopped/), '$'])
     shell.type(`fg${enter}`)
     await shell.waitFor(/fg\n[\s\S]*total/)
     expect(told().slice(-6)).toEqual(['$ fg', 'save', ...working])

@@ -50,7 +50,7 @@ describe.skipIf(!has('strace'))('a repository that a prune holds locked', () => 
     try {
       expect(await w.cli(['unlock'])).toMatchObject({
         exit: 0,
-        stdout: expect.stringContaining('0 of 1 locks removed; 1 may be alive: wait, or remove them with --all'),
+        stdout: expect.stringContaining('0 of 1 locks removed; 1 may be in use: wait, or remove them with --all'),
       })
       const told = (await w.cli(['unlock', '--json'])).json()
       const id = expect.stringMatching(/^[0-9a-f]{64}$/)

@@ -227,7 +227,7 @@ describe.skipIf(!isRoot)('dr --from-repository', () => {
 
     test('at a terminal one call asks for each, and brings back all', async () => {
       const terminal = two.terminal(['dr', ...flags()], { rows: 60, cols: 160 })
-      await terminal.waitFor('The password of the repository disk, in which photos, wiki are saved')
+      await terminal.waitFor('The password of the repository disk, which holds photos, wiki')
       terminal.type(`another one${keys.enter}`)
       await terminal.waitFor('Type testhost')
       terminal.type(`testhost${keys.enter}`)
