@@ -1,4 +1,4 @@
-// This install's data is the truth from now on: its backups count, whatever the repository holds from elsewhere.
+// `adopt`: from now on the backups of this host count, even if the repository holds snapshots of another install.
 
 import { Failure } from '../errors.ts'
 import { createIfAllowed } from '../repository/identity.ts'
@@ -53,7 +53,7 @@ async function adopt(site: Site, name: string): Promise<void> {
   const lock = await lockService(site.state, name)
   try {
     const { setAside } = await updateRecord(site.state, name, (record) => {
-      // What was recovered stays so: the empty backups made before must not begin to count.
+      // A recovered service stays `recovered`: with `adopted`, the empty backups from before the recovery would count.
       const how = record.origin?.how ?? 'adopted'
       record.origin = { how, since: site.now().toISOString() }
     })
@@ -63,7 +63,7 @@ async function adopt(site: Site, name: string): Promise<void> {
   }
 }
 
-/** The repository that answers now is the right one: for a move to another place, or after the loss of the old one. */
+/** Pins the repository that is at its location now: after a move, or after the loss of the old one. */
 async function adoptRepository(site: Site, name: string, { signal }: Input): Promise<void> {
   const id = await site
     .restic(name)

@@ -1,4 +1,4 @@
-// Back up one service, several, or all: by their units where systemd runs this manifest, else in this process.
+// `backup`: one service, several, or all, by their systemd units if these run this manifest, otherwise in this process.
 import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { runBackup } from '../backup/run.ts'
@@ -59,20 +59,20 @@ function unitOf(name: string): string {
   return `restic-backups-${name}.service`
 }
 
-/** A unit that runs another manifest, or none, isn't what was asked for. */
+/** Whether the service's unit would run `run` with this manifest. */
 async function isRunByUnit(site: Site, name: string): Promise<boolean> {
   const command = await execStartOf(unitOf(name))
   if (command === null || !/ run /.test(command)) return false
   return (/--manifest[= ](\S+)/.exec(command)?.[1] ?? defaultManifest) === site.manifestFile
 }
 
-/** Starts the unit and follows its events. Ctrl-C ends the following, not the unit. */
+/** Starts the unit and follows its events. Ctrl-C stops following; the unit keeps running. */
 async function followUnit(site: Site, name: string, watcher: Watcher, signal: AbortSignal): Promise<Result> {
   const file = `${statePath(site.state, 'running', name)}.ndjson`
   const running = await readRunning(site.state, name).catch(() => null)
   if (running)
     watcher.output(`${name}: a ${running.kind} has been running since ${formatTime(running.started, site.now())} (pid ${running.pid}): following it`)
-  // Events of the run before, unless that still runs.
+  // The file holds the events of the previous run, unless that run is still active.
   const before = running ? '' : await readFile(file, 'utf8').catch(() => '')
   const unit = unitOf(name)
   const begun = performance.now()
@@ -111,7 +111,7 @@ async function followUnit(site: Site, name: string, watcher: Watcher, signal: Ab
   return resultOf(name, good ? null : new Failure('unit-failed', `${name}: ${unit} failed; see: journalctl -u ${unit} -n 50`), { seconds })
 }
 
-/** A power cut may have left half a line, or none of it. */
+/** Null: not an event. After a power cut a line may be incomplete. */
 function eventOf(line: string): Event | null {
   try {
     return JSON.parse(line) as Event

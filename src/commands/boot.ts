@@ -1,4 +1,4 @@
-// What the boot units run before the services start: restores in place that a crash interrupted are ended.
+// `boot`, for the boot units: finishes restores in place that a crash interrupted, before the services start.
 import { joinExits } from '../core.ts'
 import { endInterrupted } from '../restore/inplace.ts'
 import { serviceOf } from '../site.ts'
@@ -12,7 +12,7 @@ export async function run({ args, signal, site: open }: Input): Promise<number> 
   for (const name of args.length > 0 ? args : Object.keys(site.manifest.services)) {
     serviceOf(site, name)
     const result = await endInterrupted(site, name, { signal, output, emit: () => {} })
-    // One that is at work (this runs at a rebuild, too) ends by itself.
+    // A restore that is running is left alone: this command also runs on a rebuild.
     if (result === null || result.code === 'busy') continue
     const ended =
       result.outcome === 'skipped'

@@ -1,4 +1,4 @@
-// What changed from one snapshot to the next, as a list to look through and to restore from.
+// What changed between two snapshots, as a list to restore from.
 import type { Path } from '../core.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
@@ -17,10 +17,10 @@ interface Change {
   kind: 'new' | 'gone' | 'changed'
 }
 
-/** Enough to look through; all are counted. */
+/** Changes that are listed at most; all are counted. */
 const changesKept = 20_000
 
-/** The exit code of a restore that was begun from here, or null. */
+/** Returns the exit code of a restore that was started from the list, or null. */
 export async function showChanges(site: Site, entry: Entry, older: Snapshot, newer: Snapshot, input: Input): Promise<number | null> {
   const { counts, kept } = await waitingFor('comparing', changesOf(site, entry, older, newer, input))
   const all = counts.new + counts.gone + counts.changed
@@ -61,7 +61,7 @@ async function changesOf(site: Site, { subject }: Entry, older: Snapshot, newer:
   return { counts, kept }
 }
 
-/** As it is in one or the other. */
+/** Offers to restore the path from either snapshot. */
 async function restoreOne(site: Site, entry: Entry, { path, kind }: Change, older: Snapshot, newer: Snapshot, input: Input): Promise<number | null> {
   const choices = [
     ...[...(kind === 'new' ? [] : [older]), ...(kind === 'gone' ? [] : [newer])].map((snapshot) => ({

@@ -1,4 +1,4 @@
-// What several commands look up and ask: a service, with its snapshots, and one of them.
+// Shared by commands: finds services with their snapshots, and asks for one of them.
 
 import { Failure } from '../errors.ts'
 import { requireKnown } from '../repository/identity.ts'
@@ -18,7 +18,7 @@ import { columns } from '../ui/terminal.ts'
 export interface Entry {
   subject: Subject
   snapshots: Snapshot[]
-  /** Other hosts whose snapshots of it are there, in words for the end of a message, or nothing. */
+  /** Text for the end of a message: other hosts that have snapshots of the service; may be empty. */
   elsewhere: string
 }
 
@@ -43,7 +43,7 @@ export async function findEntries(site: Site, names: string[], host: string | un
   })
 }
 
-/** What is known of a service here, to tell its snapshots. */
+/** What identifies the snapshots of a service. */
 async function subjectOf(site: Site, name: string, host = site.manifest.host): Promise<Subject> {
   const record = await readRecord(site.state, name).catch(() => null)
   const origin = host === site.manifest.host ? (record?.origin ?? null) : null
@@ -67,7 +67,7 @@ export async function chooseEntry(site: Site, message: string, entries: Entry[])
 
 export async function chooseSnapshot({ subject, snapshots }: Entry, now: Date): Promise<Snapshot> {
   if (snapshots.length === 0) return pick(snapshots, subject, { latest: true })
-  // Not on one that a fresh install or a failed run has made.
+  // The pointer doesn't start on an unadopted or failed snapshot.
   return choose(`Snapshots of ${subject.name}`, snapshotChoices(snapshots, now), '--snapshot or --at', { first: eligible(snapshots, subject)[0] })
 }
 
@@ -81,7 +81,7 @@ function choicesOf<T>(values: T[], lines: string[], short: (value: T) => string)
 
 const right: Column = { title: '', align: 'right' }
 
-/** Name, how many, the newest, the oldest, the newest's size. */
+/** A table of services: number of snapshots, newest, oldest, size of the newest. */
 export function entryLines(entries: Entry[], now: Date): string[] {
   const rows = entries.map(({ subject, snapshots: [newest, ...older] }) => [
     subject.name,

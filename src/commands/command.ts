@@ -1,4 +1,4 @@
-// What a command is: one entry in the table (index.ts), from which argument parsing, --help, man page and completions are made.
+// The type of a command: an entry of the table in index.ts, from which parsing, --help, man page and completions are generated.
 import { resolve } from 'node:path'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
@@ -21,9 +21,9 @@ export interface CommandSpec {
   summary: string
   description?: string
   options: Option[]
-  /** Not for people: left out of --help and of the manual. */
+  /** Called by units and shells only: not in --help, not in the manual. */
   hidden?: boolean
-  /** Long work: with --json its last line is a report, whatever happened. */
+  /** With --json the last line of its output is a report, also after an error. */
   reports?: boolean
   load(): Promise<{ run(input: Input): Promise<number> }>
 }
@@ -46,7 +46,7 @@ export function textFlag({ flags }: Input, name: string): string | undefined {
 export function isSet({ flags }: Input, name: string): boolean {
   return flags[name] === true
 }
-/** These flags as they were given, to be typed again. */
+/** The given flags among `wanted`, as text to be typed again. */
 export function repeated({ flags }: Input, wanted: Record<string, string>): string[] {
   return Object.entries(wanted).flatMap(([name, flag]) => {
     const value = flags[name]

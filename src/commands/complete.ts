@@ -1,5 +1,5 @@
-// What could come next on a command line: for the completions of bash, zsh and fish, which all ask here, so that none can drift.
-// Our own: ready-made ones pass what was typed through `eval`, so that a Tab after $(…) would run it.
+// `complete`: candidates for the next word of a command line. The completions of bash, zsh and fish all call it, so they agree.
+// Not a library: existing ones pass the typed text through `eval`, so that Tab after $(…) would run a command.
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { defaultManifest, defaultState } from '../defaults.ts'
@@ -7,10 +7,10 @@ import { printable } from '../text.ts'
 import type { CommandSpec, Input, Option } from './command.ts'
 import { commands, globalOptions } from './index.ts'
 
-/** One candidate a line, its description after a tab. Quick and quiet: no manifest is validated, no repository asked, no error shown. */
+/** Prints one candidate per line, with its description after a tab. Asks no repository, validates nothing, shows no error. */
 export async function run({ args }: Input): Promise<number> {
   const [last = ''] = args.slice(-1)
-  // What is read here was not validated: damaged, it offers nothing.
+  // The files aren't validated: a damaged one gives no candidates.
   const candidates = quietly(() => candidatesFor(args.slice(0, -1), last, process.env), [])
   for (const { value, description } of candidates)
     if (value.startsWith(last)) process.stdout.write(`${printable(value)}\t${printable(description)}\n`)
@@ -22,21 +22,21 @@ interface Candidate {
   description: string
 }
 
-/** `before`: the words of the command line without the program and without the one that is being typed. */
+/** `before`: the words of the command line between the program's name and the word that is being typed. */
 export function candidatesFor(before: string[], typed: string, environment: Record<string, string | undefined>): Candidate[] {
   const words = before.includes('--') ? [] : before
   if (words.length < before.length) return []
   const spec = commands.find(({ name, aliases }) => words.includes(name) || aliases?.some((alias) => words.includes(alias)))
   const options = [...(spec?.options ?? []), ...globalOptions]
-  const asked = options.find(({ flags }) => takesValue(flags) && flagOf(flags) === words.at(-1))
-  if (asked) return valuesOf(asked, spec, words, environment)
+  const option = options.find(({ flags }) => takesValue(flags) && flagOf(flags) === words.at(-1))
+  if (option) return valuesOf(option, spec, words, environment)
   if (typed.startsWith('-'))
     return options
       .filter(({ flags, repeatable }) => repeatable || !words.includes(flagOf(flags)))
       .map(({ flags, description }) => ({ value: flagOf(flags), description }))
   if (!spec) return commands.filter(({ hidden }) => !hidden).map(({ name, summary }) => ({ value: name, description: summary }))
   if (!spec.arguments?.includes('service')) return []
-  // What comes before it isn't known here.
+  // Words before the command belong to global options.
   const said = words.slice(words.findIndex((word) => [spec.name, ...(spec.aliases ?? [])].includes(word)) + 1)
   if (spec.arguments.startsWith('[pattern]') && said.length === 0) return []
   return services(words, environment).filter(({ value }) => !words.includes(value))
@@ -67,7 +67,7 @@ function keys(manifest: unknown, field: string, description: string): Candidate[
   return typeof value === 'object' && value !== null ? Object.keys(value).map((name) => ({ value: name, description })) : []
 }
 
-/** This install's own snapshots, from its records: asking the repository would take a second. */
+/** Snapshots in the records of this host: a call to the repository would take a second. */
 function snapshots(spec: CommandSpec | undefined, words: string[], environment: Record<string, string | undefined>): Candidate[] {
   const folder = join(valueAfter(words, '--state-dir') ?? environment.STATE_DIRECTORY ?? defaultState, 'records')
   const files = quietly(() => readdirSync(folder), [] as string[])

@@ -1,4 +1,4 @@
-// Is everything in order? The manifest's own mistakes come as a check too.
+// `doctor`: prints all checks. Errors of the manifest are a check too.
 
 import type { Check } from '../checks/check.ts'
 import { examine } from '../checks/doctor.ts'
@@ -14,7 +14,7 @@ export async function run(input: Input): Promise<number> {
     (error): Check[] => {
       const { code, message } = asFailure(error)
       const rights = code === 'needs-root' || code === 'manifest-unreadable'
-      // There a person can have them.
+      // At a terminal cli.ts offers to run the command again with sudo.
       if (rights && isInteractive()) throw error
       return [
         rights

@@ -1,4 +1,4 @@
-// Disaster recovery with nothing but a repository and what opens it: the manifest that stands there is shown, and serves for this one command.
+// `dr --from-repository`: takes the manifest from the repository, shows it, and uses it for this one command.
 import { readFile, writeFile } from 'node:fs/promises'
 import type { Path } from '../core.ts'
 import { asFailure, type Code, Failure } from '../errors.ts'
@@ -21,7 +21,7 @@ import { columns, isInteractive, print, sign, styled } from '../ui/terminal.ts'
 import { type Input, isSet, listFlag, repeated, textFlag } from './command.ts'
 import { requireRights } from './rights.ts'
 
-/** @throws Failure `usage`: what opens a repository means nothing where the manifest says it */
+/** @throws Failure `usage`: flags that need --from-repository without it */
 export function requireFromRepository(input: Input): void {
   const flags = {
     '--repository': 'repository',
@@ -34,52 +34,55 @@ export function requireFromRepository(input: Input): void {
   if (idle && !isSet(input, 'fromRepository')) throw new Failure('usage', `${idle} needs --from-repository`)
 }
 
-/** `again`: how this command is called once more, without secrets. @throws Failure */
+/** `again`: this command, to be typed again, without secrets. @throws Failure */
 export async function siteFromRepository(input: Input): Promise<{ site: Site; again: string }> {
   const places = resolveFolders(textFlag(input, 'stateDir'))
-  const { given, restic, snapshots } = await opened(input, places)
+  const { credentials, restic, snapshots } = await openRepository(input, places)
   const stored = await chooseManifest(snapshots, input, await restic.location())
   const { manifest, text, repository, file } = await waitingFor('reading the manifest', load(restic, stored, input))
   await save(text, input)
   if (!input.json) print(...manifestView(manifest, stored, await restic.location(), new Date()))
   const allowed = await withConsent(manifest, input)
   const others = await askOthers(siteOf(allowed, file, places), repository, input)
-  const site = siteOf(allowed, file, places, new Map([[repository, given], ...others]))
-  // What holds a secret isn't shown, and couldn't be typed as it is.
-  const location = (await restic.location()) === given.location ? given.location : 'LOCATION'
+  const site = siteOf(allowed, file, places, new Map([[repository, credentials], ...others]))
+  // The client redacts a location that holds a password.
+  const location = (await restic.location()) === credentials.location ? credentials.location : 'LOCATION'
   return { site, again: againOf(input, location, manifest.host) }
 }
 
-const nothing = JSON.stringify({ version: 2, host: 'nowhere', services: {} })
+const emptyManifest = JSON.stringify({ version: 2, host: 'nowhere', services: {} })
 
-/** The repository, asked for what it holds. A slip in what was typed at a prompt is mended there. @throws Failure */
-async function opened(input: Input, places: Parameters<typeof siteOf>[2]): Promise<{ given: Credentials; restic: Restic; snapshots: Snapshot[] }> {
+/** The repository and its snapshots. At a terminal a wrong location or password is asked for again. @throws Failure */
+async function openRepository(
+  input: Input,
+  places: Parameters<typeof siteOf>[2],
+): Promise<{ credentials: Credentials; restic: Restic; snapshots: Snapshot[] }> {
   for (let location: string | undefined; ; ) {
-    const given = await askGiven(input, location)
-    const none = siteOf(readManifest(nothing, 'the manifest'), 'the manifest', places, new Map([['main', given]]))
-    await requireRights(none)
-    const restic = none.restic('main')
+    const credentials = await askCredentials(input, location)
+    const probe = siteOf(readManifest(emptyManifest, 'the manifest'), 'the manifest', places, new Map([['main', credentials]]))
+    await requireRights(probe)
+    const restic = probe.restic('main')
     try {
-      return { given, restic, snapshots: await waitingFor('asking the repository', restic.snapshots({ signal: input.signal })) }
+      return { credentials, restic, snapshots: await waitingFor('asking the repository', restic.snapshots({ signal: input.signal })) }
     } catch (error) {
       const { code, message } = asFailure(error)
-      const asked = slips[code]
-      if (asked === undefined || textFlag(input, asked) !== undefined || !isInteractive()) throw error
+      const flag = mistyped[code]
+      if (flag === undefined || textFlag(input, flag) !== undefined || !isInteractive()) throw error
       print(`${sign('bad')} ${printable(message)}`)
-      location = asked === 'repository' ? undefined : given.location
+      location = flag === 'repository' ? undefined : credentials.location
     }
   }
 }
-/** What was given wrongly, by the flag that gives it. */
-const slips: Partial<Record<Code, string>> = {
+/** Which flag gave the wrong value, by error code. */
+const mistyped: Partial<Record<Code, string>> = {
   'wrong-password': 'passwordFile',
   'no-repository': 'repository',
   'repository-unreachable': 'repository',
   'restic-failed': 'repository',
 }
 
-/** From flags; at a terminal what is missing is asked for, but for a `location` that is known to be right. */
-async function askGiven(input: Input, known?: string): Promise<Credentials> {
+/** From flags; at a terminal missing ones are asked for. `known`: a location that was typed and is right. */
+async function askCredentials(input: Input, known?: string): Promise<Credentials> {
   const location = known ?? textFlag(input, 'repository') ?? (await askText('Location of the repository, as restic takes it:', '--repository'))
   if (location.trim() === '')
     throw new Failure('usage', 'a repository has a location, as restic takes it: /mnt/backup/restic, sftp:user@host:/path, b2:bucket:path')
@@ -98,7 +101,7 @@ async function askGiven(input: Input, known?: string): Promise<Credentials> {
 async function askVariables(input: Input, location: string): Promise<Record<string, string>> {
   const file = textFlag(input, 'environmentFile')
   if (file !== undefined) return parseEnvironmentFile(await readSecret(file))
-  // A folder, and what ssh opens, need none.
+  // Local folders and SFTP need no environment variables.
   const needsNone = /^(local:|\/|sftp:)/.test(location)
   if (needsNone || !isInteractive() || textFlag(input, 'passwordFile') !== undefined) return {}
   const variables: Record<string, string> = {}
@@ -113,8 +116,8 @@ async function askVariables(input: Input, location: string): Promise<Record<stri
 }
 
 /**
- * What opens the manifest's other repositories, where this machine's own secrets don't: asked for one after the other at a terminal. Elsewhere one call
- * opens one repository, and the plan says what to type for the rest.
+ * Asks at a terminal for the credentials of the manifest's other repositories, unless their secrets are on this machine. Without a terminal one call
+ * opens one repository, and the plan names the command for each other one.
  */
 async function askOthers(site: Site, first: string, input: Input): Promise<[string, Credentials][]> {
   const [only, except] = [listFlag(input, 'only'), listFlag(input, 'except')]
@@ -122,7 +125,7 @@ async function askOthers(site: Site, first: string, input: Input): Promise<[stri
   const names = [...new Set(wanted.map(([, { repository }]) => repository))].filter((name) => name !== first)
   const others: [string, Credentials][] = []
   for (const name of isInteractive() && !isSet(input, 'yes') ? names : []) {
-    // Whoever has its secrets here, as agenix places them, needn't type them.
+    // Its secrets are on this machine, placed by agenix for example.
     if (
       await site
         .restic(name)
@@ -148,7 +151,7 @@ async function readSecret(file: Path): Promise<string> {
   })
 }
 
-/** The newest of the host that is meant, not later than `--at` where there is one. */
+/** The newest stored manifest of the chosen host, not later than `--at`; the oldest if all are later. */
 async function chooseManifest(all: Snapshot[], input: Input, location: string): Promise<Snapshot> {
   const hosts = [...new Set(storedManifests(all).map(({ host }) => host))].sort()
   if (hosts.length === 0)
@@ -171,7 +174,7 @@ async function chooseManifest(all: Snapshot[], input: Input, location: string): 
   return stored.find(({ time }) => Date.parse(time) <= limit) ?? (stored.at(-1) as Snapshot)
 }
 
-/** By the loader that every manifest passes. */
+/** Reads and validates the stored manifest. */
 async function load(
   restic: Restic,
   stored: Snapshot,
@@ -194,7 +197,7 @@ async function save(text: string, input: Input): Promise<void> {
   })
 }
 
-/** What it would run here: nobody of this machine has seen it. */
+/** The shell commands in the manifest: they come from the repository, and must not run without consent. */
 function commandsOf(manifest: Manifest): { service: string; field: (typeof commandFields)[number]; command: string }[] {
   return Object.entries(manifest.services).flatMap(([service, declared]) =>
     commandFields.flatMap((field) => (declared[field] === null ? [] : [{ service, field, command: declared[field] }])),
@@ -240,7 +243,7 @@ function manifestView(manifest: Manifest, { time }: Snapshot, location: string, 
   ]
 }
 
-/** As one types it: what was asked for is asked for again. */
+/** The command to type again; secrets that were typed are left out and asked for again. */
 function againOf(input: Input, location: string, host: string): string {
   const opening = repeated(input, { passwordFile: '--password-file', environmentFile: '--environment-file' })
   return [

@@ -1,4 +1,4 @@
-// Disaster recovery: every service brought back on a fresh install, or on a machine that has nothing but the repository.
+// `dr`, disaster recovery: restores every service on a fresh install, or on a machine that has nothing but the repository.
 import { asFailure, Failure } from '../errors.ts'
 import type { RecoveryWish } from '../recovery/facts.ts'
 import {
@@ -43,7 +43,7 @@ export async function run(input: Input): Promise<number> {
   }
   const { recovery } = plan
   const { host } = site.manifest
-  // Where nothing would be touched, nothing is asked.
+  // Without services to restore there is nothing to confirm.
   const sure = isSet(input, 'yes') || recovery.choices.every(({ snapshot, skip }) => snapshot === null || skip !== null)
   if (!sure && !(await typeToConfirm(`Type ${host} to restore these services:`, host, '--yes (after a look at --dry-run)')))
     throw new Failure('declined', "the answer is not this host's name: nothing was touched", { exit: 130 })
@@ -55,13 +55,13 @@ export async function run(input: Input): Promise<number> {
   input.ignoreHangup()
   return withReport(names, { json: input.json, describe: describeRecovered, summary }, async (watcher) => {
     results = await recover(plan, { signal: input.signal, jobs, again, ...watcher })
-    // What came back did so, whatever becomes of the paper about it.
+    // The recovery succeeded even if its report can't be written.
     report = await saveReport(site, recovery, results).catch((error) => `can't be written: ${asFailure(error).message}`)
     return results
   })
 }
 
-/** What is typed later must choose as this call did. */
+/** Flags that the advised commands repeat, so that they choose the same snapshots. */
 const choosing = { manifest: '--manifest', stateDir: '--state-dir', host: '--host', at: '--at', withoutUnits: '--without-units' }
 
 async function openSite(input: Input): Promise<Site> {
@@ -94,21 +94,21 @@ function wishOf(site: Site, input: Input): RecoveryWish {
   }
 }
 
-/** What was chosen stays chosen; a consent may come later. */
+/** An interrupted recovery keeps its chosen snapshots; consents can be added by flags. */
 async function resumed(site: Site, input: Input, jobs: number): Promise<PlannedRecovery> {
   const recovery = await interruptedRecovery(site)
   const consents = (['overwrite', 'partial', 'withoutUnits', 'emptyMounts'] as const).filter((flag) => isSet(input, flag)).map((flag) => [flag, true])
   return planAgain(site, recovery, Object.fromEntries(consents), jobs, input.signal)
 }
 
-/** One reason for all (no repository, wrong password) is told once, by its own code. */
+/** If all services are skipped for one reason of the repository (missing, wrong password), that failure. */
 function commonFailure({ choices, done }: Recovery): Failure | null {
   const [first] = choices
   const isCommon = done.length === 0 && choices.every(({ skip }) => skip?.of === 'repository' && skip.message === first?.skip?.message)
   return isCommon && first?.skip ? new Failure(first.skip.code, first.skip.message) : null
 }
 
-/** What a person can allow, right below the plan that says why. Null: there is nothing to ask, or all was declined. */
+/** Asks for the consents that skipped services need, below the plan that names them. Null: none is needed, or all were declined. */
 async function askConsents({ choices }: Recovery): Promise<Partial<RecoveryWish> | null> {
   if (!isInteractive()) return null
   const skipped = (codes: string[]) => choices.filter(({ skip }) => skip && codes.includes(skip.code)).map(({ name }) => name)

@@ -1,4 +1,4 @@
-// A file, or what is called like it, through all snapshots of this host's services.
+// `find`: files by name or pattern, in all snapshots of this host's services.
 import { basename, dirname } from 'node:path'
 import { Failure } from '../errors.ts'
 import { escapePattern } from '../restic/patterns.ts'
@@ -46,7 +46,7 @@ function jsonOf({ entry, snapshot, node: { path, type, bytes, mtime } }: Match) 
   return { service: entry.subject.name, snapshot: snapshot.id, time: snapshot.time, path, type, bytes, mtime }
 }
 
-/** Newest snapshot first. What isn't a pattern is a part of a name. */
+/** Matches, newest snapshot first. A text without pattern characters is searched as a part of names. */
 async function find(site: Site, entries: Entry[], wanted: string, signal: AbortSignal): Promise<Match[]> {
   const isPart = !/[*?[\]\\/]/.test(wanted)
   const pattern = isPart ? `*${escapePattern(wanted)}*` : wanted
@@ -63,27 +63,27 @@ async function find(site: Site, entries: Entry[], wanted: string, signal: AbortS
       const answers = await site.restic(repository).find({ pattern, host, tags: tagsOf(its), signal })
       return answers.flatMap(({ snapshot, nodes }) => {
         const owner = owners.get(snapshot)
-        return owner ? meant(nodes, isPart ? wanted : null).map((node) => ({ ...owner, node })) : []
+        return owner ? ownMatches(nodes, isPart ? wanted : null).map((node) => ({ ...owner, node })) : []
       })
     }),
   )
   return found.flat().sort((a, b) => Date.parse(b.snapshot.time) - Date.parse(a.snapshot.time))
 }
 
-/** Tags that all of their snapshots have one of: restic then looks through no others. Those of the shell version may have none. */
+/** Tags that restrict restic's search to these services; none if some snapshots (of the shell version) have no such tag. */
 function tagsOf(entries: Entry[]): string[] {
   const all = entries.flatMap(({ subject: { name, service } }) => [name, ...service.formerNames].map(tags.service))
   return entries.every(({ snapshots }) => snapshots.every((snapshot) => snapshot.tags.some((tag) => all.includes(tag)))) ? all : []
 }
 
-/** restic counts all that stands in a folder that matches. */
-function meant(nodes: Node[], part: string | null): Node[] {
+/** Removes matches that restic reports only because their folder matches. */
+function ownMatches(nodes: Node[], part: string | null): Node[] {
   if (part !== null) return nodes.filter(({ path }) => basename(path).toLowerCase().includes(part.toLowerCase()))
   const paths = new Set(nodes.map(({ path }) => path))
   return nodes.filter(({ path }) => !paths.has(dirname(path)))
 }
 
-/** A file as it was from one snapshot to another: the newest that holds it so, and how many do. */
+/** One version of a file: the newest snapshot that holds it, and the number of snapshots that do. */
 interface Version extends Match {
   count: number
 }
@@ -122,7 +122,7 @@ function versionLines(versions: Version[], now: Date, width: number): string[] {
   )
 }
 
-/** To restore one of them. */
+/** Lists the versions at a terminal, to restore one of them. */
 async function browse(site: Site, matches: Match[], pattern: string, input: Input): Promise<number> {
   const versions = versionsOf(matches)
   const [, ...lines] = versionLines(versions, site.now(), columns() - 4)

@@ -1,4 +1,4 @@
-// The table of commands. Nothing else of a command is loaded until it runs.
+// The table of commands. The code of a command is loaded when it runs.
 import type { CommandSpec, Option } from './command.ts'
 
 const host: Option = { flags: '--host <name>', description: 'use the snapshots of another host' }

@@ -1,4 +1,4 @@
-// Snapshots of a service, down to their files.
+// `list`: the snapshots of a service, and the files in them.
 import { Failure } from '../errors.ts'
 import { isWithin } from '../host/files.ts'
 import type { Snapshot } from '../restic/types.ts'
@@ -49,17 +49,17 @@ function overviewOf({ subject, snapshots }: Entry) {
 }
 
 function noSnapshots(site: Site, { subject: { name, host }, elsewhere }: Entry): string {
-  // Nobody makes another host's here.
+  // Snapshots of another host can't be made on this one.
   const advice = host === site.manifest.host ? `; make one with: atelier-backup backup ${name}` : ''
   return printable(`${name}: no snapshots of host ${host}${elsewhere}${advice}`)
 }
 
-/** The entries of a snapshot below a path, as they come: a million of them need no memory. */
+/** Prints the entries of a snapshot below a path as restic lists them, without holding them in memory. */
 async function files(site: Site, { subject }: Entry, snapshot: Snapshot, path: string | undefined, input: Input): Promise<number> {
   let first = true
   for await (const node of restic(site, subject.name).ls(snapshot.id, path, { signal: input.signal })) {
     if (path !== undefined && !isWithin(node.path, path)) continue
-    // Whoever read it has left: `| head`.
+    // The reader has exited: `| head`.
     if (!process.stdout.writable) return 0
     const { type, bytes, mtime } = node
     if (input.json) process.stdout.write(`${first ? '[' : ','}\n${harmlessJson({ path: node.path, type, bytes, mtime })}`)
@@ -79,7 +79,7 @@ function restic(site: Site, name: string) {
   return site.restic(serviceOf(site, name).repository)
 }
 
-/** Services → snapshots → what to do with one; each can be left for the one before. */
+/** Menus: services → snapshots → actions. Esc goes back to the previous one. */
 async function browse(site: Site, entries: Entry[], several: boolean, input: Input): Promise<number> {
   for (;;) {
     const entry = several ? await unlessCancelled(chooseEntry(site, 'Which service?', entries)) : entries[0]
@@ -95,7 +95,7 @@ async function browse(site: Site, entries: Entry[], several: boolean, input: Inp
 
 type Next = 'files' | 'changes' | 'restore' | 'back'
 
-/** The exit code of a restore that was begun from here, or null. */
+/** Returns the exit code of a restore that was started from here, or null. */
 async function browseSnapshots(site: Site, entry: Entry, input: Input): Promise<number | null> {
   const { subject, snapshots } = entry
   let snapshot: Snapshot | null | undefined

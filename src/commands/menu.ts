@@ -1,4 +1,4 @@
-// Alone on a terminal: what would you like to do? Unfinished restores come first, and what was done leads back here.
+// The menu of `atelier-backup` without a command at a terminal. Unfinished restores come first; after an action the menu is shown again.
 import { asFailure } from '../errors.ts'
 import { isRecoveryOpen } from '../recovery/recover.ts'
 import type { Site } from '../site.ts'
@@ -15,7 +15,7 @@ interface Entry {
   flags?: Input['flags']
 }
 
-/** Returns the exit code of what was done last. */
+/** Returns the exit code of the last action. */
 export async function run(input: Input): Promise<number> {
   const site = await input.site()
   let exit = 0
@@ -32,7 +32,7 @@ async function entries(site: Site): Promise<{ name: string; value: Entry | null 
   const unfinished = await unfinishedRestores(site)
   const isRecovering = await isRecoveryOpen(site)
   const recovery = { name: 'Disaster recovery', value: { command: 'dr' } }
-  // Whoever comes to an install on which nothing was done yet may have lost the one before.
+  // On a fresh install the user may have lost the previous host.
   const first = !isRecovering && unfinished.length === 0 && (await isFresh(site)) ? [recovery] : []
   return [
     ...(isRecovering ? [{ name: 'Continue the disaster recovery', value: { command: 'dr', flags: { resume: true } } }] : []),
@@ -52,7 +52,7 @@ async function entries(site: Site): Promise<{ name: string; value: Entry | null 
   ]
 }
 
-/** A failure is told, and the menu comes again; Ctrl-C leaves it. Null: it was left. */
+/** Runs an entry; its failure is printed. Null: it was cancelled with Esc. @throws Failure `interrupted` */
 async function runEntry({ command, args = [], flags = {} }: Entry, input: Input): Promise<number | null> {
   const spec = commands.find(({ name }) => name === command)
   try {

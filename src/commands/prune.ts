@@ -1,4 +1,4 @@
-// Forget by the retention, then free the space.
+// `prune`: forgets snapshots by the retention policy, then prunes the repositories.
 import { joinExits } from '../core.ts'
 import { asFailure } from '../errors.ts'
 import { discardExpired, type Pruned, pruneRepository } from '../retention/prune.ts'
@@ -31,7 +31,7 @@ export async function run(input: Input): Promise<number> {
   return joinExits(exits)
 }
 
-/** The data that restores kept needs no repository. That it can't go yet is no failure: it goes with the next prune. */
+/** Deletes expired old data of restores. An error here doesn't fail the command: the next prune tries again. */
 async function discard(site: Site, repositories: string[]): Promise<void> {
   for (const [name, { repository }] of Object.entries(site.manifest.services)) {
     if (!repositories.includes(repository)) continue

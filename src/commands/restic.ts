@@ -1,4 +1,4 @@
-// restic itself, with this host's repository, secrets and cache.
+// `restic`: runs restic with this host's repository, secrets and cache.
 import { type Input, textFlag } from './command.ts'
 
 export async function run(input: Input): Promise<number> {

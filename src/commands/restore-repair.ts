@@ -1,4 +1,4 @@
-// What ends or takes back an earlier restore in place: it needs no snapshot to be chosen.
+// `restore --resume`, `--rollback` and `--discard-old`: they act on an earlier restore in place and choose no snapshot.
 import type { Result } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { emptiedBy, nothingToResume, planInPlace, requireEmptyable, restoreInPlace, resumeRestore } from '../restore/inplace.ts'
@@ -47,7 +47,7 @@ function repaired(
   return reportOne(name, { json, describe }, work)
 }
 
-/** Asked for in vain it is no restore that failed, and doesn't stand in the record as one. */
+/** Without an unfinished restore this fails before a run is written to the record. */
 async function resume(site: Site, name: string, input: Input): Promise<number> {
   if ((await readJournal(site.state, name).catch(() => undefined)) === null) throw nothingToResume(name)
   return repaired(name, input, (watcher) => resumed(site, name, input, watcher))
@@ -74,7 +74,7 @@ async function resumed(site: Site, name: string, input: Input, watcher: Watcher)
   )
 }
 
-/** What is unfinished is taken back as it is asked; a restore that is finished has live data to lose, which moves aside. */
+/** Undoes an unfinished restore without a question; for a finished one the user confirms, because live data is replaced. */
 async function rollback(site: Site, name: string, input: Input): Promise<number> {
   const at = textFlag(input, 'at')
   const until = at === undefined ? null : endOfMinute(at)
@@ -93,7 +93,7 @@ async function rollback(site: Site, name: string, input: Input): Promise<number>
   return repaired(name, input, (watcher) => rollBackRestore(site, name, { signal: input.signal, ...watcher }, kept.run), describeRollback)
 }
 
-/** Times are shown to the minute: one that is given so means its end, as a date does. */
+/** Lists show times to the minute, so such a time means the end of that minute, as a date means the end of that day. */
 function endOfMinute(text: string): Date {
   const time = parseTime(text)
   return /T\d\d:\d\d(Z|[+-]\d\d:\d\d)?$/.test(text.replace(' ', 'T')) ? new Date(time.getTime() + 59_999) : time
@@ -118,7 +118,7 @@ function keptView(site: Site, all: KeptRestore[], kept: KeptRestore): string[] {
   ]
 }
 
-/** Paths and databases that come back, or go. */
+/** Paths and databases that are put back or removed. */
 function replacedBy({ olds, databases }: KeptRestore): string[] {
   return [
     ...olds.flatMap(({ paths, absent, folders, copied }) => [

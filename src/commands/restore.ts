@@ -1,4 +1,4 @@
-// Bring back a snapshot: to look at, or in place.
+// `restore`: a snapshot, into a new folder or in place.
 import { join, resolve } from 'node:path'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
@@ -43,7 +43,7 @@ export async function run(input: Input): Promise<number> {
   return restore(site, draft, input)
 }
 
-/** What to restore, and how, as far as it is known; null is asked for, and so is which of several entries. Paths: none means all. */
+/** What to restore and how. Null values are asked for, and so is the service if there are several entries. `paths`: empty means all. */
 export interface Draft {
   entries: Entry[]
   wanted: SnapshotChoice | null
@@ -51,7 +51,7 @@ export interface Draft {
   inPlace: boolean | null
 }
 
-/** Asks for what is open, shows what will happen, and does it. @throws Failure `left` if it was left by Esc */
+/** Asks for missing values, shows the plan, and restores. @throws Failure `left` if it was cancelled with Esc */
 export async function restore(site: Site, draft: Draft, input: Input): Promise<number> {
   let [entry] = draft.entries as [Entry]
   let snapshot!: Snapshot
@@ -102,7 +102,7 @@ function requireOneMode(input: Input): void {
   if (modes.length > 1) throw new Failure('usage', `${modes.join(' and ')} can't be used together`)
   const repair = modes.find((mode) => mode !== '--in-place' && mode !== '--target')
   const choosing = Object.entries({ '--dry-run': 'dryRun', '--snapshot': 'snapshot', '--at': 'at', '--path': 'path', '--host': 'host' })
-  // Which of several restores is taken back is a matter of time, too.
+  // --at also chooses which restore --rollback undoes.
   const idle = choosing.find(([, name]) => input.flags[name] !== undefined && !(repair === '--rollback' && name === 'at'))?.[0]
   if (repair && idle) throw new Failure('usage', `${idle} can't be used with ${repair}`)
 }
@@ -124,14 +124,14 @@ async function chooseInPlace(name: string, snapshot: Snapshot): Promise<boolean>
   )
 }
 
-/** What begins it. */
+/** Starts the restore; returns the exit code. */
 type Begin = () => Promise<number>
 
-/** Other snapshots that whoever took this one should know of. */
+/** Other snapshots that the plan mentions. */
 type Beside = Required<Pick<RestoreFacts, 'complete' | 'passed'>>
 
 async function prepareInspect(site: Site, name: string, snapshot: Snapshot, paths: Path[], beside: Beside, input: Input): Promise<Begin> {
-  // A script is told that its target is there; a person, who can't be asked for another one, gets the next name.
+  // If the default folder exists, a script gets an error, and at a terminal the next free name is used.
   const own = isInteractive() ? await freeTarget(name, snapshot) : inspectTarget(name, snapshot)
   const target = resolve(textFlag(input, 'target') ?? own)
   for (const path of serviceOf(site, name).paths)

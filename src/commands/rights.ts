@@ -1,4 +1,4 @@
-// Without the rights: once more through sudo where a person sits, else one line.
+// Missing permissions: at a terminal the command runs again with sudo, otherwise it fails.
 import { access, constants } from 'node:fs/promises'
 import { join } from 'node:path'
 import { asFailure, Failure } from '../errors.ts'
@@ -7,7 +7,7 @@ import { requireFolder } from '../state/install.ts'
 import { printable } from '../text.ts'
 import { isInteractive } from '../ui/terminal.ts'
 
-/** Before anything is begun: may we use the state folder, and read the secrets? @throws Failure `needs-root` */
+/** Checks access to the state folder and the secrets before a command starts. @throws Failure `needs-root` */
 export async function requireRights({ state, manifest, credentials }: Site): Promise<void> {
   const repositories = [...new Set(Object.values(manifest.services).map(({ repository }) => repository))]
   const secrets = repositories.flatMap((name) => {
@@ -21,19 +21,19 @@ export async function requireRights({ state, manifest, credentials }: Site): Pro
 }
 
 async function requireAccess(path: string, mode: number): Promise<void> {
-  // Root is refused for other reasons than rights.
+  // For root a refusal has other reasons than permissions.
   if (process.getuid?.() === 0) return
   await access(path, mode).catch((error: NodeJS.ErrnoException) => {
     if (lackOfRights.includes(error.code ?? ''))
       throw new Failure('needs-root', `no permission to use ${path}: run this as root, for example with sudo`)
-    // What isn't there is told by who needs it.
+    // A missing file is reported by the code that needs it.
   })
 }
 const lackOfRights = ['EACCES', 'EPERM']
 
 /**
- * The same command as root, at this terminal, after a failure for want of rights. Its exit code; null: it failed for something else, or there
- * is no terminal or no sudo. sudo drops our environment: what that says is said again in flags.
+ * Runs the command again with sudo after a failure for missing permissions, and returns its exit code. Null: another failure, no terminal, or no
+ * sudo. sudo drops the environment, so its variables are passed as flags.
  */
 export async function asRoot(error: unknown, argv: string[]): Promise<number | null> {
   const { code, cause, message } = asFailure(error)
@@ -42,13 +42,13 @@ export async function asRoot(error: unknown, argv: string[]): Promise<number | n
   const { run } = await import('../host/shell.ts')
   process.stderr.write(`${printable(message.split(': ')[0] ?? '')}: trying again with sudo\n`)
   const { ATELIER_BACKUP_MANIFEST: manifest, STATE_DIRECTORY: state, NO_COLOR: plain } = process.env
-  const said = [
+  const flags = [
     ...(manifest ? ['--manifest', manifest] : []),
     ...(state ? ['--state-dir', state] : []),
     ...(plain && !argv.includes('--no-color') ? ['--no-color'] : []),
   ]
   const env = Object.fromEntries(Object.entries(process.env).map(([name, value = '']) => [name, value]))
-  const again = ['sudo', '--', process.execPath, ...process.argv.slice(1, 2), ...said, ...argv]
+  const again = ['sudo', '--', process.execPath, ...process.argv.slice(1, 2), ...flags, ...argv]
   return (await run(again, { terminal: true, cwd: process.cwd(), env })).exit
 }
 

@@ -1,4 +1,4 @@
-// What the timers run: one service, in this process; its events go to the state folder, for whoever follows.
+// `run`, for the timers: backs up one service in this process. Its events are written to the state folder, where `backup` follows them.
 import { cleanUp } from '../backup/cleanup.ts'
 import { runBackup } from '../backup/run.ts'
 import { Failure } from '../errors.ts'
@@ -16,7 +16,7 @@ export async function run(input: Input): Promise<number> {
   if (isSet(input, 'cleanup')) {
     await makeState(site.state)
     const lock = await lockService(site.state, name).catch((error: unknown) => {
-      // The run itself still holds it: there is nothing to clean up.
+      // The run is still active: there is nothing to clean up.
       if (error instanceof Failure && error.code === 'busy') return null
       throw error
     })

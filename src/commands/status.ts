@@ -1,4 +1,4 @@
-// How each service stands.
+// `status`: the state of each service.
 import { joinExits } from '../core.ts'
 import type { Site } from '../site.ts'
 import { readHistory } from '../state/records.ts'
@@ -18,7 +18,7 @@ export async function run(input: Input): Promise<number> {
   return joinExits([...status.services.map(({ exit }) => exit), ...status.repositories.map(({ exit }) => exit)])
 }
 
-/** Of one that was asked for by its name. */
+/** Details, if exactly one service was named. */
 async function detail(site: Site, { args }: Input, [service, ...others]: ServiceStatus[]): Promise<string[]> {
   if (args.length === 0 || !service || others.length > 0) return []
   const record = await readHistory(site.state, service.name).catch(() => null)

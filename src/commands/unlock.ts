@@ -1,4 +1,4 @@
-// Locks that a dead restic left behind.
+// `unlock`: removes stale locks.
 import { Failure } from '../errors.ts'
 import { printable } from '../text.ts'
 import { formatAge } from '../ui/format.ts'
@@ -23,11 +23,11 @@ export async function run(input: Input): Promise<number> {
       throw new Failure('declined', 'no lock was removed', { exit: 130 })
   }
   const removed = locks.length === 0 ? 0 : await restic.unlock({ ...call, all })
-  const left = locks.length - removed
+  const remaining = locks.length - removed
   const text =
     locks.length === 0
       ? `${name} isn't locked`
-      : `${removed} of ${locks.length} locks removed${left > 0 ? `; ${left} may be in use: wait, or remove them with --all` : ''}`
+      : `${removed} of ${locks.length} locks removed${remaining > 0 ? `; ${remaining} may be in use: wait, or remove them with --all` : ''}`
   if (input.json) printJson({ repository: name, locks, removed })
   else print(text)
   return 0

@@ -1,4 +1,4 @@
-// Through the folders of a snapshot: to look, and to mark what is to be restored.
+// Walks through the folders of a snapshot, to mark and restore files.
 import { basename, dirname } from 'node:path'
 import type { Path } from '../core.ts'
 import { isWithin } from '../host/files.ts'
@@ -14,7 +14,7 @@ import { restore } from './restore.ts'
 
 type Step = Node | 'up' | 'restore'
 
-/** Esc goes up, and where the data begins back. The exit code of a restore that was begun from here, or null. */
+/** Esc goes to the parent folder, and back from the first one. Returns the exit code of a restore that was started from here, or null. */
 export async function walk(site: Site, entry: Entry, snapshot: Snapshot, input: Input): Promise<number | null> {
   const restic = site.restic(serviceOf(site, entry.subject.name).repository)
   const folders = openTree(restic, snapshot, input.signal)
@@ -59,7 +59,7 @@ function restoreLine(marked: number): string {
   return marked === 0 ? 'Restore this folder …' : `Restore what is marked (${formatCount(marked)}) …`
 }
 
-/** What stands below another one comes with it. */
+/** Removes paths below another path of the list. */
 function outermost(paths: Path[]): Path[] {
   const all = [...new Set(paths)]
   return all.filter((path) => !all.some((other) => other !== path && isWithin(path, other)))
@@ -67,10 +67,10 @@ function outermost(paths: Path[]): Path[] {
 
 type Folders = (path: Path) => Promise<Node[]>
 
-/** So many entries are read by one call, in hardly more time than a folder takes, and each step is quick. */
+/** A snapshot with at most this many files is read by one call, which takes little longer than one folder; then no step waits. */
 const fewFiles = 20_000
 
-/** The entries of a folder. Of a large snapshot only the folders that were visited are read, and kept. */
+/** Returns a function that reads a folder's entries. Of a large snapshot only visited folders are read; they are cached. */
 function openTree(restic: Restic, snapshot: Snapshot, signal: AbortSignal): Folders {
   const visited = new Map<Path, Promise<Node[]>>()
   let whole: Promise<Map<Path, Node[]>> | undefined
@@ -100,7 +100,7 @@ function read(folders: Folders, path: Path): Promise<Node[]> {
   return waitingFor(`reading ${printable(path)}`, folders(path))
 }
 
-/** Where the service's data begins, not at a chain of single folders. */
+/** The deepest folder that holds all paths of the snapshot. */
 async function beginning(folders: Folders, paths: Path[]): Promise<Path> {
   const parts = paths.map((path) => (path === '/' ? [''] : path.split('/')))
   const [one = ['']] = parts

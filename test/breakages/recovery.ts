@@ -199,7 +199,7 @@ export const recovery: Breakage[] = [
     id: 'dr.15-slip',
     breaks: 'one slip at a prompt ends it all',
     in: 'src',
-    find: '=== undefined || textFlag(input, asked) !== undefined || !isInteractive())',
+    find: '=== undefined || textFlag(input, flag) !== undefined || !isInteractive())',
     put: '!== "never")',
     red: { file: 'test/recovery/from-repository.test.ts', title: 'a slip at a prompt' },
   },

@@ -33,7 +33,7 @@ test('[newest.4] retention passes over the unadopted snapshots of a host that wa
   expect(await w.cli(['dr', '--yes'])).toMatchObject({ exit: 0 })
   expect(await w.cli(['backup', 'notes'])).toMatchObject({ exit: 0 })
   const { stdout } = await w.cli(['prune'])
-  expect(stdout).toContain('everything kept: 2 unadopted snapshots would count')
+  expect(stdout).toContain('everything kept: 2 unadopted snapshots would distort retention')
   expect(await days()).toEqual([30, 20, 3, 2, 0])
 
   // Older than what a restore keeps aside: they go first, and the rest ages as if they had never been.
