@@ -175,7 +175,7 @@ export interface Run {
    */
   addedBytes: number | null
   /**
-   * How the data was held still while it was read. `live`: it was not; `btrfs`, `reflink`: by a snapshot or by copies of its filesystem, so that units were started before the upload; `copied`: all of it was copied or dumped while units were stopped; `stopped`: units were stopped for all of the backup.
+   * How the data was kept unchanged while restic read it. `live`: it was not; `btrfs`, `reflink`: by a frozen copy that the filesystem made (a btrfs snapshot, or reflink copies), so that units were started before the upload; `copied`: all of it was copied or dumped while units were stopped; `stopped`: units were stopped for all of the backup.
    */
   view: 'live' | 'btrfs' | 'reflink' | 'copied' | 'stopped'
   /**
