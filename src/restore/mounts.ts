@@ -36,6 +36,9 @@ export async function requireMountsUnchanged(name: string, moves: Move[]): Promi
       [keeps === undefined ? dirname(live) : live, dirname(old)].map(async (folder) => mountOf(await realpath(await nearestFolder(folder)))),
     )
     if (unexpected !== undefined || here !== there)
-      throw new Failure('mount-point', `${name}: ${unexpected ?? live} was mounted or unmounted since the restore was planned: try again`)
+      throw new Failure(
+        'mount-point',
+        `${name}: the mount point ${unexpected ?? live} appeared or disappeared since the restore was planned: try again`,
+      )
   }
 }

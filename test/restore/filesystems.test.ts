@@ -324,7 +324,7 @@ describe.skipIf(!isRoot)('as root', () => {
     const [before, mounts] = [disks(w), mounted()]
     change(w)
     const live = disks(w)
-    expect(await restore(w)).toMatchObject({ exit: 0, stdout: expect.stringMatching(/srv\/more\/far\/disk stays, being a mount\s+point/) })
+    expect(await restore(w)).toMatchObject({ exit: 0, stdout: expect.stringMatching(/srv\/more\/far\/disk is a mount\s+point/) })
     const carried = live.filter(({ path }) => path === './data/a.log' || path.startsWith('./more/cache/'))
     const byPath = (entries: typeof live) => entries.sort((one, other) => (one.path < other.path ? -1 : 1))
     expect(byPath(disks(w))).toEqual(byPath([...before, ...carried]))

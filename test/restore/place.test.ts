@@ -114,7 +114,7 @@ describe.skipIf(!isRoot)('a service in two versions', () => {
     expect(places().length).toBe(2)
     // Back again, and then the one before that, which brings its place along.
     const newest = await w.restore('--rollback')
-    expect(newest).toMatchObject({ exit: 0, stdout: expect.stringMatching(/what the newest restore.*replaced(.|\n)*--at TIME/) })
+    expect(newest).toMatchObject({ exit: 0, stdout: expect.stringMatching(/Undoes the newest restore(.|\n)*--at TIME/) })
     expect([isChanged(), seen()]).toEqual([false, fresh])
     expect(await w.restore('--rollback', '--at', record.old.find(({ run }: { run: string }) => run === second?.run).since)).toMatchObject({ exit: 0 })
     expect(seen()).toEqual(between)
