@@ -155,7 +155,11 @@ async function writeRecord(run: BackupRun): Promise<void> {
     const { outcome, code, message, seconds, snapshotId, downtimeSeconds, bytes, addedBytes } = toResult(name, findings, run.seconds())
     if (summary && repositoryState) {
       record.lastSnapshot = { id: summary.snapshotId, time: summary.time, repositoryId: repositoryState.repositoryId }
-      if (!repositoryState.unadopted) record.origin ??= { how: 'own', since: started }
+      if (!repositoryState.unadopted && record.origin === null) {
+        record.origin = { how: 'own', since: started }
+        // No other install's snapshots were there.
+        record.inherited = []
+      }
     }
     record.runs.push({
       ...{ run: run.id, kind: 'backup', started, seconds, outcome, code, message, snapshotId, downtimeSeconds },

@@ -2,8 +2,10 @@
 
 import { Failure } from '../errors.ts'
 import { createIfAllowed } from '../repository/identity.ts'
+import { withTimeout } from '../signals.ts'
 import { type Site, serviceOf } from '../site.ts'
-import { makeState } from '../state/install.ts'
+import { fromElsewhere, snapshotsOf } from '../snapshots/select.ts'
+import { installIdIfThere, makeState } from '../state/install.ts'
 import { lockService } from '../state/lock.ts'
 import { pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
 import { chooseMany, requireTerminal, typeToConfirm } from '../ui/prompt.ts'
@@ -27,7 +29,7 @@ export async function run(input: Input): Promise<number> {
   }
   await makeState(site.state)
   if (repository !== undefined) await adoptRepository(site, repository, input)
-  for (const name of names) await adopt(site, name)
+  for (const name of names) await adopt(site, name, input.signal)
   if (input.json) printJson({ adopted: names, repository: repository ?? null })
   else print(`Adopted: ${what}`)
   return 0
@@ -49,17 +51,31 @@ async function wanted(site: Site, input: Input): Promise<string[]> {
   )
 }
 
-async function adopt(site: Site, name: string): Promise<void> {
+async function adopt(site: Site, name: string, signal: AbortSignal): Promise<void> {
+  const inherited = await snapshotsThere(site, name, signal)
   const lock = await lockService(site.state, name)
   try {
     const { setAside } = await updateRecord(site.state, name, (record) => {
       // A recovered service stays `recovered`: with `adopted`, the empty backups from before the recovery would count.
       const how = record.origin?.how ?? 'adopted'
       record.origin = { how, since: site.now().toISOString() }
+      record.inherited = inherited
     })
     if (setAside !== null) process.stderr.write(`${name}: its record was damaged and is set aside as ${setAside}\n`)
   } finally {
     lock.release()
+  }
+}
+
+/** Full ids of what other installs saved of the service until now; null: the repository doesn't answer, and the next prune finds them. */
+async function snapshotsThere(site: Site, name: string, signal: AbortSignal): Promise<string[] | null> {
+  const service = serviceOf(site, name)
+  try {
+    const all = await site.restic(service.repository).snapshots({ signal: withTimeout(signal) })
+    const install = await installIdIfThere(site.state)
+    return fromElsewhere(snapshotsOf(all, { name, service, host: site.manifest.host, origin: null, install }), install).map(({ id }) => id)
+  } catch {
+    return null
   }
 }
 

@@ -153,13 +153,14 @@ async function readSecret(file: Path): Promise<string> {
 
 /** The newest stored manifest of the chosen host, not later than `--at`; the oldest if all are later. */
 async function chooseManifest(all: Snapshot[], input: Input, location: string): Promise<Snapshot> {
-  const hosts = [...new Set(storedManifests(all).map(({ host }) => host))].sort()
+  const now = new Date()
+  const hosts = [...new Set(storedManifests(all, now).map(({ host }) => host))].sort()
   if (hosts.length === 0)
     throw new Failure(
       'no-manifest',
       `${location} holds no manifest (older versions stored none): write one by hand, or take the one of the flake, and run dr with --manifest FILE; it holds snapshots of ${[...new Set(all.map(({ host }) => host))].sort().join(', ') || 'no host'}`,
     )
-  const newestOf = (host: string) => storedManifests(all, host)[0] as Snapshot
+  const newestOf = (host: string) => storedManifests(all, now, host)[0] as Snapshot
   const wanted = textFlag(input, 'host')
   if (wanted !== undefined && !hosts.includes(wanted))
     throw new Failure('usage', `${location} holds no manifest of ${wanted}; it holds those of ${hosts.join(', ')}`)
@@ -168,7 +169,7 @@ async function chooseManifest(all: Snapshot[], input: Input, location: string): 
   const [first = ''] = hosts
   const choices = hosts.map((host) => ({ name: `${host}   ${formatTime(newestOf(host).time, new Date())}`, value: host, short: host }))
   const host = wanted ?? (hosts.length === 1 ? first : await choose('Which host?', choices, '--host'))
-  const stored = storedManifests(all, host)
+  const stored = storedManifests(all, now, host)
   const at = textFlag(input, 'at')
   const limit = at === undefined ? Number.POSITIVE_INFINITY : parseTime(at).getTime()
   return stored.find(({ time }) => Date.parse(time) <= limit) ?? (stored.at(-1) as Snapshot)

@@ -50,24 +50,29 @@ function complain(error: unknown): number {
   return exit
 }
 
-function jsonOf(repository: string, dryRun: boolean, { retained, manifests }: Pruned) {
+function jsonOf(repository: string, dryRun: boolean, { retained, manifests, futureManifests }: Pruned) {
   return {
     repository,
     dryRun,
-    services: retained.map(({ name, kept, first, forgotten }) => ({
+    services: retained.map(({ name, kept, first, forgotten, strangers }) => ({
       name,
       message: kept,
       keep: (forgotten?.keep ?? []).map(({ snapshot, reasons }) => ({ id: snapshot.id, time: snapshot.time, reasons })),
       remove: [...first, ...(forgotten?.remove ?? [])].map(({ id, time }) => ({ id, time })),
+      strangers,
     })),
-    manifests: { remove: manifests.map(({ id, time }) => ({ id, time })) },
+    manifests: {
+      remove: manifests.map(({ id, time }) => ({ id, time })),
+      future: futureManifests.map(({ id, time }) => ({ id, time })),
+    },
   }
 }
 
-function view(repository: string, dryRun: boolean, { retained, manifests }: Pruned, now: Date): string[] {
+function view(repository: string, dryRun: boolean, { retained, manifests, futureManifests }: Pruned, now: Date): string[] {
   const gone = dryRun ? 'would be forgotten' : 'forgotten'
-  const rows = retained.flatMap(({ name, kept, first, forgotten }) => {
-    if (kept !== null) return [[name, '', '', `everything kept: ${kept}`]]
+  const rows = retained.flatMap(({ name, kept, first, forgotten, strangers }) => {
+    const others = strangers === 0 ? [] : [[name, '', '', strangerWords(name, strangers)]]
+    if (kept !== null) return [[name, '', '', `everything kept: ${kept}`], ...others]
     const keep = (forgotten?.keep ?? []).map(({ snapshot, reasons }) => [
       name,
       snapshot.shortId,
@@ -86,14 +91,23 @@ function view(repository: string, dryRun: boolean, { retained, manifests }: Prun
       formatTime(time, now),
       `${gone}: ${has.includes(tags.failed) ? 'its run failed' : 'unadopted'}`,
     ])
-    const open = forgotten === null ? [[name, '', '', 'the rules are applied once these are gone']] : []
-    return [...passed, ...open, ...keep, ...remove]
+    return [...passed, ...keep, ...remove, ...others]
   })
   for (const { shortId, time } of manifests)
     rows.push(['(manifest)', shortId, formatTime(time, now), `${gone}: ${manifestsKept} newer ones are kept`])
+  for (const { shortId, time } of futureManifests)
+    rows.push(['(manifest)', shortId, formatTime(time, now), 'kept, and passed over: it is dated in the future'])
   const removed = retained.reduce((sum, { first, forgotten }) => sum + first.length + (forgotten?.remove.length ?? 0), manifests.length)
   const end = dryRun
     ? `${repository}: ${pluralize(removed, 'snapshot')} would be forgotten; nothing was changed`
     : `${sign('good')} ${repository}: ${removed === 0 ? 'nothing to forget' : `${pluralize(removed, 'snapshot')} forgotten`}, pruned`
   return [...tableLines([{ title: 'SERVICE' }, { title: 'SNAPSHOT' }, { title: 'OF' }, { title: 'WHY', shrink: 'wrap' }], rows, columns()), '', end]
+}
+
+function strangerWords(name: string, count: number): string {
+  const which =
+    count === 1
+      ? '1 snapshot of another install is there: it neither counts nor is'
+      : `${count} snapshots of other installs are there: they neither count nor are`
+  return `${which} forgotten (if they are yours: atelier-backup adopt ${name})`
 }

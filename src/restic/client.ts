@@ -31,7 +31,7 @@ export function openRestic(options: ClientOptions): Restic {
     ...reads,
     ...backupCalls(caller, reads),
     ...restoreCalls(caller),
-    ...maintenanceCalls(caller, reads),
+    ...maintenanceCalls(caller),
 
     async passthrough(args, options = {}) {
       return (await caller.finish(args, options, { terminal: true, cwd: process.cwd() })).exit

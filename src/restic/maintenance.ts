@@ -2,40 +2,25 @@
 import { hasCode } from '../errors.ts'
 import type { Caller } from './call.ts'
 import { failure } from './errors.ts'
-import { forgottenOf, isMessage, lockOf, messages } from './json.ts'
-import type { CallOptions, Restic } from './types.ts'
+import { isMessage, lockOf, messages } from './json.ts'
+import type { Restic } from './types.ts'
 
-type Maintenance = 'forget' | 'forgetSnapshots' | 'prune' | 'check' | 'locks' | 'unlock'
+type Maintenance = 'forgetSnapshots' | 'prune' | 'check' | 'locks' | 'unlock'
 
-export function maintenanceCalls(caller: Caller, { snapshots }: Pick<Restic, 'snapshots'>): Pick<Restic, Maintenance> {
+export function maintenanceCalls(caller: Caller): Pick<Restic, Maintenance> {
   const { repository, retryLock } = caller
 
-  const forget = async (args: string[], options: CallOptions): Promise<string> => {
-    const result = await caller.finish(['forget', ...args], options)
-    // When the storage forbids deleting, 0.18 exits 0 and 0.19 exits 3.
-    const refused = /^unable to remove .*/m.exec(result.stderr)?.[0]
-    if (refused && /\b403\b|forbidden/i.test(result.stderr)) throw failure('append-only', repository, 'nothing can be deleted from here')
-    if (refused) throw failure('restic-failed', repository, `${refused}: does the storage allow deleting?`)
-    if (result.exit !== 0) throw caller.failureOf(result, options)
-    return result.stdout
-  }
-
   return {
-    async forget({ service, host, keep, dryRun, ...options }) {
-      const rules = Object.entries(keep).flatMap(([rule, count]) => (count > 0 ? [`--keep-${rule}`, String(count)] : []))
-      if (rules.length === 0) {
-        // restic fails without a rule. For us it means that every snapshot is kept.
-        const kept = (await snapshots(options)).filter((snapshot) => snapshot.host === host && snapshot.tags.includes(`service:${service}`))
-        return { keep: kept.map((snapshot) => ({ snapshot, reasons: ['no rule'] })), remove: [] }
-      }
-      const args = ['--json', ...retryLock, '--tag', `service:${service}`, '--host', host, '--group-by', 'host', ...rules]
-      const stdout = await forget([...args, ...(dryRun ? ['--dry-run'] : [])], options)
-      // 0.18 prints nothing if no snapshot matches.
-      return caller.parse(stdout.trim() || '[]', forgottenOf)
-    },
-
     async forgetSnapshots(ids, options = {}) {
-      if (ids.length > 0) await forget([...retryLock, '--', ...ids], options)
+      // As many ids as a command line surely takes.
+      for (let from = 0; from < ids.length; from += 5000) {
+        const result = await caller.finish(['forget', ...retryLock, '--', ...ids.slice(from, from + 5000)], options)
+        // When the storage forbids deleting, 0.18 exits 0 and 0.19 exits 3.
+        const refused = /^unable to remove .*/m.exec(result.stderr)?.[0]
+        if (refused && /\b403\b|forbidden/i.test(result.stderr)) throw failure('append-only', repository, 'nothing can be deleted from here')
+        if (refused) throw failure('restic-failed', repository, `${refused}: does the storage allow deleting?`)
+        if (result.exit !== 0) throw caller.failureOf(result, options)
+      }
     },
 
     async prune({ dryRun, ...options }) {

@@ -13,6 +13,8 @@ export interface Snapshot {
   parent: string | null
   /** Id of the snapshot that this one was rewritten or copied from. */
   original: string | null
+  /** It says that it was made of another one that is still there, and isn't that with a tag more: it never takes the other's place. */
+  isRewritten: boolean
   bytes: number | null
   files: number | null
   addedBytes: number | null
@@ -111,17 +113,6 @@ export interface FindRequest extends CallOptions {
   tags: string[]
 }
 
-export interface ForgetRequest extends CallOptions {
-  service: string
-  host: string
-  keep: { last: number; daily: number; weekly: number; monthly: number }
-  dryRun: boolean
-}
-export interface Forgotten {
-  keep: { snapshot: Snapshot; reasons: string[] }[]
-  remove: Snapshot[]
-}
-
 export interface RepositoryLock {
   id: string
   host: string
@@ -176,8 +167,6 @@ export interface Restic {
   /** Into an empty target. Blocks of zeros become holes, so a sparse file takes no more room than before. */
   restore(request: RestoreRequest): Promise<RestoreSummary>
   tag(snapshot: string, add: string[], options?: CallOptions): Promise<string>
-  /** If all counts in `keep` are 0, every snapshot is kept. */
-  forget(request: ForgetRequest): Promise<Forgotten>
   /** Forgets exactly these snapshots. Full ids. */
   forgetSnapshots(ids: string[], options?: CallOptions): Promise<void>
   prune(options: CallOptions & { dryRun: boolean }): Promise<string>

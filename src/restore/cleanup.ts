@@ -94,6 +94,8 @@ async function recordOldData(site: Site, journal: RestoreJournal, kept: OldData[
     const isOver = (data: { run: string }) => data.run === run || (done && data.run === putsBack)
     if (origin?.how === 'recovered' && origin.since === undone) record.origin = null
     if (done && journal.recovers) record.origin ??= { how: 'recovered', since: started }
+    // What counts from now on is what was there at that time: the next prune writes it down.
+    if (record.origin?.since !== origin?.since) record.inherited = null
     const others = old.filter((data) => !isOver(data)).map((data) => ({ ...data, folder: moved.get(data.folder) ?? data.folder }))
     record.old = [...others, ...kept]
     record.oldDatabases = [...oldDatabases.filter((data) => !isOver(data)), ...keptDatabases]

@@ -5,22 +5,29 @@ import { retentionOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import { requirePinned } from '../repository/identity.ts'
 import { removeOwnLocks } from '../repository/locks.ts'
-import type { Forgotten, Snapshot } from '../restic/types.ts'
+import type { Snapshot } from '../restic/types.ts'
 import { discardOld } from '../restore/rollback.ts'
 import type { Site } from '../site.ts'
-import { manifestsKept, storedManifests } from '../snapshots/manifests.ts'
-import { eligible, isComplete, isInFuture, newestFirst, snapshotsOf, tags } from '../snapshots/select.ts'
+import { futureManifests, surplusManifests } from '../snapshots/manifests.ts'
+import { countedSnapshots, eligible, fromElsewhere, isComplete, isInFuture, newestFirst, snapshotsOf, tags } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { isRestoreOpen } from '../state/journal.ts'
-import { lastRun, readHistory, readRecord } from '../state/records.ts'
+import { lockService } from '../state/lock.ts'
+import type { RunRecord } from '../state/record.gen.ts'
+import { lastRun, readHistory, readRecord, updateRecord } from '../state/records.ts'
 import { pluralize } from '../text.ts'
+import { applyRetention, type Forgotten } from './policy.ts'
 
-/** What happens to one service's snapshots. `kept`: why none is forgotten; `first`: snapshots that don't count, forgotten before the retention rules are applied. */
+/**
+ * What happens to one service's snapshots. `kept` says why all are left alone; `first` are those that don't count, and go whatever the rules say;
+ * `strangers`: how many others of the service there are, made by installs that this one doesn't know, which neither count nor go.
+ */
 export interface Retained {
   name: string
   kept: string | null
   first: Snapshot[]
   forgotten: Forgotten | null
+  strangers: number
 }
 
 export interface PruneOptions {
@@ -28,10 +35,11 @@ export interface PruneOptions {
   signal: AbortSignal
 }
 
-/** `manifests`: stored manifests of this host that are forgotten; newer ones are kept. */
+/** `manifests`: stored manifests of this host that go, since newer ones are kept. `futureManifests`: those dated in the future, which stay. */
 export interface Pruned {
   retained: Retained[]
   manifests: Snapshot[]
+  futureManifests: Snapshot[]
 }
 
 /**
@@ -48,25 +56,22 @@ export async function pruneRepository(site: Site, name: string, options: PruneOp
   const retained: Retained[] = []
   let isAppendOnly = false
   for (const [service, declared] of services) {
-    const keep = retentionOf(site.manifest, declared)
-    const forget = async () => {
-      const reason = await reasonToKeep(site, service, declared, all)
-      const { kept, first } = reason === null ? await passedOver(site, service, declared, all) : { kept: reason, first: [] }
-      const ids = first.map(({ id }) => id)
-      if (!options.dryRun) await restic.forgetSnapshots(ids, call)
-      // In a dry run the rules can't be applied as if `first` were forgotten already.
-      const isOpen = options.dryRun && first.length > 0
-      const request = { service, host: site.manifest.host, keep, dryRun: options.dryRun, ...call }
-      return { kept, first, forgotten: kept === null && !isOpen ? await restic.forget(request) : null }
+    const plan = await planRetention(site, service, declared, all, options.dryRun)
+    const ids = [...plan.first, ...(plan.forgotten?.remove ?? [])].map(({ id }) => id)
+    if (options.dryRun) {
+      retained.push(plan)
+      continue
     }
-    const outcome = await forget().catch((error: unknown) => {
+    try {
+      await restic.forgetSnapshots(ids, call)
+      retained.push(plan)
+    } catch (error) {
       requireAppendOnly(error)
       isAppendOnly = true
-      return { kept: 'the repository is append-only here: prune it from a host that may delete', first: [], forgotten: null }
-    })
-    retained.push({ name: service, ...outcome })
+      retained.push({ ...plan, kept: 'the repository is append-only here: prune it from a host that may delete', first: [], forgotten: null })
+    }
   }
-  const manifests = storedManifests(all, site.manifest.host).slice(manifestsKept)
+  const manifests = surplusManifests(all, site.now(), site.manifest.host)
   const ids = manifests.map(({ id }) => id)
   if (!options.dryRun && !isAppendOnly)
     await restic.forgetSnapshots(ids, call).catch((error: unknown) => {
@@ -75,7 +80,7 @@ export async function pruneRepository(site: Site, name: string, options: PruneOp
     })
   // Also if nothing was forgotten: data of interrupted runs takes space, too.
   if (!options.dryRun && !isAppendOnly) await restic.prune({ dryRun: false, ...call })
-  return { retained, manifests: isAppendOnly ? [] : manifests }
+  return { retained, manifests: isAppendOnly ? [] : manifests, futureManifests: futureManifests(all, site.now(), site.manifest.host) }
 }
 
 /** @throws any error but Failure `append-only` */
@@ -83,40 +88,65 @@ function requireAppendOnly(error: unknown): void {
   if (!(error instanceof Failure && error.code === 'append-only')) throw error
 }
 
-/** Why none of a service's snapshots may be forgotten now, or null. */
-async function reasonToKeep(site: Site, name: string, service: Service, all: Snapshot[]): Promise<string | null> {
+/** What the retention of one service comes to. */
+async function planRetention(site: Site, name: string, service: Service, all: Snapshot[], dryRun: boolean): Promise<Retained> {
   const record = await readHistory(site.state, name).catch(() => null)
-  if (record === null) return 'its record is damaged'
+  const none = { name, first: [], forgotten: null, strangers: 0 }
+  if (record === null) return { ...none, kept: 'its record is damaged' }
+  const reason = await reasonByRecord(site, name, record)
+  if (reason !== null) return { ...none, kept: reason }
+  const install = await installIdIfThere(site.state)
+  const subject = { name, service, host: site.manifest.host, origin: record.origin, install }
+  const names = [name, ...service.formerNames].map(tags.service)
+  const tagged = snapshotsOf(all, subject).filter((snapshot) => snapshot.tags.some((tag) => names.includes(tag)))
+  const own = countedSnapshots(tagged, { install, origin: record.origin, inherited: record.inherited }).filter(({ isRewritten }) => !isRewritten)
+  const strangers = tagged.length - own.length
+  const [latest] = newestFirst(own)
+  if (own.some((snapshot) => isInFuture(snapshot, site.now())))
+    return { ...none, strangers, kept: 'a snapshot is dated in the future: check the clock' }
+  if (latest && !isComplete(latest)) return { ...none, strangers, kept: 'its newest snapshot is partial' }
+  if (record.inherited === null && !dryRun) await writeInherited(site, name, install, own)
+  // A failed run saved nothing that the newest one lacks.
+  const eligibles = eligible(own, subject)
+  const passed = own.filter((snapshot) => !eligibles.includes(snapshot))
+  const wait = waitForUnadopted(site, passed)
+  if (wait !== null) return { ...none, strangers, kept: wait }
+  return { name, kept: null, first: passed, forgotten: applyRetention(eligibles, retentionOf(site.manifest, service)), strangers }
+}
+
+/** Why none of a service's snapshots may be forgotten now, or null. */
+async function reasonByRecord(site: Site, name: string, record: RunRecord): Promise<string | null> {
   if (await isRestoreOpen(site.state, name)) return 'a restore is unfinished'
-  // A skipped run (preBackup found nothing to do) says nothing about the snapshots.
+  // A run that was skipped says nothing about the data.
   const newest = lastRun({ ...record, runs: record.runs.filter(({ outcome }) => outcome !== 'skipped') }, 'backup')
   if (newest === null) return 'this install has not backed it up yet'
   if (newest.outcome !== 'ok') return `its newest backup ended as "${newest.outcome}"`
   if (record.origin === null)
     return 'it is unadopted: type atelier-backup dr to restore the older data, or atelier-backup adopt to keep the data of this host'
-  const install = await installIdIfThere(site.state)
-  const own = snapshotsOf(all, { name, service, host: site.manifest.host, origin: record.origin, install })
-  if (own.some((snapshot) => isInFuture(snapshot, site.now()))) return 'a snapshot is dated in the future: check the clock'
-  const [latest] = newestFirst(own)
-  return latest && !isComplete(latest) ? 'its newest snapshot is partial' : null
+  return null
 }
 
-/**
- * Snapshots that aren't `eligible`. They are forgotten first: otherwise `restic forget` would keep one of them instead of an eligible snapshot of the
- * same day. Those of failed runs hold nothing that the newest snapshot lacks. Unadopted ones are kept for `keepOldDays`, as the data that a
- * recovery moves aside is; until then no snapshot of the service is forgotten.
- */
-async function passedOver(site: Site, name: string, service: Service, all: Snapshot[]): Promise<{ kept: string | null; first: Snapshot[] }> {
-  const { origin } = await readRecord(site.state, name)
-  const subject = { name, service, host: site.manifest.host, origin, install: await installIdIfThere(site.state) }
-  const own = snapshotsOf(all, subject).filter((snapshot) => snapshot.tags.includes(tags.service(name)))
-  const counting = eligible(own, subject)
-  const passed = own.filter((snapshot) => !counting.includes(snapshot))
+/** What a fresh install saved before its recovery is kept for as long as the data that the recovery moved aside. Until then nothing is forgotten. */
+function waitForUnadopted(site: Site, passed: Snapshot[]): string | null {
   const unadopted = passed.filter(({ tags: has }) => has.includes(tags.unadopted))
   const due = Math.max(...unadopted.map(({ time }) => Date.parse(time))) + site.manifest.restore.keepOldDays * 86_400_000
-  if (due <= site.now().getTime() || unadopted.length === 0) return { kept: null, first: passed }
+  if (due <= site.now().getTime() || unadopted.length === 0) return null
   const until = new Date(due).toISOString().slice(0, 10)
-  return { kept: `${pluralize(unadopted.length, 'unadopted snapshot')} would distort retention; they are forgotten after ${until}`, first: [] }
+  return `${pluralize(unadopted.length, 'unadopted snapshot')} would distort retention; they are forgotten after ${until}`
+}
+
+/** From now on these count, by their ids, and no other of another install. If a backup is running, the next prune does it. */
+async function writeInherited(site: Site, name: string, install: string | null, own: Snapshot[]): Promise<void> {
+  const lock = await lockService(site.state, name).catch(() => null)
+  if (lock === null) return
+  try {
+    const ids = fromElsewhere(own, install).map(({ id }) => id)
+    await updateRecord(site.state, name, (record) => {
+      record.inherited ??= ids
+    })
+  } finally {
+    lock.release()
+  }
 }
 
 /** Deletes old data of restores that is older than `keepOldDays` and than the newest complete backup. Returns the folders and databases deleted. */

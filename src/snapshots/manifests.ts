@@ -1,6 +1,6 @@
 // Manifests that backups save in the repository, as snapshots of their own: a new one for a host whenever its manifest has changed. Pure.
 import type { Snapshot } from '../restic/types.ts'
-import { newestFirst, tags } from './select.ts'
+import { isInFuture, newestFirst, tags } from './select.ts'
 
 /** Names of the two files in a snapshot of a manifest. */
 export const manifestFiles = { manifest: 'manifest.json', host: 'host.json' } as const
@@ -14,10 +14,34 @@ export interface StoredHost {
   groups: Record<string, number>
 }
 
-/** How many `prune` keeps of each host. */
+/** How many are kept of each install of a host. */
 export const manifestsKept = 10
 
-/** The manifests of all hosts, or of one, newest first. */
-export function storedManifests(all: Snapshot[], host?: string): Snapshot[] {
-  return newestFirst(all.filter((snapshot) => snapshot.tags.includes(tags.manifest) && (host === undefined || snapshot.host === host)))
+/** The manifests of all hosts, or of one, newest first. One that is dated in the future would be the newest for ever: it is left out. */
+export function storedManifests(all: Snapshot[], now: Date, host?: string): Snapshot[] {
+  return newestFirst(all.filter((snapshot) => isManifest(snapshot, host) && !isInFuture(snapshot, now)))
+}
+
+/** The manifests that are dated in the future: made while a clock was wrong, or to pass for the newest. */
+export function futureManifests(all: Snapshot[], now: Date, host?: string): Snapshot[] {
+  return newestFirst(all.filter((snapshot) => isManifest(snapshot, host) && isInFuture(snapshot, now)))
+}
+
+/** Those of a host that are older than enough others of the same install: nobody who adds manifests under another install's id ages them out. */
+export function surplusManifests(all: Snapshot[], now: Date, host: string): Snapshot[] {
+  const seen = new Map<string, number>()
+  return storedManifests(all, now, host).filter(({ tags: has }) => {
+    const install = installOf(has) ?? ''
+    seen.set(install, (seen.get(install) ?? 0) + 1)
+    return (seen.get(install) ?? 0) > manifestsKept
+  })
+}
+
+/** The id of the install that made a snapshot, or null. */
+export function installOf(has: string[]): string | null {
+  return has.find((tag) => tag.startsWith(tags.install('')))?.slice(tags.install('').length) ?? null
+}
+
+function isManifest(snapshot: Snapshot, host?: string): boolean {
+  return snapshot.tags.includes(tags.manifest) && (host === undefined || snapshot.host === host)
 }

@@ -60,13 +60,14 @@ function pathKey(paths: Path[]): string {
 }
 
 /**
- * The snapshots that may be taken as "the newest": not tagged as failed, and not as unadopted. Once the service is adopted, the unadopted
- * snapshots of this install are eligible, too.
+ * The snapshots that may be taken as "the newest": not tagged as failed, and not as unadopted, nor made of another one that is still there (by
+ * `restic rewrite`). Once the service is adopted, the unadopted snapshots of this install are eligible, too.
  */
 export function eligible(snapshots: Snapshot[], subject: Subject): Snapshot[] {
   const ownTag = subject.origin?.how === 'adopted' && subject.install !== null ? tags.install(subject.install) : null
   return snapshots.filter(
-    ({ tags: has }) => !has.includes(tags.failed) && (!has.includes(tags.unadopted) || (ownTag !== null && has.includes(ownTag))),
+    ({ tags: has, isRewritten }) =>
+      !isRewritten && !has.includes(tags.failed) && (!has.includes(tags.unadopted) || (ownTag !== null && has.includes(ownTag))),
   )
 }
 
@@ -135,6 +136,20 @@ export function otherHosts(all: Snapshot[], { name, service, host }: Subject): s
 /** The snapshots that another install made. */
 export function fromElsewhere(snapshots: Snapshot[], install: string | null): Snapshot[] {
   return snapshots.filter(({ tags: has }) => install === null || !has.includes(tags.install(install)))
+}
+
+/**
+ * Snapshots that count for retention: made by this install, or inherited (there when the service was recovered or adopted). Whoever may add
+ * snapshots to the repository can't push these out by others; those neither count nor are forgotten. `inherited`: full ids; null: nobody has
+ * written them down, so all that were made before the adoption count.
+ */
+export function countedSnapshots(
+  snapshots: Snapshot[],
+  { install, origin, inherited }: { install: string | null; origin: { since: string } | null; inherited: string[] | null },
+): Snapshot[] {
+  const since = Date.parse(origin?.since ?? '')
+  const isInherited = ({ id, time }: Snapshot) => (inherited === null ? Date.parse(time) <= since : inherited.includes(id))
+  return snapshots.filter((snapshot) => (install !== null && snapshot.tags.includes(tags.install(install))) || isInherited(snapshot))
 }
 
 /** How the command line names a snapshot. */

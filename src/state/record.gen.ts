@@ -57,6 +57,7 @@ export const runRecordSchema = z.strictObject({
     how: z.enum(["own","adopted","recovered"]),
     since: z.string(),
   })), null),
+  inherited: z._default(z.nullable(z.array(z.string())), null),
   lastSnapshot: z._default(z.nullable(z.strictObject({
     id: z.string(),
     time: z.string(),
@@ -92,6 +93,10 @@ export interface RunRecord {
      */
     since: string
   } | null
+  /**
+   * Full ids of the service's snapshots that other installs made and that count here: those that were there when it was recovered or adopted. Null: not written down yet.
+   */
+  inherited: string[] | null
   /**
    * The newest snapshot this install made: named as parent it proves in the same call that the repository is still the same one.
    */

@@ -13,7 +13,7 @@ import { readKilledRun } from './running.ts'
 const runsKept = 200
 
 export function emptyRecord(service: string): RunRecord {
-  return { version: 1, service, origin: null, lastSnapshot: null, runs: [], old: [], oldDatabases: [] }
+  return { version: 1, service, origin: null, inherited: null, lastSnapshot: null, runs: [], old: [], oldDatabases: [] }
 }
 
 /**

@@ -23,8 +23,9 @@ async function saved(services: Record<string, object>, more: object = {}) {
   ])
   w.manifest({ services: Object.fromEntries(declared), retention: lastTwo, ...more })
   expect((await w.cli(['backup', '--all'])).exit).toBe(0)
+  const install = readFileSync(w.path('state/install-id'), 'utf8').trim()
   const save = (tags: string, time: string, path: string, host = 'testhost') =>
-    w.restic(['backup', '--host', host, '--tag', tags, '--time', `${time} 02:00:00`, w.path(path)])
+    w.restic(['backup', '--host', host, '--tag', `${tags},install:${install}`, '--time', `${time} 02:00:00`, w.path(path)])
   for (const name of Object.keys(services)) for (const day of [1, 2]) await save(`service:${name}`, `2020-01-0${day}`, `data/${name}`)
   const change = (name: string, how: (record: RunRecord) => void) => {
     const file = w.path(`state/records/${name}.json`)
@@ -71,7 +72,8 @@ describe('a repository of several services', () => {
     await w.save('mine', '2020-01-01', 'data/wiki')
     for (const day of ['01', '02', '03']) await w.save('service:notes', `2020-01-${day}`, 'data/notes', 'attic')
     await w.save('service:future', '2099-01-01', 'data/future')
-    await w.restic(['backup', '--host', 'testhost', '--tag', 'service:halfway,partial', w.path('data/halfway')])
+    const install = readFileSync(w.path('state/install-id'), 'utf8').trim()
+    await w.restic(['backup', '--host', 'testhost', '--tag', `service:halfway,partial,install:${install}`, w.path('data/halfway')])
     w.change('failing', ends('failed'))
     w.change('partial', ends('partial'))
     w.change('fresh', (record) => record.runs.splice(0))
@@ -123,7 +125,7 @@ describe('a repository of several services', () => {
   test.each(Object.entries(spared))('[retention.3] [retention.4] nothing goes of a service that is %s: %s', (name, why) => {
     expect(of(after, name)).toEqual(of(before, name))
     expect(of(after, name).length).toBeGreaterThan(2)
-    expect(dry.json.services).toContainEqual({ name, message: why, keep: [], remove: [] })
+    expect(dry.json.services).toContainEqual({ name, message: why, keep: [], remove: [], strangers: 0 })
     expect(dry.text).toContainEqual(expect.stringMatching(new RegExp(`^${name} +everything kept: ${why.replace('?', '\\?')}$`)))
   })
 
@@ -152,12 +154,14 @@ describe('a repository of several services', () => {
       message: null,
       keep: Array(2).fill({ id, time: expect.stringMatching(/T.*(Z|[+-]\d\d:\d\d)$/), reasons: ['last snapshot'] }),
       remove: Array(2).fill({ id, time: expect.stringMatching(/^2020-01-0[12]T/) }),
+      strangers: 0,
     })
     expect(dry.json.services).toContainEqual({
       name: 'zero',
       message: null,
       keep: Array(3).fill(expect.objectContaining({ reasons: ['no rule'] })),
       remove: [],
+      strangers: 0,
     })
   })
 

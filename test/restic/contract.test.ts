@@ -176,45 +176,35 @@ describe.each(resticPrograms())('%s', (program) => {
       expect(await restic.tag(tagged, ['a'])).toBe(tagged)
     })
 
-    it('where the storage kept both, only the rewritten one counts', async () => {
+    it('[newest.9] where the storage kept both, the tagged one can only make the original partial', async () => {
       const { snapshotId } = await backup()
       const file = join(repository.repository, 'snapshots', snapshotId)
       const content = fs.readFileSync(file)
-      const tagged = await restic.tag(snapshotId, ['a'])
-      fs.writeFileSync(file, content)
-      expect((await restic.snapshots()).map(({ id }) => id)).toEqual([tagged])
+      for (const [tag, tags] of [
+        ['partial', ['service:notes', 'partial']],
+        ['failed', ['service:notes', 'partial']],
+        ['unadopted', ['service:notes']],
+      ] as const) {
+        const tagged = await restic.tag(snapshotId, [tag])
+        fs.writeFileSync(file, content)
+        const [first, ...others] = (await restic.snapshots()).sort((a) => (a.id === snapshotId ? -1 : 1))
+        expect(first).toMatchObject({ id: snapshotId, tags, isRewritten: false })
+        // Another tag is another snapshot, which never counts while the original is there.
+        expect(others.map(({ id, isRewritten }) => [id, isRewritten])).toEqual(tag === 'unadopted' ? [[tagged, true]] : [])
+        fs.rmSync(join(repository.repository, 'snapshots', tagged))
+      }
     })
 
-    it('[retention.1] [retention.2] forget keeps what the rules keep, of one service on one host, whatever its paths and tags', async () => {
-      const other = join(folder, 'other')
-      fs.mkdirSync(other)
-      const at = (day: number) => new Date(Date.UTC(2025, 2, day, 12))
-      await backup({ time: at(1) })
-      await backup({ time: at(2), paths: [other] })
-      await backup({ time: at(3), tags: ['service:notes', 'more'] })
-      await backup({ time: at(1), tags: ['service:else'] })
-      await backup({ time: at(1), host: 'elsewhere' })
-      const request = { service: 'notes', host: 'here', keep: { last: 2, daily: 0, weekly: 0, monthly: 0 } }
-      const plan = await restic.forget({ ...request, dryRun: true })
-      expect(plan.remove.map(({ time }) => new Date(time))).toEqual([at(1)])
-      expect(plan.keep.map(({ snapshot, reasons }) => [new Date(snapshot.time), reasons])).toEqual([
-        [at(3), ['last snapshot']],
-        [at(2), ['last snapshot']],
-      ])
-      expect(await restic.snapshots()).toHaveLength(5)
-      expect(await restic.forget({ ...request, dryRun: false })).toEqual(plan)
-      expect(await restic.snapshots()).toHaveLength(4)
-    })
-
-    it('without a rule, or without a snapshot, nothing is forgotten', async () => {
-      await backup()
-      const none = { last: 0, daily: 0, weekly: 0, monthly: 0 }
-      expect(await restic.forget({ service: 'notes', host: 'here', keep: none, dryRun: false })).toMatchObject({
-        keep: [{ reasons: ['no rule'] }],
-        remove: [],
-      })
-      expect(await restic.forget({ service: 'gone', host: 'here', keep: { ...none, last: 1 }, dryRun: false })).toEqual({ keep: [], remove: [] })
-      expect(await restic.snapshots()).toHaveLength(1)
+    it('[newest.9] a snapshot that names another as its original, and says otherwise, takes nobody’s place', async () => {
+      write('secret')
+      const { snapshotId } = await backup()
+      const rewrite = (...args: string[]) =>
+        run([program, '--repo', repository.repository, '--password-file', repository.passwordFile, 'rewrite', ...args, snapshotId])
+      expect(await rewrite('--new-host', 'elsewhere')).toMatchObject({ exit: 0 })
+      expect(await rewrite('--exclude', 'secret')).toMatchObject({ exit: 0 })
+      const all = await restic.snapshots()
+      expect(all.filter(({ isRewritten }) => !isRewritten).map(({ id }) => id)).toEqual([snapshotId])
+      expect(all).toHaveLength(3)
     })
 
     it('prune says what it does', async () => {
@@ -424,7 +414,7 @@ describe.each(resticPrograms())('%s', (program) => {
       const file = join(repository.repository, 'snapshots', kept.snapshotId)
       expect(await run(['chattr', '+i', file])).toMatchObject({ exit: 0 })
       try {
-        const forgetting = restic.forget({ service: 'notes', host: 'here', keep: { last: 1, daily: 0, weekly: 0, monthly: 0 }, dryRun: false })
+        const forgetting = restic.forgetSnapshots([kept.snapshotId])
         await expect(forgetting).rejects.toMatchObject({ code: 'restic-failed', message: expect.stringContaining('unable to remove') })
         await expect(restic.tag(kept.snapshotId, ['x'])).rejects.toMatchObject({ code: 'restic-failed' })
       } finally {

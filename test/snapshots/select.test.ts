@@ -22,10 +22,17 @@ const recovered: Subject = { ...subject, origin: { how: 'recovered' } }
 /** Called by its letter: `a` has the id aaaa…. */
 function snapshot(letter: string, time: string, more: Partial<Snapshot> = {}): Snapshot {
   const id = letter.repeat(64)
-  const none = { excludes: [], parent: null, original: null, bytes: null, files: null, addedBytes: null }
+  const none = { excludes: [], parent: null, original: null, isRewritten: false, bytes: null, files: null, addedBytes: null }
   return { id, shortId: id.slice(0, 8), time, host: 'cellar', paths: ['/n', '/m'], tags: ['service:notes'], ...none, ...more }
 }
 const letters = (snapshots: Snapshot[]) => snapshots.map(({ id }) => id[0]).join('')
+
+test('[newest.9] one that was made of another one, which is still there, is never the newest', () => {
+  const good = snapshot('a', '2026-11-20T02:00:00Z')
+  const rewritten = snapshot('b', '2026-11-20T02:00:00Z', { original: good.id, isRewritten: true })
+  expect(pick([good, rewritten], subject, { latest: true })).toBe(good)
+  expect(pick([good, rewritten], subject, { id: 'bbbb' })).toBe(rewritten)
+})
 
 describe('the newest', () => {
   const a = snapshot('a', '2026-11-20T02:00:00Z')

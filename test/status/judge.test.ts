@@ -9,7 +9,7 @@ const now = new Date('2026-11-23T12:00:00Z')
 const ago = (ms: number) => new Date(now.getTime() - ms).toISOString()
 
 function snapshot(age: number, ...tags: string[]): Snapshot {
-  const none = { excludes: [], parent: null, original: null, bytes: null, files: null, addedBytes: null }
+  const none = { excludes: [], parent: null, original: null, isRewritten: false, bytes: null, files: null, addedBytes: null }
   return { id: 'a'.repeat(64), shortId: 'aaaaaaaa', time: ago(age), host: 'cellar', paths: ['/n'], tags, ...none }
 }
 type LastRun = StatusFacts['lastRun']

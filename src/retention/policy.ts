@@ -1,0 +1,76 @@
+// Which snapshots of one service the retention keeps: restic's own rules, over complete snapshots first. Pure.
+import type { Retention } from '../manifest/types.gen.ts'
+import type { Snapshot } from '../restic/types.ts'
+import { isComplete, newestFirst } from '../snapshots/select.ts'
+
+/** What the rules come to; `reasons` in restic's words ("daily snapshot"). */
+export interface Forgotten {
+  keep: { snapshot: Snapshot; reasons: string[] }[]
+  remove: Snapshot[]
+}
+
+/**
+ * As `restic forget` would, with one difference: of each day, week and month the newest complete snapshot is kept, and the newest partial one only
+ * where that period has no complete one; the last N are those of the complete ones, and the partial ones that stand among the last N of all.
+ * Without a rule (all zero) everything is kept. Source: ApplyPolicy in restic's internal/data/snapshot_policy.go.
+ */
+export function applyRetention(snapshots: Snapshot[], keep: Retention): Forgotten {
+  const all = newestFirst(snapshots)
+  if (Object.values(keep).every((count) => count === 0)) return { keep: all.map((snapshot) => ({ snapshot, reasons: ['no rule'] })), remove: [] }
+  const complete = all.filter(isComplete)
+  const reasons = new Map<Snapshot, string[]>()
+  const add = (snapshot: Snapshot, reason: string) => {
+    const known = reasons.get(snapshot) ?? []
+    if (!known.includes(reason)) reasons.set(snapshot, [...known, reason])
+  }
+  for (const snapshot of [...all.slice(0, keep.last), ...complete.slice(0, keep.last)]) add(snapshot, 'last snapshot')
+  for (const { rule, periodOf } of periods) {
+    const kept = newestOfEach(all, keep[rule], periodOf)
+    for (const snapshot of kept) add(snapshot, `${rule} snapshot`)
+    // Restic's, too: while there are fewer periods than the rule keeps, the history reaches as far back as it can.
+    const oldest = all.findLast(isComplete) ?? all.at(-1)
+    if (kept.length < keep[rule] && oldest && !kept.includes(oldest)) add(oldest, `oldest ${rule} snapshot`)
+  }
+  return {
+    keep: all.flatMap((snapshot) => {
+      const why = reasons.get(snapshot)
+      return why ? [{ snapshot, reasons: why }] : []
+    }),
+    remove: all.filter((snapshot) => !reasons.has(snapshot)),
+  }
+}
+
+const periods: { rule: 'daily' | 'weekly' | 'monthly'; periodOf: (time: Date) => string }[] = [
+  { rule: 'daily', periodOf: dayOf },
+  { rule: 'weekly', periodOf: weekOf },
+  { rule: 'monthly', periodOf: (time) => dayOf(time).slice(0, 7) },
+]
+
+/** One of each of the newest `count` periods. As in restic a period ends where the next older snapshot is of another one. */
+function newestOfEach(all: Snapshot[], count: number, periodOf: (time: Date) => string): Snapshot[] {
+  const groups: { period: string; snapshots: Snapshot[] }[] = []
+  for (const snapshot of all) {
+    const period = periodOf(wallClock(snapshot.time))
+    const last = groups.at(-1)
+    if (last?.period === period) last.snapshots.push(snapshot)
+    else groups.push({ period, snapshots: [snapshot] })
+  }
+  return groups.slice(0, count).flatMap(({ snapshots }) => snapshots.find(isComplete) ?? snapshots.slice(0, 1))
+}
+
+/** The time that clocks showed where the snapshot was made, in the UTC fields of a Date: restic counts days so, whatever the zone is here. */
+function wallClock(time: string): Date {
+  return new Date(`${time.slice(0, 19)}Z`)
+}
+
+function dayOf(time: Date): string {
+  return time.toISOString().slice(0, 10)
+}
+
+/** Year and number of the week by ISO 8601, in which a week belongs to the year of its Thursday. */
+function weekOf(time: Date): string {
+  const thursday = new Date(time)
+  thursday.setUTCDate(time.getUTCDate() + 4 - (time.getUTCDay() || 7))
+  const january = Date.UTC(thursday.getUTCFullYear(), 0, 1)
+  return `${thursday.getUTCFullYear()}-${Math.ceil(((thursday.getTime() - january) / 86_400_000 + 1) / 7)}`
+}
