@@ -198,9 +198,9 @@ test.each([
 
 test.each([
   [{ snapshot: '8f', at: '2026-11-20' }, '--snapshot and --at both choose a snapshot: give one of them'],
-  [{ snapshot: 'newest' }, '--snapshot "newest" is no snapshot\'s id'],
-  [{ snapshot: '8' }, '--snapshot "8" is no snapshot\'s id'],
-  [{ snapshot: '-rf' }, '--snapshot "-rf" is no snapshot\'s id'],
+  [{ snapshot: 'newest' }, '--snapshot "newest" is not a snapshot id'],
+  [{ snapshot: '8' }, '--snapshot "8" is not a snapshot id'],
+  [{ snapshot: '-rf' }, '--snapshot "-rf" is not a snapshot id'],
   [{ snapshot: `${'a'.repeat(64)}:/etc` }, 'is not a snapshot id'],
 ])('%j is refused', (flags, message) => {
   expect(() => snapshotChoice(flags)).toThrow(message)
