@@ -1,10 +1,12 @@
 // What a backup must know of its repository before it starts, and the save that checks it.
+import { uptime } from 'node:os'
 import { hasCode } from '../errors.ts'
 import { identify, requireSame } from '../repository/identity.ts'
 import { removeOwnLocks } from '../repository/locks.ts'
 import type { BackupRequest, BackupSummary, CallOptions, Restic } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { fromElsewhere, snapshotsOf } from '../snapshots/select.ts'
+import { replaceInstallId, unknownToRecord } from '../state/machine.ts'
 import type { RunRecord } from '../state/record.gen.ts'
 import { pinnedRepository } from '../state/records.ts'
 
@@ -16,7 +18,8 @@ export interface RepositoryState {
 }
 
 /**
- * From the record alone where the last backup of this install is known and no unit is stopped, else by asking the repository.
+ * From the record alone where the last backup of this install is known and no unit is stopped, else by asking the repository. The first backup
+ * after a boot asks it, too: a machine that was set back to an older state starts again.
  * @throws Failure `other-repository`, `no-repository` and restic's own
  */
 export async function resolveState(site: Site, name: string, record: RunRecord, install: string, call: CallOptions): Promise<RepositoryState> {
@@ -26,14 +29,30 @@ export async function resolveState(site: Site, name: string, record: RunRecord, 
   // An error here would also fail the backup, which reports it.
   await removeOwnLocks(site, service.repository, call).catch(() => {})
   const last = record.lastSnapshot
+  const isKnown = record.origin !== null && last !== null && last.repositoryId === pinned
+  if (isKnown && Date.parse(last.time) < bootTime()) {
+    const own = snapshotsOf(await restic.snapshots(call), { name, service, host: site.manifest.host, origin: record.origin, install })
+    if (unknownToRecord(own, record, install).length > 0) {
+      await replaceInstallId(
+        site.state,
+        install,
+        'the repository holds newer backups of this install than its own record: it was set back, or cloned',
+      )
+      return { repositoryId: last.repositoryId, parent: last.id, unadopted: true }
+    }
+  }
   // Before units are stopped the repository must have answered.
-  if (!service.stopForBackup && record.origin && last && last.repositoryId === pinned)
-    return { repositoryId: last.repositoryId, parent: last.id, unadopted: false }
+  if (!service.stopForBackup && isKnown) return { repositoryId: last.repositoryId, parent: last.id, unadopted: false }
   const repositoryId = await identify(site, service.repository, pinned, call)
   if (record.origin) return { repositoryId, parent: null, unadopted: false }
   const subject = { name, service, host: site.manifest.host, origin: null, install }
   const elsewhere = fromElsewhere(snapshotsOf(await restic.snapshots(call), subject), install)
   return { repositoryId, parent: null, unadopted: elsewhere.length > 0 }
+}
+
+/** When this machine was started, in ms since 1970. */
+function bootTime(): number {
+  return Date.now() - uptime() * 1000
 }
 
 /**

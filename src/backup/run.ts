@@ -5,9 +5,10 @@ import { execute } from '../execute.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import { requireRepositoryApart } from '../repository/apart.ts'
 import { type Site, serviceOf, stagingOf } from '../site.ts'
-import { installId, makeState } from '../state/install.ts'
+import { makeState } from '../state/install.ts'
 import { requireNoJournal } from '../state/journal.ts'
 import { lockService } from '../state/lock.ts'
+import { boundInstallId, replacedBecause } from '../state/machine.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
 import { emptyRecord, lastRun, pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
 import { newRunId, recordPlan, removeRunning, writeRunning } from '../state/running.ts'
@@ -93,13 +94,15 @@ async function recordedRun(run: BackupRun): Promise<void> {
 /** Gathers facts, plans, executes the plan, and stores the manifest. */
 async function backUp(run: BackupRun): Promise<void> {
   const { site, name, service, options, inheritFds, findings } = run
-  const install = await installId(site.state)
+  const install = await boundInstallId(site.state)
   const restic = site.restic(service.repository)
   const record = await readRecord(site.state, name).catch(() => emptyRecord(name))
   const known = { run: run.id, name, install, staging: await stagingOf(site, name) }
   const gatherFacts = async () => {
     await requireRepositoryApart(site, name, service.exclude)
     run.repositoryState = await resolveState(site, name, record, install, { signal: options.signal, inheritFds })
+    // A machine that was set back has got a new id.
+    known.install = await boundInstallId(site.state)
     return gatherBackupFacts(service, { ...known, unadopted: run.repositoryState.unadopted })
   }
   // After a failure the plan still has the steps that always run, such as postBackup.
@@ -121,13 +124,15 @@ async function backUp(run: BackupRun): Promise<void> {
   })
   const { failure } = await execute(plan, handlers, { now: site.now, signal: options.signal, emit: (event) => emit(run, event) })
   findings.failure ??= failure
-  if (findings.summary !== null && facts.unadopted)
+  if (findings.summary !== null && facts.unadopted) {
+    const why = (await replacedBecause(site.state)) ?? 'backups from elsewhere exist'
     warn(
       run,
       'unadopted',
-      `${name}: saved, but it doesn't count yet: backups from elsewhere exist. Bring them back (atelier-backup dr --only ${name}), or say that this host's data is the truth (atelier-backup adopt ${name})`,
+      `${name}: saved, but it doesn't count yet: ${why}. Bring the others back (atelier-backup dr --only ${name}), or say that this host's data is the truth (atelier-backup adopt ${name})`,
     )
-  await storeManifestOf(run, install).catch((error: unknown) =>
+  }
+  await storeManifestOf(run, known.install).catch((error: unknown) =>
     warn(run, 'manifest-not-stored', `the manifest isn't stored in the repository: ${asFailure(error).message}`),
   )
 }

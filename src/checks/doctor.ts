@@ -13,6 +13,7 @@ import { withTimeout } from '../signals.ts'
 import type { Site } from '../site.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
+import { foreignState } from '../state/machine.ts'
 import { pinnedRepository, readRecord, setAsideRecords } from '../state/records.ts'
 import { readRunning } from '../state/running.ts'
 import { pluralize } from '../text.ts'
@@ -129,6 +130,15 @@ async function checkState(site: Site, repositories: string[]): Promise<Check[]> 
   const checks: Check[] = []
   const failing = (remedy: string) => (error: unknown) => void checks.push(bad('state', asFailure(error).message, remedy))
   await installIdIfThere(site.state).catch(failing('remove the file, then: atelier-backup adopt --all'))
+  const foreign = await foreignState(site.state).catch(() => null)
+  if (foreign !== null)
+    checks.push(
+      bad(
+        'state',
+        `this isn't the install that ${site.state} belongs to: ${foreign}`,
+        'backups made from now on are unadopted: restore the others (atelier-backup dr), or keep the data of this host (atelier-backup adopt)',
+      ),
+    )
   for (const name of repositories) await pinnedRepository(site.state, name).catch(failing(`atelier-backup adopt --repository ${name}`))
   for (const name of Object.keys(site.manifest.services)) {
     await readRecord(site.state, name).catch(failing(`atelier-backup backup ${name}`))

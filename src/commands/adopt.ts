@@ -7,6 +7,7 @@ import { type Site, serviceOf } from '../site.ts'
 import { fromElsewhere, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere, makeState } from '../state/install.ts'
 import { lockService } from '../state/lock.ts'
+import { boundInstallId } from '../state/machine.ts'
 import { pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
 import { chooseMany, requireTerminal, typeToConfirm } from '../ui/prompt.ts'
 import { isInteractive, print, printJson } from '../ui/terminal.ts'
@@ -28,6 +29,8 @@ export async function run(input: Input): Promise<number> {
     if (!(await typeToConfirm('Type "adopt" to continue:', 'adopt', '--yes'))) throw new Failure('declined', 'nothing was adopted', { exit: 130 })
   }
   await makeState(site.state)
+  // The state folder of another machine: this one becomes an install of its own first.
+  await boundInstallId(site.state)
   if (repository !== undefined) await adoptRepository(site, repository, input)
   for (const name of names) await adopt(site, name, input.signal)
   if (input.json) printJson({ adopted: names, repository: repository ?? null })

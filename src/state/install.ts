@@ -32,7 +32,7 @@ export async function installId(state: string): Promise<string> {
   const file = join(state, 'install-id')
   const known = await readIfThere(file)
   if (known !== null) return checkedId(known, file)
-  const id = randomBytes(8).toString('hex')
+  const id = newInstallId()
   const fresh = join(state, `.install-id.${id}`)
   await writeDurably(fresh, `${id}\n`)
   // link, not rename: it fails if another process has created the file meanwhile, and both use that id.
@@ -42,6 +42,11 @@ export async function installId(state: string): Promise<string> {
   await rm(fresh, { force: true })
   await syncFolder(state)
   return checkedId((await readIfThere(file)) ?? '', file)
+}
+
+/** 16 hex digits. */
+export function newInstallId(): string {
+  return randomBytes(8).toString('hex')
 }
 
 /** The install's id, or null before the first run: commands that only read don't create one. */

@@ -1,6 +1,7 @@
 // flock(2) on a file for each service (run, restore, dr and adopt take it) and for each repository. The kernel releases it when the last
 // process that has inherited the descriptor ends.
 import { closeSync, openSync } from 'node:fs'
+import { join } from 'node:path'
 import { Failure } from '../errors.ts'
 import { run } from '../host/shell.ts'
 import { statePath } from './install.ts'
@@ -13,11 +14,20 @@ export interface Lock {
 }
 
 /** Does `work` while no other process of this host does such work on the repository; waits for it. `fd`: as in `Lock`. */
-export async function withRepositoryLock<T>(state: string, repository: string, work: (fd: number) => Promise<T>): Promise<T> {
-  const fd = openSync(`${statePath(state, 'repositories', repository)}.lock`, 'a', 0o600)
+export function withRepositoryLock<T>(state: string, repository: string, work: (fd: number) => Promise<T>): Promise<T> {
+  return withLock(`${statePath(state, 'repositories', repository)}.lock`, `repository ${repository}`, work)
+}
+
+/** Does `work` while no other process changes what is the whole install's; waits for it. */
+export function withStateLock<T>(state: string, work: () => Promise<T>): Promise<T> {
+  return withLock(join(state, 'install.lock'), 'the state folder', work)
+}
+
+async function withLock<T>(file: string, what: string, work: (fd: number) => Promise<T>): Promise<T> {
+  const fd = openSync(file, 'a', 0o600)
   try {
     const { exit, stderr } = await run(['flock', '--exclusive', '3'], { inheritFds: [fd] })
-    if (exit !== 0) throw new Failure('lock-failed', `repository ${repository}: flock failed: ${stderr.trim()}`)
+    if (exit !== 0) throw new Failure('lock-failed', `${what}: flock failed: ${stderr.trim()}`)
     return await work(fd)
   } finally {
     closeSync(fd)

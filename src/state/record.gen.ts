@@ -53,6 +53,7 @@ const oldDatabase = z.strictObject({
 export const runRecordSchema = z.strictObject({
   version: z.literal(1),
   service: z.string(),
+  install: z._default(z.nullable(z.string()), null),
   origin: z._default(z.nullable(z.strictObject({
     how: z.enum(["own","adopted","recovered"]),
     since: z.string(),
@@ -80,6 +81,10 @@ export interface RunRecord {
    * Name of the service.
    */
   service: string
+  /**
+   * Id of the install that wrote this. Where this install has another id (its state folder was copied or set back), `origin`, `inherited` and `lastSnapshot` count as null. Null: written before this field existed.
+   */
+  install: string | null
   /**
    * Why this install's data counts as the truth. Null: not settled, so backups are tagged `unadopted` where the repository holds the service's snapshots from elsewhere.
    */

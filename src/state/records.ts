@@ -5,7 +5,7 @@ import type { Iso } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { asideName, readIfThere, writeDurably } from '../host/files.ts'
 import { parseWithChecksum, withChecksum } from './checksum.ts'
-import { statePath } from './install.ts'
+import { installIdIfThere, statePath } from './install.ts'
 import { type Run, type RunRecord, runRecordSchema } from './record.gen.ts'
 import { readKilledRun } from './running.ts'
 
@@ -13,7 +13,7 @@ import { readKilledRun } from './running.ts'
 const runsKept = 200
 
 export function emptyRecord(service: string): RunRecord {
-  return { version: 1, service, origin: null, inherited: null, lastSnapshot: null, runs: [], old: [], oldDatabases: [] }
+  return { version: 1, service, install: null, origin: null, inherited: null, lastSnapshot: null, runs: [], old: [], oldDatabases: [] }
 }
 
 /**
@@ -25,8 +25,14 @@ export async function readRecord(state: string, service: string): Promise<RunRec
   const text = await readIfThere(file)
   if (text === null) return emptyRecord(service)
   const parsed = runRecordSchema.safeParse(parseWithChecksum(text))
-  if (parsed.success && parsed.data.service === service) return parsed.data
+  if (parsed.success && parsed.data.service === service) return ownRecord(parsed.data, await installIdIfThere(state).catch(() => null))
   throw new Failure('record-damaged', `${service}: its record ${file} is damaged; the next backup sets it aside and starts a new one`)
+}
+
+/** What another install decided and saved isn't this one's. */
+function ownRecord(record: RunRecord, install: string | null): RunRecord {
+  const isForeign = record.install !== null && install !== null && record.install !== install
+  return isForeign ? { ...record, origin: null, inherited: null, lastSnapshot: null } : record
 }
 
 /**
@@ -63,6 +69,7 @@ export async function updateRecord(state: string, service: string, change: (reco
     return emptyRecord(service)
   })
   change(record)
+  record.install = await installIdIfThere(state).catch(() => null)
   record.runs = record.runs.slice(-runsKept)
   await writeDurably(fileOf(state, service), withChecksum(record))
   return { setAside }

@@ -17,6 +17,10 @@ export interface StatusFacts {
   /** Why the state is unknown (repository not reachable, record damaged), or null. */
   unknown: string | null
   unadopted: boolean
+  /** Why, where it isn't that another install's backups exist. */
+  unadoptedBecause?: string | null
+  /** The snapshot of the newest recorded backup, if the repository doesn't hold it any more. */
+  lost?: { id: string; time: Iso } | null
   /** The newest run of a backup, or null. */
   lastRun: Pick<Run, 'outcome' | 'message' | 'started' | 'snapshotId'> | null
   /** The service's eligible snapshots. Null: the repository wasn't asked (`--local`), and the record alone decides. */
@@ -71,7 +75,12 @@ export function judge(service: string, found: StatusFacts): Judgement {
   if (found.unadopted)
     return {
       state: 'unadopted',
-      message: `backups from elsewhere exist: bring them back (atelier-backup dr --only ${service}), or say that this host's data is the truth (atelier-backup adopt ${service})`,
+      message: `${found.unadoptedBecause ?? 'backups from elsewhere exist'}: bring them back (atelier-backup dr --only ${service}), or say that this host's data is the truth (atelier-backup adopt ${service})`,
+    }
+  if (found.lost)
+    return {
+      state: 'failed',
+      message: `the repository no longer holds its backup ${found.lost.id.slice(0, 8)} of ${found.lost.time}: it was set back, or somebody deleted it; save the data again (atelier-backup backup ${service})`,
     }
   if (newestTime === null)
     return { state: 'overdue', message: `its snapshots are dated in the future (${newest?.time}): check the clock with timedatectl` }

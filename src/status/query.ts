@@ -12,8 +12,9 @@ import { type Site, serviceOf } from '../site.ts'
 import { eligible, fromElsewhere, newestOf, otherHosts, type Subject, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { isRestoreOpen } from '../state/journal.ts'
+import { foreignState, replacedBecause, unknownToRecord } from '../state/machine.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
-import { lastRun, readHistory } from '../state/records.ts'
+import { lastRun, pinnedRepository, readHistory } from '../state/records.ts'
 import { readRunning } from '../state/running.ts'
 import { shellWord } from '../text.ts'
 import { type Judgement, judge, mustBeDone, periodOf, type State } from './judge.ts'
@@ -60,6 +61,8 @@ export async function queryStatus(site: Site, options: { services: string[]; loc
   const declared = names.map((name) => [name, serviceOf(site, name)] as const)
   const repositories = [...new Set(declared.map(([, { repository }]) => repository))]
   const install = await installIdIfThere(site.state)
+  const foreign = await foreignState(site.state).catch(() => null)
+  const machine = { install, foreign, replaced: await replacedBecause(site.state).catch(() => null) }
   // The state folder is read while restic waits for the repositories.
   const days = lastDays(site.now())
   const [asked, jobs, states] = await Promise.all([
@@ -69,7 +72,7 @@ export async function queryStatus(site: Site, options: { services: string[]; loc
   ])
   const answers = new Map(asked)
   const services = declared.map(([name, service], i) =>
-    serviceStatus(site, name, service, states[i] as ServiceState, answers.get(service.repository) ?? null, install, jobs.get(name) ?? null),
+    serviceStatus(site, name, service, states[i] as ServiceState, answers.get(service.repository) ?? null, machine, jobs.get(name) ?? null),
   )
   return {
     host: site.manifest.host,
@@ -122,6 +125,15 @@ function latest(times: (Date | null)[]): Date | null {
 interface Answer {
   snapshots: Snapshot[]
   failure: Failure | null
+  /** The id under which the repository is known here. */
+  pinned: string | null
+}
+
+/** This install: its id, and why it isn't that of this machine (`foreign`), or isn't the one it was (`replaced`). */
+interface Machine {
+  install: string | null
+  foreign: string | null
+  replaced: string | null
 }
 
 async function askRepository(site: Site, name: string, signal: AbortSignal): Promise<Answer> {
@@ -129,11 +141,11 @@ async function askRepository(site: Site, name: string, signal: AbortSignal): Pro
   try {
     const snapshots = await site.restic(name).snapshots(call)
     await requireKnown(site, name, snapshots, call)
-    return { snapshots, failure: null }
+    return { snapshots, failure: null, pinned: await pinnedRepository(site.state, name).catch(() => null) }
   } catch (error) {
     // An interruption of this command says nothing about the services.
     if (signal.aborted) throw signal.reason
-    return { snapshots: [], failure: asFailure(error) }
+    return { snapshots: [], failure: asFailure(error), pinned: null }
   }
 }
 
@@ -160,7 +172,7 @@ function serviceStatus(
   service: Service,
   { record, isUnfinished, isRunning, days }: ServiceState,
   answer: Answer | null,
-  install: string | null,
+  { install, foreign, replaced }: Machine,
   job: (Job & { lastElapse: Date | null }) | null,
 ): ServiceStatus {
   const readable = record instanceof Failure ? null : record
@@ -172,6 +184,7 @@ function serviceStatus(
   const last = readable && lastRun(readable, 'backup')
   const lastOk = readable?.runs.findLast(({ kind, outcome }) => kind === 'backup' && (outcome === 'ok' || outcome === 'partial')) ?? null
   const failure = record instanceof Failure ? record : (answer?.failure ?? null)
+  const isSetBack = own !== null && readable !== null && unknownToRecord(own, readable, install).length > 0
   const judgement: Judgement = judge(name, {
     now: site.now(),
     enabled: service.enable,
@@ -179,7 +192,11 @@ function serviceStatus(
     running: isRunning || (job?.working ?? false),
     unknown: failure?.message ?? null,
     // Without the repository: a backup that left the record's `origin` unset was tagged as unadopted.
-    unadopted: origin === null && (own === null ? readable?.lastSnapshot != null : fromElsewhere(own, install).length > 0),
+    unadopted:
+      foreign !== null || isSetBack || (origin === null && (own === null ? readable?.lastSnapshot != null : fromElsewhere(own, install).length > 0)),
+    unadoptedBecause:
+      foreign ?? (isSetBack ? 'the repository holds newer backups of this install than its own record: it was set back, or cloned' : replaced),
+    lost: lostSnapshot(readable, answer),
     lastRun: last,
     snapshots: candidates,
     lastOk: lastOk?.started ?? null,
@@ -202,6 +219,13 @@ function serviceStatus(
     ),
     oldDatabases: (readable?.oldDatabases ?? []).flatMap(({ kept, since }) => (kept === null ? [] : [{ kept, since }])),
   }
+}
+
+/** The newest backup that this install recorded, if its repository answers and doesn't hold it any more. By its time, for `tag` changes the id. */
+function lostSnapshot(record: RunRecord | null, answer: Answer | null): RunRecord['lastSnapshot'] {
+  const last = record?.lastSnapshot
+  if (!last || answer === null || answer.failure !== null || answer.pinned !== last.repositoryId) return null
+  return answer.snapshots.some(({ id, time }) => id === last.id || Date.parse(time) === Date.parse(last.time)) ? null : last
 }
 
 /** A fresh install with another host name: its data is in the snapshots of the old name. */

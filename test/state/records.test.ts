@@ -104,7 +104,7 @@ describe('[state.4] a damaged record', () => {
     writeFileSync(file, 'x')
     const { exit, json } = await w.cli(['prune', '--json'])
     expect(exit).toBe(0)
-    expect(json().services).toEqual([{ name: 'notes', message: 'its record is damaged', keep: [], remove: [] }])
+    expect(json().services).toEqual([{ name: 'notes', message: 'its record is damaged', keep: [], remove: [], strangers: 0 }])
   })
 
   test.each([

@@ -1,0 +1,99 @@
+// The install id is bound to its machine: a clone, or a state folder that was copied, must not pass for the machine that it was made from.
+import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { readIfThere, writeDurably } from '../host/files.ts'
+import type { Snapshot } from '../restic/types.ts'
+import { parseWithChecksum, withChecksum } from './checksum.ts'
+import { installId, installIdIfThere, newInstallId } from './install.ts'
+import { withStateLock } from './lock.ts'
+import type { RunRecord } from './record.gen.ts'
+
+/** machine.json in the state folder. */
+interface Binding {
+  /** /etc/machine-id; null: there is none. */
+  machineId: string | null
+  /** Inode number and birth time of the file `install-id`: a copy of the state folder has others. */
+  file: string
+  /** Why this id took the place of another one; null: it is the first. */
+  replaced: string | null
+}
+
+/**
+ * The id of this install on this machine. If the state folder comes from another machine a new id is made: what follows is a fresh install, whose
+ * backups are `unadopted` until a person says which data is the truth.
+ */
+export async function boundInstallId(state: string): Promise<string> {
+  const id = await installId(state)
+  const binding = await readBinding(state)
+  if (binding === null) await bind(state, null)
+  else {
+    const why = await mismatch(state, binding)
+    if (why !== null) return replaceInstallId(state, id, why)
+  }
+  return id
+}
+
+/** Why the state folder isn't this machine's, or null. Changes nothing. */
+export async function foreignState(state: string): Promise<string | null> {
+  const binding = await readBinding(state)
+  return binding === null ? null : mismatch(state, binding)
+}
+
+/** Why the id of this install took the place of another one, or null. */
+export async function replacedBecause(state: string): Promise<string | null> {
+  return (await readBinding(state))?.replaced ?? null
+}
+
+/** A new id in place of `known`; of two runs at the same time one makes it. Returns the id that counts from now on. */
+export function replaceInstallId(state: string, known: string, why: string): Promise<string> {
+  return withStateLock(state, async () => {
+    const now = await installIdIfThere(state)
+    if (now !== null && now !== known) return now
+    const id = newInstallId()
+    await writeDurably(join(state, 'install-id'), `${id}\n`)
+    await bind(state, why)
+    return id
+  })
+}
+
+/**
+ * Snapshots that claim to be this install's, are newer than its last one, and that its record doesn't know: another machine has the same id, or
+ * this one was set back. What a killed run left, of which nobody wrote down the snapshot, is known by the run's start. `own`: the service's snapshots.
+ */
+export function unknownToRecord(own: Snapshot[], { lastSnapshot, runs }: RunRecord, install: string | null): Snapshot[] {
+  if (lastSnapshot === null || install === null) return []
+  const last = Date.parse(lastSnapshot.time)
+  const known = new Set([lastSnapshot.id, ...runs.map(({ snapshotId }) => snapshotId)])
+  const unfinished = runs.filter(({ kind, snapshotId }) => kind === 'backup' && snapshotId === null).map(({ started }) => Date.parse(started))
+  const isLeftover = (time: number) => unfinished.some((started) => time >= started - second)
+  return own.filter(({ id, time, original, tags }) => {
+    const at = Date.parse(time)
+    return at > last + second && tags.includes(`install:${install}`) && !known.has(id) && !known.has(original) && !isLeftover(at)
+  })
+}
+/** restic and we read the clock one after the other. */
+const second = 1000
+
+async function mismatch(state: string, binding: Binding): Promise<string | null> {
+  const now = await bindingNow(state, null)
+  if (now.machineId !== binding.machineId) return 'its state folder was made on another machine (/etc/machine-id differs)'
+  return now.file === binding.file ? null : 'its state folder is a copy of another one'
+}
+
+async function bind(state: string, replaced: string | null): Promise<void> {
+  await writeDurably(join(state, 'machine.json'), withChecksum(await bindingNow(state, replaced)))
+}
+
+async function bindingNow(state: string, replaced: string | null): Promise<Binding> {
+  const { ino, birthtimeNs } = await stat(join(state, 'install-id'), { bigint: true })
+  const machineId = (await readIfThere('/etc/machine-id').catch(() => null))?.trim() || null
+  return { machineId, file: `${ino} ${birthtimeNs}`, replaced }
+}
+
+/** A damaged one counts as none: the next run writes it again. */
+async function readBinding(state: string): Promise<Binding | null> {
+  const text = await readIfThere(join(state, 'machine.json'))
+  const value = text === null ? null : (parseWithChecksum(text) as Partial<Binding> | null)
+  if (typeof value?.file !== 'string') return null
+  return { machineId: value.machineId ?? null, file: value.file, replaced: value.replaced ?? null }
+}
