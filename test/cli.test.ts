@@ -74,9 +74,9 @@ describe('[cli.2] what is unknown is named beside the nearest known, and nothing
     ['a relative path', ['restore', 'notes', '--path', 'a'], '--path takes an absolute path'],
     ['a relative path to list', ['list', 'notes', '--path', 'a'], '--path takes an absolute path'],
     ['a path without a service', ['list', '--path', '/a'], 'need a service'],
-    ['two ways at once', ['restore', 'notes', '--in-place', '--rollback'], '--in-place and --rollback exclude each other'],
+    ['two ways at once', ['restore', 'notes', '--in-place', '--rollback'], "--in-place and --rollback can't be used together"],
     ['two snapshots at once', ['restore', 'notes', '--at', '2026-01-01', '--snapshot', 'latest'], 'give one of them'],
-    ['all and some', ['backup', 'notes', '--all'], 'exclude each other'],
+    ['all and some', ['backup', 'notes', '--all'], "can't be used together"],
     ['restic without --', ['restic', 'snapshots'], 'after two dashes: atelier-backup restic -- snapshots'],
     ['a path that the snapshot lacks', ['list', 'notes', '--snapshot', 'latest', '--path', '/nowhere'], "/nowhere isn't in snapshot"],
   ])('%s', async (_, args, said) => {
@@ -488,7 +488,7 @@ describe('[cli.12] without the rights', () => {
 
   test.skipIf(!isRoot)('for the menu and a manifest that isn’t ours to read, too', async () => {
     chmodSync(own.path('manifest.json'), 0o600)
-    const t = terminal(argv([]), { env: env(), cwd: '/' })
+    const t = terminal(argv([]), { env: env(), cwd: '/', cols: 120 })
     expect(await t.exit).toBe(7)
     expect(t.all()).toContain(`no permission to read ${own.path('manifest.json')}: trying again with sudo`)
     chmodSync(own.path('manifest.json'), 0o644)
