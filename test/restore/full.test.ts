@@ -152,14 +152,14 @@ describe.skipIf(!isRoot)('a service on two disks', () => {
       'before it begins',
       (w: World) => output(['bash', '-c', `${fill(w.path('state'))} echo "$PATH"`]),
       null,
-      /^s: no space is left for .*\/state\/.*make room.*$/m,
+      /^s: no space is left on the filesystem of .*\/state\/.*make room.*$/m,
     ],
     // By the last program that is started before the exchange.
     [
       'once all is staged',
       (w: World) => instead(w, process.env.PATH ?? '', 'sync', `${fill(w.path('state'))} exec "$real" "$@"`),
       'staging',
-      /^s: no space is left for .*make room.*; the live data was not touched$/m,
+      /^s: no space is left on the filesystem of .*make room.*; the live data was not touched$/m,
     ],
   ] as const)('[restore.34] the state folder’s disk full %s: one line, nothing is touched', async ([, full, phase, words], t) => {
     const { w, old, restore } = await saved(t)
@@ -179,7 +179,7 @@ describe.skipIf(!isRoot)('a service on two disks', () => {
     const { exit, stderr } = await restore(...inPlace)
     expect([exit, stderr]).toEqual([
       1,
-      expect.stringMatching(/no space is left.*healthCheck failed.*; the old data is back in place, and its journal still open/),
+      expect.stringMatching(/no space is left.*healthCheck failed.*; the old data is back in place, and the journal still open/),
     ])
     expect([look(w), open(w)]).toEqual([old, 'swapping'])
     rmSync(w.path('state/full'))
