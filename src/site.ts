@@ -17,7 +17,10 @@ export interface Site {
   manifestFile: string
   state: string
   now(): Date
-  /** By the repository's name: credentials that a person typed, used instead of the files that the manifest names. */
+  /**
+   * By the repository's name: credentials that a person gave. Where there are any, the manifest came out of a repository: no repository is opened
+   * without them, and the locations and files that the manifest names are never used.
+   */
   credentials: ReadonlyMap<string, Credentials>
   /** The client of a repository, by its name in the manifest. Every call returns the same one. @throws Failure `unknown-repository` */
   restic(repository: string): Restic
@@ -51,7 +54,10 @@ export function siteOf(manifest: Manifest, manifestFile: string, { state, cache 
       const hint = didYouMean(name, Object.keys(manifest.repositories))
       throw new Failure('unknown-repository', `no repository "${name}" in ${manifestFile}${hint}`, { exit: 2 })
     }
-    const client = openRestic({ name, repository, credentials: credentials.get(name), cacheDir: cache, processes: resticProcesses(state, name) })
+    const client = openRestic({
+      ...{ name, repository, cacheDir: cache, processes: resticProcesses(state, name) },
+      ...{ credentials: credentials.get(name), onlyGiven: credentials.size > 0 },
+    })
     return withMissingExplained(state, client)
   }
   return {

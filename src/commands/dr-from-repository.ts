@@ -1,6 +1,5 @@
 // `dr --from-repository`: takes the manifest from the repository, shows it, and uses it for this one command.
-import { readFile, writeFile } from 'node:fs/promises'
-import type { Path } from '../core.ts'
+import { writeFile } from 'node:fs/promises'
 import { asFailure, type Code, Failure } from '../errors.ts'
 import { declaredDatabases } from '../manifest/engines.ts'
 import { readManifest } from '../manifest/load.ts'
@@ -8,6 +7,7 @@ import { holdsPassword } from '../manifest/location.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import type { Manifest } from '../manifest/types.gen.ts'
 import { parseEnvironmentFile } from '../restic/environment.ts'
+import { readSecret } from '../restic/secrets.ts'
 import type { Credentials, Restic, Snapshot } from '../restic/types.ts'
 import { resolveFolders, type Site, siteOf } from '../site.ts'
 import { manifestFiles, type StoredHost, storedManifests } from '../snapshots/manifests.ts'
@@ -93,14 +93,14 @@ async function askCredentials(input: Input, known?: string): Promise<Credentials
     )
   const passwordFile = textFlag(input, 'passwordFile')
   const password =
-    passwordFile === undefined ? await askSecret("The repository's password:", '--password-file') : (await readSecret(passwordFile)).trim()
+    passwordFile === undefined ? await askSecret("The repository's password:", '--password-file') : await readSecret(passwordFile, 'password')
   if (password === '') throw new Failure('usage', 'an empty password opens no repository')
   return { location: location.trim(), password, variables: await askVariables(input, location) }
 }
 
 async function askVariables(input: Input, location: string): Promise<Record<string, string>> {
   const file = textFlag(input, 'environmentFile')
-  if (file !== undefined) return parseEnvironmentFile(await readSecret(file))
+  if (file !== undefined) return parseEnvironmentFile((await readSecret(file, 'variables')).text)
   // Local folders and SFTP need no environment variables.
   const needsNone = /^(local:|\/|sftp:)/.test(location)
   if (needsNone || !isInteractive() || textFlag(input, 'passwordFile') !== undefined) return {}
@@ -143,12 +143,6 @@ async function askOthers(site: Site, first: string, input: Input): Promise<[stri
     if (password !== '') others.push([name, { location, password, variables: await askVariables(input, location) }])
   }
   return others
-}
-
-async function readSecret(file: Path): Promise<string> {
-  return readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw new Failure('secrets-unreadable', `${file} can't be read (${error.code})`, { cause: error })
-  })
 }
 
 /** The newest stored manifest of the chosen host, not later than `--at`; the oldest if all are later. */

@@ -101,6 +101,9 @@ export function plainEnvironment(): Record<string, string> {
 
 function start(argv: string[], options: ProcessOptions): { stdout: Readable | null; result: Promise<ProcessResult> } {
   if (argv.some((argument) => argument.includes('\0'))) throw new Failure('bad-argument', `an argument of ${argv[0]} contains a NUL byte`)
+  // Node's own error would quote the value, which may be a secret.
+  const odd = Object.entries(options.env ?? {}).find(([, value]) => value.includes('\0'))
+  if (odd) throw new Failure('bad-argument', `the variable ${odd[0]} for ${argv[0]} contains a NUL byte`)
   options.signal?.throwIfAborted()
   const running = startWithZx(argv, options)
   const { child } = running

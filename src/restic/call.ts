@@ -1,12 +1,13 @@
 // One call of restic: its environment, the check of its version, what is known of its locks, and its errors.
 import { constants } from 'node:fs'
-import { access, readFile } from 'node:fs/promises'
-import { Failure, hasCode } from '../errors.ts'
+import { access } from 'node:fs/promises'
+import { asFailure, Failure, hasCode } from '../errors.ts'
 import { lines, type ProcessOptions, type ProcessResult, run } from '../host/shell.ts'
 import { printable } from '../text.ts'
 import { parseEnvironmentFile, resticEnvironment } from './environment.ts'
-import { failure, failureOf, interruption, isTimeout, type RepositoryRef, redacted, secretsOf } from './errors.ts'
+import { failure, failureOf, interruption, isTimeout, type RepositoryRef, redactedLocation, secretsOf } from './errors.ts'
 import { type Message, parseAnswer, parseLine } from './json.ts'
+import { heldFile, readSecret, type Secret, type SecretKind } from './secrets.ts'
 import type { CallOptions, Credentials } from './types.ts'
 
 export interface ClientOptions {
@@ -22,6 +23,8 @@ export interface ClientOptions {
   }
   /** Used instead of the repository's files. */
   credentials?: Credentials | undefined
+  /** Nothing but `credentials` may open it: its declared location and files came out of a repository, whose writers nobody here knows. */
+  onlyGiven?: boolean
   cacheDir: string
   /** The program; tests pass others. */
   program?: string
@@ -58,18 +61,28 @@ export interface Caller {
 /** restic has removed its lock when it exits with one of these codes. Otherwise it was killed, or could not reach its storage any more. */
 const exitsUnlocked = [0, 3, 10, 11, 12]
 
-export function callerOf({ name, repository: declared, credentials, cacheDir, program = 'restic', processes }: ClientOptions): Caller {
+export function callerOf({
+  name,
+  repository: declared,
+  credentials,
+  onlyGiven = false,
+  cacheDir,
+  program = 'restic',
+  processes,
+}: ClientOptions): Caller {
   const repository: RepositoryRef = { name, passwordFile: credentials ? null : declared.passwordFile, location: null, secrets: [] }
   const version = memoize((options: CallOptions) => askVersion(program, options))
 
   // Before restic starts: a missing file is reported by its own name.
   const opened = memoize(async () => {
+    if (onlyGiven && !credentials) throw failure('not-given', repository, "what opens it wasn't given")
     const { location, variables } = credentials ?? (await readSecrets(repository, declared))
-    repository.secrets = [...secretsOf(location, variables), ...(credentials ? [credentials.password] : [])]
-    repository.location = printable(redacted(location, repository.secrets))
-    if (!credentials) await readSecret(repository, declared.passwordFile)
+    const password = credentials?.password ?? (await read(repository, declared.passwordFile, 'password'))
+    repository.secrets = [...secretsOf(location, variables), ...(credentials ? [typeof password === 'string' ? password : password.text] : [])]
+    repository.location = printable(redactedLocation(location, repository.secrets))
     const path = location.replace(/^local:/, '')
-    const env = resticEnvironment({ ...declared, credentials: credentials ?? null, cacheDir, variables })
+    const given = credentials && { location, password: typeof password === 'string' ? password : { file: heldFile(password.bytes) } }
+    const env = resticEnvironment({ ...declared, credentials: given ?? null, cacheDir, variables })
     return { env, folder: path.startsWith('/') ? path : null }
   })
 
@@ -192,26 +205,13 @@ async function readSecrets(
   { repository: location, repositoryFile, environmentFile }: ClientOptions['repository'],
 ): Promise<Pick<Credentials, 'location' | 'variables'>> {
   return {
-    location: location ?? (await readSecret(repository, repositoryFile)).trim(),
-    variables: environmentFile === null ? {} : parseEnvironmentFile(await readSecret(repository, environmentFile, true)),
+    location: location ?? (await read(repository, repositoryFile, 'location')).text,
+    variables: environmentFile === null ? {} : parseEnvironmentFile((await read(repository, environmentFile, 'variables')).text),
   }
 }
 
-async function readSecret(repository: RepositoryRef, file: string, mayBeEmpty = false): Promise<string> {
-  let text: string
-  try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file))
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? ''
-    throw failure('secrets-unreadable', repository, `${file} ${unreadableFiles[code] ?? `can't be read (${code})`}`, error)
-  }
-  if (!mayBeEmpty && text.trim() === '') throw failure('secrets-unreadable', repository, `${file} is empty`)
-  if (text.includes('\0')) throw failure('secrets-unreadable', repository, `${file} isn't text`)
-  return text
-}
-
-const unreadableFiles: Record<string, string> = {
-  ENOENT: "doesn't exist: place the secret there, or correct its path in the manifest",
-  EACCES: "isn't ours to read: run this as root",
-  ERR_ENCODING_INVALID_ENCODED_DATA: "isn't UTF-8 text",
+async function read(repository: RepositoryRef, file: string, kind: SecretKind): Promise<Secret> {
+  return readSecret(file, kind).catch((error) => {
+    throw failure('secrets-unreadable', repository, asFailure(error).message, error)
+  })
 }

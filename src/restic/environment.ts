@@ -1,15 +1,14 @@
 // The environment that restic starts with: built from nothing, with secrets as names of files, or as a person typed them.
 import type { Path } from '../core.ts'
 import { plainEnvironment } from '../host/shell.ts'
-import type { Credentials } from './types.ts'
 
 /** How to open a repository. Field names as in the manifest. */
 export interface ResticEnvironment {
   repository: string | null
   repositoryFile: Path
   passwordFile: Path
-  /** Used instead of `repository`, `repositoryFile` and `passwordFile`. */
-  credentials: Pick<Credentials, 'location' | 'password'> | null
+  /** Used instead of `repository`, `repositoryFile` and `passwordFile`. A password is text, or a file that holds it. */
+  credentials: { location: string; password: string | { file: Path } } | null
   cacheDir: Path
   /** The parsed environment file. RESTIC_REPOSITORY* and RESTIC_PASSWORD* in it are dropped: the manifest decides, and restic refuses two of them together. */
   variables: Record<string, string>
@@ -28,7 +27,12 @@ export function resticEnvironment({
     ...plainEnvironment(),
     ...Object.fromEntries(allowed),
     ...(credentials
-      ? { RESTIC_REPOSITORY: credentials.location, RESTIC_PASSWORD: credentials.password }
+      ? {
+          RESTIC_REPOSITORY: credentials.location,
+          ...(typeof credentials.password === 'string'
+            ? { RESTIC_PASSWORD: credentials.password }
+            : { RESTIC_PASSWORD_FILE: credentials.password.file }),
+        }
       : {
           ...(repository === null ? { RESTIC_REPOSITORY_FILE: repositoryFile } : { RESTIC_REPOSITORY: repository }),
           RESTIC_PASSWORD_FILE: passwordFile,

@@ -1,6 +1,7 @@
 // restic's exit codes and error messages as Failures: what happened, and what to type next.
 import { type Code, Failure } from '../errors.ts'
 import type { ProcessResult } from '../host/shell.ts'
+import { passwordIn, withoutPassword } from '../manifest/location.ts'
 import { oneLine, printable } from '../text.ts'
 import { isMessage, parseLine } from './json.ts'
 
@@ -18,7 +19,7 @@ export function failureOf(
   repository: RepositoryRef,
   { reason, parent }: { reason?: unknown; parent?: string | undefined } = {},
 ): Failure {
-  const message = redacted(lastError(stderr), repository.secrets)
+  const message = lastError(stderr, repository.secrets)
   if (interrupted && isTimeout(reason))
     return failure('repository-unreachable', repository, `no answer in time${redacted(lastRetry(stderr), repository.secrets)}`)
   // 0.18 exits 1 when a backup is interrupted, so `interrupted` and restic's message count too.
@@ -46,39 +47,44 @@ export function isTimeout(reason: unknown): boolean {
 
 /** Without the secrets, and without credentials in URLs (rest:https://user:password@host/). */
 export function redacted(text: string, secrets: string[]): string {
-  // In http URLs a user name without a password may be a token. In sftp URLs it is an account name.
-  const plain = text
-    .replaceAll(/(:\/\/[^:/@\s]*):[^/\s]*@/g, '$1:***@')
-    .replaceAll(/(https?:\/\/)[^:/@\s]+@/gi, '$1***@')
-    .replaceAll(/(invalid URL escape) "[^"]*"/g, '$1')
   // Longest first: a secret may contain a shorter one, and the rest of it would stay visible.
-  return secrets.toSorted((a, b) => b.length - a.length).reduce((rest, secret) => rest.replaceAll(secret, '***'), plain)
+  const plain = secrets.toSorted((a, b) => b.length - a.length).reduce((rest, secret) => rest.replaceAll(secret, '***'), text)
+  return plain
+    .replaceAll(/(parse )"((?:[^"\\]|\\.)*)"/g, (_, parse: string, url: string) => `${parse}"${withoutPassword(url)}"`)
+    .replaceAll(/\w[\w+.-]*:\/\/[^\s"'<>]+/g, withoutPassword)
+    .replaceAll(/(invalid (?:URL escape|port|character)) "(?:[^"\\]|\\.)*"/g, '$1')
 }
+
+/** A location without the secrets in it, however short they are. */
+export function redactedLocation(location: string, secrets: string[]): string {
+  const plain = location.startsWith('rclone:') ? location.replaceAll(rcloneSecret, '$1***') : withoutPassword(location)
+  return redacted(plain, secrets)
+}
+
+/** In rclone's connection strings: "remote,user=u,pass=p:path". A value in quotes may hold any character. */
+const rcloneSecret = /([,:]\w*(?:pass|secret|key|token|auth|cred|sas|bearer|header|command)\w*=)("(?:[^"]|"")*"|'(?:[^']|'')*'|[^,:]*)/gi
 
 /** Texts that must never be shown: values of variables whose names mean a secret, and the password in the location; percent-encoded or not. */
 export function secretsOf(location: string, variables: Record<string, string>): string[] {
   const values = Object.entries(variables).flatMap(([name, value]) => (/PASS|SECRET|KEY|TOKEN|AUTH|CREDENTIAL|SAS/.test(name) ? [value] : []))
+  const named = location.startsWith('rclone:')
+    ? [...location.matchAll(rcloneSecret)].flatMap(([, , value = '']) => [value, value.replace(/^(["'])(.*)\1$/s, '$2')])
+    : []
   const password = passwordIn(location)
-  // rclone's connection strings: "remote,user=u,pass=p:path".
-  const named = [...location.matchAll(/[,:]\w*(?:pass|secret|key|token)\w*=("(?:[^"]|"")*"|[^,:]*)/gi)].flatMap(([, value = '']) => [
-    value,
-    value.replaceAll('"', ''),
-  ])
-  // A password with an unencoded slash is invalid in a URL: restic's message then shows only a part of it, as an invalid port.
-  const token = /https?:\/\/([^:/@\s]+)@/i.exec(location)?.[1] ?? ''
-  const found = [...values, ...named, token, password, ...password.split(/[/?#]/)].flatMap((secret) => [
-    secret,
-    decoded(secret),
-    encodeURIComponent(decoded(secret)),
-  ])
+  // Go shows parts of a password that isn't percent-encoded as a port or a host.
+  const found = [...values, ...named, password, ...password.split(/[/?#@:]/)].flatMap(formsOf)
   // A shorter text also occurs in ordinary words, and redacting it would make messages unreadable.
   return [...new Set(found)].filter((secret) => secret.length >= 4)
 }
 
-/** The password ends at the last @ of the URL's authority; if there is no @ there, at the last @ of the URL (an unencoded slash). A port isn't a password. */
-function passwordIn(location: string): string {
-  const [, well, badly = ''] = /:\/\/[^:/@\s[]*:(?:([^/?#\s]*)@|(?!\d+\/)(\S*)@)/.exec(location) ?? []
-  return well ?? badly
+/** As written, percent-decoded, and in the forms of other programs: Go leaves $&+,;= in a password as they are, and quotes " and \. */
+function formsOf(secret: string): string[] {
+  const plain = decoded(secret)
+  const encoded = encodeURIComponent(plain)
+  const go = encoded
+    .replaceAll(/%(?:24|26|2B|2C|3B|3D)/g, decodeURIComponent)
+    .replaceAll(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`)
+  return [secret, plain, encoded, go].flatMap((form) => [form, JSON.stringify(form).slice(1, -1)])
 }
 
 function decoded(text: string): string {
@@ -140,14 +146,15 @@ function explain(code: string | undefined, { message, exit, stderr, repository, 
 }
 
 /** restic's last error message as one printable line. Plain text if there is no JSON (0.17). */
-function lastError(stderr: string): string {
+function lastError(stderr: string, secrets: string[]): string {
   const all = stderr.split('\n').filter((line) => line.trim() !== '')
   const last = all.map(parseLine).findLast((message) => isMessage(message, 'exit_error'))?.message
   const plain = all.filter((line) => !line.startsWith('{'))
   const text = last ?? plain.findLast((line) => line.startsWith('Fatal:')) ?? plain.at(-1) ?? ''
   // Drops Go's stack trace, and the question that restic adds about a missing repository.
   const first = text.replace(/\nmain\.[\s\S]*$|\nIs there a repository[\s\S]*$/, '').replace(/^Fatal: /, '')
-  return printable(oneLine(first)).slice(0, 400)
+  // Redacted before it is cut or escaped: half of a secret wouldn't be found.
+  return printable(oneLine(redacted(first, secrets))).slice(0, 400)
 }
 
 /** The reason of restic's last retry: " (… connection refused)", or an empty text. */

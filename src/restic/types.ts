@@ -1,5 +1,6 @@
 // The values that restic's output becomes, and the interface of its client.
 import type { Iso, Path } from '../core.ts'
+import type { Secret } from './secrets.ts'
 
 /** `bytes`, `files` and `addedBytes` are null in a snapshot made by restic < 0.17, which wrote no summary. */
 export interface Snapshot {
@@ -48,10 +49,11 @@ export interface Progress {
   secondsLeft: number | null
 }
 
-/** Location and secrets of a repository, typed by a person. They are kept in memory and in restic's environment only. */
+/** Location and secrets of a repository, given by a person. They are kept in memory, in restic's environment and in files without a name only. */
 export interface Credentials {
   location: string
-  password: string
+  /** As it was typed, or the file that holds it: restic decodes its bytes itself. */
+  password: string | Secret
   /** Environment variables with the storage's credentials. */
   variables: Record<string, string>
 }

@@ -319,7 +319,7 @@ lib.unique (lib.concatLists (lib.mapAttrsToList unitsOf services))
     id: 'unit.20',
     breaks: 'errors name the location as it is written',
     in: 'src',
-    find: 'printable(redacted(location, repository.secrets))',
+    find: 'printable(redactedLocation(location, repository.secrets))',
     put: 'printable(location)',
     red: { file: 'test/machine/secrets.test.ts', title: '[unit.20]' },
   },
