@@ -2,6 +2,7 @@
 {
   lib,
   stdenvNoCC,
+  attr,
   bash,
   btrfs-progs,
   cacert,
@@ -60,6 +61,7 @@ let
   # Every program that the command starts, so that the caller's PATH doesn't matter. PostgreSQL's clients are missing on purpose: they
   # must fit the host's server, and the module puts that server's own on the PATH of its units.
   runtimePath = lib.makeBinPath [
+    attr
     bash
     btrfs-progs
     coreutils

@@ -21,6 +21,22 @@ export function shellWord(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`
 }
 
+/** How many characters of a path a message holds at most. */
+const pathShown = 300
+
+/** A path for a message: a long one without its middle, so that its begin and its name are seen. */
+export function shortPath(path: string): string {
+  if (path.length <= pathShown) return path
+  const half = Math.floor((pathShown - 1) / 2)
+  return `${path.slice(0, half)}…${path.slice(-half)}`
+}
+
+/** The first paths of a list, and how many more there are. */
+export function listed(paths: string[], most = 5): string {
+  const more = paths.length - most
+  return `${paths.slice(0, most).map(shortPath).join(', ')}${more > 0 ? ` and ${more} more` : ''}`
+}
+
 /** "1 snapshot", "2 snapshots". */
 export function pluralize(count: number, what: string): string {
   return `${count} ${what}${count === 1 ? '' : 's'}`

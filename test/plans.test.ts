@@ -86,6 +86,7 @@ const restores = fc
         absent: [],
         postgres: null,
         absentDatabases: [],
+        privileged: [],
       },
       ...{
         roots: roots.map(root),

@@ -15,6 +15,8 @@ import { escapePattern, excluded } from '../restic/patterns.ts'
 import type { BackupSummary, Restic } from '../restic/types.ts'
 import { hasShrunk, tags } from '../snapshots/select.ts'
 import type { Run } from '../state/record.gen.ts'
+import { listed } from '../text.ts'
+import { privilegedFiles } from './privileged.ts'
 import { type RepositoryState, saveSnapshot } from './repository-state.ts'
 
 /** What the steps of a backup find out: the result, and the run's line in the record, are made from it. */
@@ -171,6 +173,12 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
         await requireNotReplaced(job, copies)
         await reportUnreadable(job)
         checkShrinkage(job)
+        const privileged = await privilegedFiles(paths, request.exclude, { signal: context.signal, inheritFds: job.inheritFds })
+        if (privileged.length > 0)
+          job.warn(
+            'special-files',
+            `it holds what can make root of a user (${listed(privileged)}): restore in place and dr bring that back only where the same is there, or with --allow-privileged`,
+          )
       },
     },
     unstage: { apply: async ({ folder }) => rm(folder, { recursive: true, force: true }) },

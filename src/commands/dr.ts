@@ -91,13 +91,15 @@ function wishOf(site: Site, input: Input): RecoveryWish {
     partial: isSet(input, 'partial'),
     withoutUnits: isSet(input, 'withoutUnits'),
     emptyMounts: isSet(input, 'emptyMounts'),
+    allowPrivileged: isSet(input, 'allowPrivileged'),
   }
 }
 
 /** An interrupted recovery keeps its chosen snapshots; consents can be added by flags. */
 async function resumed(site: Site, input: Input, jobs: number): Promise<PlannedRecovery> {
   const recovery = await interruptedRecovery(site)
-  const consents = (['overwrite', 'partial', 'withoutUnits', 'emptyMounts'] as const).filter((flag) => isSet(input, flag)).map((flag) => [flag, true])
+  const flags = ['overwrite', 'partial', 'withoutUnits', 'emptyMounts', 'allowPrivileged'] as const
+  const consents = flags.filter((flag) => isSet(input, flag)).map((flag) => [flag, true])
   return planAgain(site, recovery, Object.fromEntries(consents), jobs, input.signal)
 }
 
@@ -115,6 +117,7 @@ async function askConsents({ choices }: Recovery): Promise<Partial<RecoveryWish>
   const partial = skipped(['only-partial'])
   const unitless = skipped(['unknown-unit', 'no-systemd'])
   const mounted = skipped(['would-empty'])
+  const privileged = skipped(['special-files'])
   const consents: Partial<RecoveryWish> = {}
   if (partial.length > 0)
     consents.partial = await typeToConfirm(
@@ -133,6 +136,12 @@ async function askConsents({ choices }: Recovery): Promise<Partial<RecoveryWish>
       `Type empty to empty the filesystems that are mounted in ${mounted.join(', ')} and not in their snapshots (Enter: leave them alone):`,
       'empty',
       '--empty-mounts',
+    )
+  if (privileged.length > 0)
+    consents.allowPrivileged = await typeToConfirm(
+      `Type privileged to restore ${privileged.join(', ')} with what can make root of a user (Enter: leave them alone):`,
+      'privileged',
+      '--allow-privileged',
     )
   return Object.values(consents).some(Boolean) ? consents : null
 }

@@ -8,6 +8,10 @@ const emptyMounts: Option = {
   flags: '--empty-mounts',
   description: 'also empty filesystems that are mounted inside the data and not in the snapshot; their data is kept',
 }
+const allowPrivileged: Option = {
+  flags: '--allow-privileged',
+  description: 'also bring in what can make root of a user and is not there now: setuid and setgid files, file capabilities, device nodes',
+}
 const dryRun: Option = { flags: '--dry-run', description: 'show the plan and stop' }
 
 export const globalOptions: Option[] = [
@@ -70,6 +74,7 @@ export const commands: CommandSpec[] = [
       { flags: '--target <folder>', description: 'restore into this folder, which must not exist yet' },
       { flags: '--in-place', description: 'replace the live data; the old data is kept' },
       emptyMounts,
+      allowPrivileged,
       { flags: '--resume', description: 'finish an interrupted restore in place' },
       { flags: '--rollback', description: 'undo a restore in place: the unfinished one, or the newest (with --at: the newest up to that time)' },
       { flags: '--discard-old', description: 'delete the old data that restores in place have kept' },
@@ -92,6 +97,7 @@ export const commands: CommandSpec[] = [
       { flags: '--partial', description: 'restore a partial snapshot where there is no complete one' },
       { flags: '--without-units', description: "ignore units that systemd doesn't know, as on a rescue system" },
       emptyMounts,
+      allowPrivileged,
       { flags: '--resume', description: 'continue an interrupted recovery' },
       { flags: '--from-repository', description: 'read the manifest from the repository: only its location, password and credentials are needed' },
       { flags: '--repository <location>', description: 'with --from-repository: its location, as restic takes it (asked for at a terminal)' },

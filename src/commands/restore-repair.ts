@@ -2,6 +2,7 @@
 import type { Result } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { emptiedBy, nothingToResume, planInPlace, requireEmptyable, restoreInPlace, resumeRestore } from '../restore/inplace.ts'
+import { requirePrivileged } from '../restore/privileged.ts'
 import { discardOld, type KeptRestore, keptRestores, keptUntil, nothingKept, rollBackRestore } from '../restore/rollback.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { parseTime } from '../snapshots/select.ts'
@@ -68,7 +69,9 @@ async function resumed(site: Site, name: string, input: Input, watcher: Watcher)
         )
       const planned = await planInPlace(site, name, snapshot, journal.paths, input.signal)
       requireEmptyable(planned, isSet(input, 'emptyMounts') ? emptiedBy(planned.facts) : (journal.emptied ?? []))
-      return restoreInPlace(site, planned, options)
+      const privileged = isSet(input, 'allowPrivileged') ? 'all' : (journal.privileged ?? [])
+      requirePrivileged(name, planned.facts.privileged, privileged)
+      return restoreInPlace(site, planned, { ...options, privileged })
     },
     options,
   )

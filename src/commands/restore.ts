@@ -8,6 +8,7 @@ import type { RestoreFacts } from '../restore/facts.ts'
 import { emptiedBy, planInPlace, restoreInPlace } from '../restore/inplace.ts'
 import { freeTarget, inspectTarget, restoreInspect } from '../restore/inspect.ts'
 import { partialNotes, passedNotes } from '../restore/notes.ts'
+import { requirePrivileged } from '../restore/privileged.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { completeBefore, newerUnadopted, pick, type SnapshotChoice, snapshotChoice } from '../snapshots/select.ts'
 import { printable } from '../text.ts'
@@ -169,11 +170,22 @@ async function prepareInPlace(site: Site, name: string, snapshot: Snapshot, path
     if (!(await typeToConfirm(`Type empty to empty ${emptied.map(printable).join(', ')}:`, 'empty', flag)))
       throw new Failure('declined', `${name}: that isn't "empty": nothing was touched`, { exit: 130 })
   }
+  const { privileged } = planned.facts
+  const isAllowed = isSet(input, 'allowPrivileged')
+  if (!isInteractive()) requirePrivileged(name, privileged, isAllowed ? 'all' : [])
+  if (
+    privileged.length > 0 &&
+    !isAllowed &&
+    !(await typeToConfirm('Type privileged to let in what can make root of a user:', 'privileged', '--allow-privileged'))
+  )
+    throw new Failure('declined', `${name}: that isn't "privileged": nothing was touched`, { exit: 130 })
   if (!isSet(input, 'yes') && !(await typeToConfirm(`Type ${name} to restore it:`, name, '--yes (after a look at --dry-run)')))
     throw new Failure('declined', `${name}: that isn't its name: nothing was touched`, { exit: 130 })
   return () => {
     input.ignoreHangup()
     const options = { json: input.json, describe: describeRestore, hint: 'Ctrl-C undoes it; if this terminal is lost, it continues.' }
-    return reportOne(name, options, (watcher) => restoreInPlace(site, planned, { signal: input.signal, ...watcher }))
+    return reportOne(name, options, (watcher) =>
+      restoreInPlace(site, planned, { signal: input.signal, privileged: isAllowed ? 'all' : privileged, ...watcher }),
+    )
   }
 }

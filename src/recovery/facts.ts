@@ -9,7 +9,8 @@ import type { Size } from '../snapshots/select.ts'
 /**
  * What was asked for on the command line. `at`: the newest snapshot not later than this time. `only`: no names means all services.
  * `partial`: take a partial snapshot where there is no complete one. `withoutUnits`: ignore units that systemd doesn't know.
- * `emptyMounts`: empty filesystems that are mounted inside the data but are not in the snapshot.
+ * `emptyMounts`: empty filesystems that are mounted inside the data but are not in the snapshot. `allowPrivileged`: restore what can make root of a
+ * user (setuid files, capabilities, device nodes).
  */
 export interface RecoveryWish {
   host: string
@@ -20,6 +21,7 @@ export interface RecoveryWish {
   partial: boolean
   withoutUnits: boolean
   emptyMounts: boolean
+  allowPrivileged: boolean
 }
 
 /**
@@ -35,6 +37,8 @@ export interface Choice {
   notes: string[]
   /** Mount points that are restored in another way than by renames; missing before the restore is planned. */
   mounts?: string[]
+  /** What can make root of a user and isn't there now; missing before the restore is planned. */
+  privileged?: string[]
   /** Its size, and that of the complete snapshot before it, where it is smaller by more than `shrinkThreshold`. */
   shrunk?: Size & { before: Size & { id: string } }
   /** Why newer snapshots were not chosen; missing where none is chosen. */

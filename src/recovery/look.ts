@@ -6,6 +6,7 @@ import { unknownUnits } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import { emptiedBy, type PlannedRestore, planInPlace, requireEmptyable } from '../restore/inplace.ts'
 import { mountNotes } from '../restore/notes.ts'
+import { requirePrivileged } from '../restore/privileged.ts'
 import { neededRoom, spareBytes } from '../restore/room.ts'
 import type { Site } from '../site.ts'
 import { requireHost } from '../snapshots/hosts.ts'
@@ -63,8 +64,9 @@ async function planAll(
     try {
       const plan = await planInPlace(siteWithTrees, name, snapshot, [], signal)
       requireEmptyable(plan, wish.emptyMounts ? emptiedBy(plan.facts) : [])
+      requirePrivileged(name, plan.facts.privileged, wish.allowPrivileged ? 'all' : [])
       planned.set(name, plan)
-      return { ...choice, mounts: mountNotes(plan.facts) }
+      return { ...choice, mounts: mountNotes(plan.facts), privileged: plan.facts.privileged }
     } catch (error) {
       const { code, message } = asFailure(error)
       return { ...choice, skip: { code, message, of: 'service' } }

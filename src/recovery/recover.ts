@@ -9,6 +9,7 @@ import { activeStates } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { emptiedBy, type PlannedRestore, planInPlace, requireEmptyable, restoreInPlace, resumeRestore } from '../restore/inplace.ts'
+import { requirePrivileged } from '../restore/privileged.ts'
 import { type InPlaceOptions, named } from '../restore/transaction.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { isComplete } from '../snapshots/select.ts'
@@ -184,7 +185,9 @@ async function recoverOne(
     if (!snapshot) throw new Failure('unknown-snapshot', `${name}: no snapshot is chosen`)
     const chosen = plan ?? (await planInPlace(site, name, snapshot, [], options.signal))
     requireEmptyable(chosen, recovery.wish.emptyMounts ? emptiedBy(chosen.facts) : [])
-    return restoreInPlace(site, chosen, options)
+    const privileged = recovery.wish.allowPrivileged ? 'all' : []
+    requirePrivileged(name, chosen.facts.privileged, privileged)
+    return restoreInPlace(site, chosen, { ...options, privileged })
   }
   try {
     if (await isRestoreOpen(site.state, name)) return await resumeRestore(site, name, begin, options)
@@ -209,7 +212,7 @@ async function doneBefore(site: Site, { started, wish }: Recovery, name: string,
 }
 
 /** Skipped by a rule that a flag can override, so not failures. */
-const leftAlone = ['protected', 'only-partial', 'would-empty']
+const leftAlone = ['protected', 'only-partial', 'would-empty', 'special-files']
 
 /** Restored now or before: services that wait for it can start. */
 function isSettled(result: Result | undefined): boolean {
@@ -249,6 +252,7 @@ const consentFor: Record<string, string> = {
   'unknown-unit': '--without-units',
   'no-systemd': '--without-units',
   'would-empty': '--empty-mounts',
+  'special-files': '--allow-privileged',
 }
 
 /** Writes the report to the state folder. Returns its path. */

@@ -45,6 +45,8 @@ export interface RestoreFacts {
   postgres: PostgresFacts | null
   /** Declared PostgreSQL databases without a dump in the snapshot: they stay as they are. */
   absentDatabases: string[]
+  /** What can make root of a user, and isn't there now. What has file capabilities, or other content, is found when it is staged. */
+  privileged: Path[]
   /** Live entries that backups exclude: the topmost ones. */
   excluded: { path: Path; bytes: number }[]
   /** Users and groups whose numbers on this host differ from the snapshot's, matched by name. */

@@ -96,6 +96,7 @@ export async function restoreInPlace(site: Site, planned: PlannedRestore, option
       putsBack: null,
       paths: wanted,
       emptied: emptiedBy(facts),
+      privileged: options.privileged ?? [],
       // Restoring an unadopted snapshot doesn't adopt its data.
       recovers: wanted.length === 0 && isComplete(snapshot) && !snapshot.tags.includes(tags.unadopted),
       phase: 'staging',

@@ -17,13 +17,14 @@ import { reservedPattern } from '../snapshots/select.ts'
 import { chosenDatabases, gatherDatabaseFacts } from './databases.ts'
 import type { PostgresFacts, RestoreFacts, RestoreWish, Root } from './facts.ts'
 import { mountsBelow } from './mounts.ts'
+import { newPrivileged } from './privileged.ts'
 import { entriesOf } from './swap.ts'
-import { followLinks, readTree, requireDeclared, requireNoSpecialFiles, type Tree } from './tree.ts'
+import { followLinks, readTree, requireDeclared, type Tree } from './tree.ts'
 import { gatherUnits } from './units.ts'
 
 /**
  * Gathers what a restore in place is planned from.
- * @throws Failure `unknown-path`, `not-declared`, `special-files`, `mount-point`, `unknown-unit`, `no-systemd`, and those of databases
+ * @throws Failure `unknown-path`, `not-declared`, `mount-point`, `unknown-unit`, `no-systemd`, and those of databases
  */
 export async function gatherRestoreFacts(restic: Restic, wish: RestoreWish, call: CallOptions): Promise<RestoreFacts> {
   const { run, name, service, snapshot, wanted } = wish
@@ -31,7 +32,6 @@ export async function gatherRestoreFacts(restic: Restic, wish: RestoreWish, call
   const [tree, sizes] = await Promise.all([readTree(restic, wish, call), sizesOf(wanted.length > 0 ? wanted : snapshot.paths)])
   requireDeclared(wish, tree)
   const { chosen, absent } = chosenDatabases(wish, tree.dumps)
-  await requireNoSpecialFiles(name, tree)
   const roots: Root[] = []
   for (const root of tree.roots) roots.push(await gatherRoot(wish, root, tree, sizes))
   const postgres = tree.dumps && chosen.length > 0 ? await gatherDatabaseFacts(restic, wish, tree.dumps, chosen, call) : null
@@ -51,6 +51,7 @@ export async function gatherRestoreFacts(restic: Restic, wish: RestoreWish, call
     databases: service.sqlite.flatMap((database) => followLinks(database, tree.links)).filter((path) => tree.regular.has(path)),
     postgres,
     absentDatabases: absent,
+    privileged: await newPrivileged(tree.privileged),
     excluded: await gatherExcluded(wish, roots),
     ...(await gatherOwners(restic, wish, tree, call)),
     units,

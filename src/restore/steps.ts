@@ -1,7 +1,7 @@
 // What each step of a restore in place does, and how it is undone.
-import { mkdir, rm } from 'node:fs/promises'
+import { type FileHandle, mkdir, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import type { Handlers, Owners, Path, RestoreStep, StagedFolder } from '../core.ts'
+import type { Context, Handlers, Owners, Path, RestoreStep, StagedFolder } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import type { Limiter } from '../execute.ts'
 import { inside, insideFd3, isThere, lstatIfThere, openDirNoFollow, withParentFd } from '../host/files.ts'
@@ -16,9 +16,11 @@ import { afterStop } from '../host/systemd.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Progress, Restic } from '../restic/types.ts'
 import { type RestoreJournal, writeJournal } from '../state/journal.ts'
+import { listed } from '../text.ts'
 import { identifyDatabases, whileSpaceLeft } from './databases.ts'
 import { swapBack, swapIn } from './exchange.ts'
 import { requireMountsUnchanged } from './mounts.ts'
+import { newlyStaged, requirePrivileged } from './privileged.ts'
 import { copyAside, identifyMoves } from './swap.ts'
 import { requireUnused, stopAndMaskUnits, unmaskAndStartUnits } from './units.ts'
 
@@ -67,6 +69,7 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
           }
           if (owners.users.length + owners.groups.length > 0) await renumber(target, owners)
           await stageFolders(target, join(folder, 'new'), folders, owners)
+          await checkPrivileged(job, stage, signal, emit)
         } finally {
           await stage.close()
         }
@@ -167,6 +170,14 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
       apply: async (_, { signal }) => checkHealth(job, signal),
     },
   }
+}
+
+/** Before anything live is touched. @throws Failure `special-files` */
+async function checkPrivileged({ name, journal }: RestoreJob, stage: FileHandle, signal: AbortSignal, emit: Context['emit']): Promise<void> {
+  const found = await newlyStaged(stage, signal)
+  requirePrivileged(name, found, journal.privileged ?? [])
+  if (found.length > 0)
+    emit({ type: 'warning', code: 'special-files', message: `${name}: allowed, though it can make root of a user: ${listed(found)}` })
 }
 
 /**

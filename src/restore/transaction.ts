@@ -18,6 +18,7 @@ import { newRunId, readKilledRun, removeRunning, writeRunning } from '../state/r
 import { closeJournal } from './cleanup.ts'
 import { swapBack, swapIn } from './exchange.ts'
 import { planRest } from './plan.ts'
+import type { Privileged } from './privileged.ts'
 import { checkHealth, type RestoreJob, restoreHandlers } from './steps.ts'
 import { requireUnused, stopAndMaskUnits, unmaskAndStartUnits } from './units.ts'
 
@@ -25,6 +26,8 @@ export interface InPlaceOptions {
   signal: AbortSignal
   emit(event: Event): void
   output(line: string): void
+  /** What a person allowed although it can make root of a user. Missing: nothing. */
+  privileged?: Privileged
   /** Limits how many restores fetch or load data at a time. Missing: no limit. */
   inTurn?: Limiter
 }

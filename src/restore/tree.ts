@@ -3,12 +3,13 @@ import { lstat } from 'node:fs/promises'
 import { basename, dirname, join, relative, resolve } from 'node:path'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { isWithin, lstatIfThere, outermost } from '../host/files.ts'
+import { isWithin, outermost } from '../host/files.ts'
 import { attributesOf } from '../host/folders.ts'
 import type { CallOptions, Node, Restic } from '../restic/types.ts'
 import { dumpsFolder } from '../snapshots/select.ts'
 import type { Dumps, RestoreWish } from './facts.ts'
 import { unmovablePaths } from './mounts.ts'
+import { isPrivileged } from './privileged.ts'
 
 export interface Tree {
   /** `bare`: a folder above a mount point, which the snapshot lacks. */
@@ -18,7 +19,8 @@ export interface Tree {
   links: Map<Path, string>
   /** Regular files with the name of a declared SQLite database. */
   regular: Set<Path>
-  special: Node[]
+  /** Setuid and setgid files, and device nodes. */
+  privileged: Node[]
   dumps: Dumps | null
   /** For each number of a user or group but root's: a folder of the snapshot with an entry that it owns. */
   owned: Record<'uid' | 'gid', Map<number, Path>>
@@ -33,7 +35,7 @@ export async function readTree(restic: Restic, { name, service, snapshot, wanted
     unmovable: await unmovablePaths(paths, snapshot),
     links: new Map(),
     regular: new Set(),
-    special: [],
+    privileged: [],
     dumps: folder === undefined ? null : { folder, files: new Map() },
     owned: { uid: new Map(), gid: new Map() },
   }
@@ -60,7 +62,7 @@ export async function readTree(restic: Restic, { name, service, snapshot, wanted
     current.files += 1
     current.bytes += node.bytes
     if (node.type === 'file' && databases.has(basename(node.path))) tree.regular.add(node.path)
-    if (node.type === 'dev' || node.type === 'chardev' || (node.type === 'file' && (node.mode & 0o6000) !== 0)) tree.special.push(node)
+    if (isPrivileged(node)) tree.privileged.push(node)
   }
   const dumped = [...(tree.dumps?.files.keys() ?? [])].map((file) => join(folder ?? '', file))
   const isThere = (path: Path) => path === folder || dumped.some((dump) => isWithin(dump, path))
@@ -107,20 +109,4 @@ export function followLinks(path: Path, links: Map<Path, string>): Path[] {
     }
   }
   return names
-}
-
-/** Device nodes, setuid and setgid files are restored only where the same are live. @throws Failure `special-files` */
-export async function requireNoSpecialFiles(name: string, { special }: Tree): Promise<void> {
-  for (const node of special) {
-    const live = await lstatIfThere(node.path)
-    const known =
-      live !== null &&
-      (node.type === 'file' ? live.isFile() && (live.mode & 0o6000) === (node.mode & 0o6000) : live.isBlockDevice() || live.isCharacterDevice())
-    if (known) continue
-    const what = node.type === 'file' ? 'a setuid or setgid file' : 'a device node'
-    throw new Failure(
-      'special-files',
-      `${name}: the snapshot holds ${what} that isn't there now (${node.path}): refused in place; inspect it without --in-place and move by hand what you trust`,
-    )
-  }
 }

@@ -54,6 +54,8 @@ export interface RestoreJournal {
   databases: JournalDatabase[]
   /** Mount points that are emptied, as --empty-mounts allows. */
   emptied: Path[]
+  /** What may be brought in though it can make root of a user: all of it, as --allow-privileged says, or these paths. Missing: nothing. */
+  privileged?: Path[] | 'all'
   /** Folder with the dumps from the snapshot. */
   dumps: Path | null
   /** Units that were running: they are started again. */

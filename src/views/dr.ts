@@ -107,6 +107,11 @@ function complaints({ choices, checks, spread }: Recovery, now: Date): string[] 
         ? []
         : `${sign('warn')} ${printable(`${name}: ${sizeWords(shrunk)}, where ${shrunk.before.id.slice(0, 8)} before it has ${sizeWords(shrunk.before)}: is something missing in it?`)}`,
     ),
+    ...choices.flatMap(({ name, skip, privileged = [] }) =>
+      skip || privileged.length === 0
+        ? []
+        : [`${sign('warn')} ${printable(`${name}: brings in what can make root of a user, and isn't there now:`)}`, ...privileged.map(indented)],
+    ),
     ...choices.flatMap(({ name, skip, passed = [], mounts = [] }) =>
       skip ? [] : [...passed, ...mounts].map((note) => `${sign('warn')} ${printable(`${name}: ${note}`)}`),
     ),

@@ -10,7 +10,7 @@ import { columns, styled } from '../ui/terminal.ts'
 
 export function restorePlanView(site: Site, { plan, facts }: { plan: Plan<RestoreStep>; facts: RestoreFacts }): string[] {
   const now = site.now()
-  const { snapshot, roots, units, running, databases, postgres, excluded, free } = facts
+  const { snapshot, roots, units, running, databases, postgres, excluded, free, privileged } = facts
   const { healthCheck } = serviceOf(site, plan.service)
   const brought = postgres?.databases ?? []
   const bytes = [...roots, ...brought].reduce((sum, { bytes }) => sum + bytes, 0)
@@ -25,6 +25,7 @@ export function restorePlanView(site: Site, { plan, facts }: { plan: Plan<Restor
       emptied ? 'empties' : overwritten ? 'rewrites' : live ? 'replaces' : 'restores',
       `${path}${entriesOnly ? '/*' : ''}   ${live ? `${formatBytes(live.bytes)} → ` : ''}${formatBytes(bytes)}, ${formatCount(files)} ${files === 1 ? 'entry' : 'entries'}`,
     ]),
+    ...privileged.map((path): [string, string] => ['privileged', `${path}   can make root of a user, and isn't there in this way now`]),
     ...brought.map(({ name, bytes, live }): [string, string] => [
       live ? 'replaces' : 'restores',
       `the database ${name}   ${live ? `${formatBytes(live.bytes)} → ` : ''}a dump of ${formatBytes(bytes)}`,

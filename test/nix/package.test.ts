@@ -49,9 +49,11 @@ describe.skipIf(!has('nix-hash'))('the package', () => {
 
 test("every program that src/ starts is on the wrapper's PATH", async () => {
   const packages: Record<string, string[]> = {
+    attr: ['getfattr'],
     bash: ['bash', 'sh'],
     'btrfs-progs': ['btrfs'],
     coreutils: ['cp', 'du', 'id', 'mv', 'rm', 'sync', 'touch'],
+    findutils: ['find'],
     restic: ['restic'],
     sqlite: ['sqlite3'],
     systemd: ['journalctl', 'systemctl', 'systemd-analyze', 'systemd-run', 'timedatectl'],

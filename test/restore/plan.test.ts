@@ -30,6 +30,7 @@ const facts = (more: Partial<RestoreFacts> = {}): RestoreFacts => ({
   databases: [],
   postgres: null,
   absentDatabases: [],
+  privileged: [],
   excluded: [],
   renumbered: { users: [], groups: [] },
   strangers: [],
