@@ -146,7 +146,10 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
     "The server doesn't answer; if it is recovering from a crash, atelier-backup waits up to ten minutes.",
     'Does it run? Is postgresql.socketDir its socket?',
   ],
-  'postgres-rights': ['The role may not restore databases.', 'postgresql.user must name a superuser.'],
+  'postgres-rights': [
+    'The role may not restore databases, or the server lets no role without rights in, as which the code in a dump runs.',
+    'postgresql.user must name a superuser, and pg_hba.conf must let the role root in: local all root peer.',
+  ],
   'server-files': [
     'A path of the service holds the files of the PostgreSQL server, which must run while its databases are exchanged.',
     'Restore the databases alone, with --path and the folder of dumps.',

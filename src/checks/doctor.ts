@@ -2,15 +2,17 @@
 import { existsSync } from 'node:fs'
 import { access, constants, stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
+import { dirname } from 'node:path'
 import { asFailure } from '../errors.ts'
 import { resolveLinks } from '../host/files.ts'
 import { canMountPrivately } from '../host/mounts.ts'
+import { askServer, sharedWith } from '../host/postgres.ts'
 import { run } from '../host/shell.ts'
 import { requireRepositoryApart } from '../repository/apart.ts'
 import { requirePlace } from '../repository/identity.ts'
 import type { RepositoryLock } from '../restic/types.ts'
 import { withTimeout } from '../signals.ts'
-import type { Site } from '../site.ts'
+import { type Site, stagingOf } from '../site.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import { foreignState } from '../state/machine.ts'
@@ -31,6 +33,7 @@ export async function examine(site: Site, signal: AbortSignal): Promise<Check[]>
     checkState(site, repositories),
     checkAdopted(site),
     checkNamespaces(site),
+    checkDumps(site, signal),
     checkClock([]),
   ])
   return groups.flat()
@@ -196,4 +199,28 @@ async function checkNamespaces(site: Site): Promise<Check[]> {
   return [
     stdout ? good('sqlite', `sqlite ${stdout.split(' ')[0]}, private mounts work`) : bad('sqlite', 'sqlite3 is not installed', 'install sqlite3'),
   ]
+}
+
+/** Where dumps are staged: on the disk of the server's data, both share the room. Without PostgreSQL's programs on PATH nothing is known of it. */
+async function checkDumps(site: Site, signal: AbortSignal): Promise<Check[]> {
+  const service = Object.entries(site.manifest.services).find(([, { enable, postgres }]) => enable && postgres.length > 0)
+  if (!service) return []
+  try {
+    const staging = dirname(await stagingOf(site, service[0]))
+    const { folders } = await askServer(site.manifest.postgresql, [], { signal: withTimeout(signal), inheritFds: [] })
+    const shared = await sharedWith(staging, folders)
+    if (shared !== null)
+      return [
+        good(
+          'dumps',
+          `dumps are staged in ${staging}, on the disk that PostgreSQL writes to (${shared}): a dump that leaves it too little room is given up; stagingDir can name another disk`,
+        ),
+      ]
+    return folders.length === 0 ? [] : [good('dumps', `dumps are staged in ${staging}, apart from PostgreSQL's data in ${folders[0]}`)]
+  } catch (error) {
+    const { code, message } = asFailure(error)
+    return code === 'postgres-unreachable' || code === 'staging-unsafe'
+      ? [bad('dumps', message, 'start the server, or correct postgresql and stagingDir in the manifest')]
+      : []
+  }
 }

@@ -3,11 +3,12 @@ import { realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DatabaseMove, Path } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { freeBytes, isWithin, lstatIfThere } from '../host/files.ts'
+import { isWithin, lstatIfThere } from '../host/files.ts'
 import { nearestFolder } from '../host/folders.ts'
 import { mountOf } from '../host/mounts.ts'
 import { dumpFiles, type PostgresOptions, type PostgresServer } from '../host/postgres.ts'
 import { databaseIds, gatherServerState, globalsOf, renameDatabases } from '../host/postgres-load.ts'
+import { whileSpaceLeft } from '../host/space.ts'
 import type { CallOptions, Restic } from '../restic/types.ts'
 import { type JournalDatabase, type RestoreJournal, writeJournal } from '../state/journal.ts'
 import type { Dumps, PostgresFacts, RestoreWish } from './facts.ts'
@@ -75,27 +76,18 @@ export async function gatherDatabaseFacts(
  * Does `work`, and aborts it when the filesystem of `folder` is nearly full (null: not on this host). With no space for its log, PostgreSQL
  * shuts down at the next checkpoint and can't start again. @throws Failure `disk-full`
  */
-export async function whileSpaceLeft(
+export async function whileServerHasSpace(
   name: string,
   folder: Path | null,
   signal: AbortSignal,
   work: (signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
   if (folder === null) return work(signal)
-  const full = new AbortController()
-  const look = async () => {
-    if ((await freeBytes(folder)) < serverBytes) full.abort()
-  }
-  const timer = setInterval(() => void look().catch(() => {}), 100)
-  try {
-    await work(AbortSignal.any([signal, full.signal]))
-  } catch (error) {
-    if (!full.signal.aborted || signal.aborted) throw error
+  const full = (cause: unknown) => {
     const words = `no space is left for the server's data: less than ${serverBytes >> 20} MiB at ${folder}, which it needs itself`
-    throw new Failure('disk-full', `${name}: ${words}. Make room, then run it again`, { cause: error })
-  } finally {
-    clearInterval(timer)
+    return new Failure('disk-full', `${name}: ${words}. Make room, then run it again`, { cause })
   }
+  return whileSpaceLeft({ folder, reserve: serverBytes, full }, signal, work)
 }
 
 /** Two segments of the server's log (16 MiB each), and what it can write between two checks. */

@@ -42,6 +42,11 @@ export function notesOf(
     ...absent.map((path) => `${path} isn't in this snapshot and stays as it is`),
     ...absentDatabases.map((name) => `this snapshot holds no dump of the database ${name}, which stays as it is`),
     ...(postgres?.tablespaces ?? []).map((name) => `the server has no tablespace ${name}: what was in it goes to the default tablespace`),
+    ...(postgres === null
+      ? []
+      : [
+          'the superuser of PostgreSQL makes extensions, languages, event triggers and what belongs to a superuser; other code in the dumps runs as its owner',
+        ]),
     ...roots.filter(({ unchanged }) => unchanged).map(({ path }) => `${path} is the same link already`),
     ...roots.flatMap(({ path, entriesOnly }) =>
       entriesOnly

@@ -16,8 +16,9 @@ import { afterStop } from '../host/systemd.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import type { Progress, Restic } from '../restic/types.ts'
 import { type RestoreJournal, writeJournal } from '../state/journal.ts'
+import { withLoadLock } from '../state/lock.ts'
 import { listed } from '../text.ts'
-import { identifyDatabases, whileSpaceLeft } from './databases.ts'
+import { identifyDatabases, whileServerHasSpace } from './databases.ts'
 import { swapBack, swapIn } from './exchange.ts'
 import { requireMountsUnchanged } from './mounts.ts'
 import { newlyStaged, requirePrivileged } from './privileged.ts'
@@ -89,12 +90,16 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
     // No undo: the new databases are in the journal, and are dropped when it closes.
     loadPostgres: {
       apply: async ({ from, databases, tablespaces, data }, { signal, emit }) => {
-        await whileSpaceLeft(name, data, signal, async (signal) => {
+        await whileServerHasSpace(name, data, signal, async (signal) => {
           const options = { signal, inheritFds: job.inheritFds }
           await createRoles(job.postgresql, join(from, dumpFiles.globals), options)
           for (const { database, fresh } of databases) {
             const load = { database, fresh, dump: join(from, dumpFiles.of(database)), tablespaces }
-            emit({ type: 'loaded', database, ...(await job.inTurn(() => loadDatabase(job.postgresql, load, options))) })
+            emit({
+              type: 'loaded',
+              database,
+              ...(await job.inTurn(() => withLoadLock(job.state, () => loadDatabase(job.postgresql, load, options)))),
+            })
           }
         })
       },

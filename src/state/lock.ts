@@ -23,6 +23,11 @@ export function withStateLock<T>(state: string, work: () => Promise<T>): Promise
   return withLock(join(state, 'install.lock'), 'the state folder', work)
 }
 
+/** Does `work` while no other process of this host loads databases: loads share a role. No service has a name with a dot in front. */
+export function withLoadLock<T>(state: string, work: () => Promise<T>): Promise<T> {
+  return withLock(join(state, 'locks', '.postgresql.lock'), 'PostgreSQL', work)
+}
+
 async function withLock<T>(file: string, what: string, work: (fd: number) => Promise<T>): Promise<T> {
   const fd = openSync(file, 'a', 0o600)
   try {

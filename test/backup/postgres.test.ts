@@ -1,7 +1,7 @@
 // PostgreSQL: what stands in a snapshot comes back on a new server with plain restic and PostgreSQL's own programs.
-import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, statfsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { cliFile, start } from '../lib/cli.ts'
 import { committer, living, output, instead as replaced, resticBefore, slowly, timesOf, until } from '../lib/live.ts'
 import { has } from '../lib/needs.ts'
@@ -226,6 +226,42 @@ describe.skipIf(!canPostgres)('PostgreSQL', () => {
     expect(stdout).not.toContain(small)
     expect(snapshots()).toEqual(before)
   })
+
+  test('[postgres.16] a dump on the disk that the server writes to is given up while there is room for the server, and doctor names both places', async (t) => {
+    const disk = w.path('disk')
+    output(['mkdir', '-p', disk])
+    output(['mount', '-t', 'tmpfs', '-o', 'size=600m,mode=755', 'none', disk])
+    t.onTestFinished(() => void output(['umount', disk]))
+    vi.stubEnv('TMPDIR', disk)
+    const shared = makeServer()
+    vi.unstubAllEnvs()
+    t.onTestFinished(() => shared.remove())
+    shared.sql('postgres', 'CREATE DATABASE wide')
+    // 600 MB that the server compresses to 7.
+    shared.sql('wide', "CREATE TABLE t AS SELECT repeat('x', 1000000) FROM generate_series(1, 600)")
+    declare({ postgres: ['wide'] }, shared.declared, { stagingDir: disk })
+    const before = snapshots()
+    const started = shared.sql('postgres', 'SELECT pg_postmaster_start_time()')
+    const checks: { name: string; ok: boolean; message: string }[] = (await w.cli(['doctor', '--json'], { env: { PATH: server.path } })).json().checks
+    const check = checks.find(({ name }) => name === 'dumps')
+    expect(check).toMatchObject({
+      ok: true,
+      message: expect.stringContaining(`${disk}/atelier-backup, on the disk that PostgreSQL writes to (${disk}/`),
+    })
+    const free: number[] = []
+    const timer = setInterval(() => {
+      const { bavail, bsize } = statfsSync(disk)
+      free.push(bavail * bsize)
+    }, 5)
+    const { exit, stderr } = await run()
+    clearInterval(timer)
+    expect([exit, stderr]).toEqual([1, expect.stringContaining('no space is left for the dump; stagingDir names another place')])
+    // The dump had begun.
+    expect(Math.max(...free) - Math.min(...free)).toBeGreaterThan(20 << 20)
+    expect(Math.min(...free)).toBeGreaterThan(200 << 20)
+    expect(snapshots()).toEqual(before)
+    expect(shared.sql('postgres', 'SELECT pg_postmaster_start_time()')).toBe(started)
+  }, 180_000)
 
   test('[postgres.4] killed in the middle of a dump: pg_dump ends too, and --cleanup leaves nothing', async () => {
     declare()
