@@ -9,7 +9,7 @@ import { requireKnown } from '../repository/identity.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { withTimeout } from '../signals.ts'
 import { type Site, serviceOf } from '../site.ts'
-import { eligible, fromElsewhere, newestOf, otherHosts, type Subject, snapshotsOf } from '../snapshots/select.ts'
+import { countedSnapshots, eligible, fromElsewhere, newestOf, otherHosts, type Subject, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { isRestoreOpen } from '../state/journal.ts'
 import { foreignState, replacedBecause, unknownToRecord } from '../state/machine.ts'
@@ -210,7 +210,7 @@ function serviceStatus(
     latest: answer !== null && answer.failure === null ? newest && latestOf(newest) : latestInRecord(lastOk, site.manifest.host),
     nextRun: job?.nextRun ?? null,
     lastRun: last && { outcome: last.outcome, started: last.started, seconds: last.seconds, downtimeSeconds: last.downtimeSeconds },
-    message: judgement.state === 'never' && answer ? neverMessage(judgement.message, answer.snapshots, subject) : judgement.message,
+    message: messageFor(judgement, answer, subject) ?? strangersMessage(name, own, readable, install),
     exit: judgement.state === 'unknown' ? (failure?.exit ?? 1) : exitOf[judgement.state],
     days,
     // A restore that replaced nothing kept nothing.
@@ -220,6 +220,19 @@ function serviceStatus(
     oldDatabases: (readable?.oldDatabases ?? []).flatMap(({ kept, since }) => (kept === null ? [] : [{ kept, since }])),
   }
 }
+
+function messageFor({ state, message }: Judgement, answer: Answer | null, subject: Subject): string | null {
+  return state === 'never' && answer ? neverMessage(message, answer.snapshots, subject) : message
+}
+
+/** Other installs' snapshots hide in a list of many, and may be somebody's attempt to pass for this one's. */
+function strangersMessage(name: string, own: Snapshot[] | null, record: RunRecord | null, install: string | null): string | null {
+  if (own === null || record === null || record.origin === null) return null
+  const strangers = own.length - countedSnapshots(own, { ...record, install }).length
+  if (strangers < manyStrangers) return null
+  return `${strangers} of its snapshots are of installs that this one doesn't know; they neither count for retention nor are forgotten: atelier-backup list ${name}`
+}
+const manyStrangers = 10
 
 /** The newest backup that this install recorded, if its repository answers and doesn't hold it any more. By its time, for `tag` changes the id. */
 function lostSnapshot(record: RunRecord | null, answer: Answer | null): RunRecord['lastSnapshot'] {

@@ -75,6 +75,10 @@ test('[retention.9] snapshots of installs that this one doesn’t know neither c
   const { stdout } = await w.cli(['prune'], { env: { COLUMNS: '200' } })
   expect(stdout).toContain('4 snapshots of other installs are there: they neither count nor are forgotten')
   expect(await days()).toEqual([25, 20, 3, 2, 1, 0])
+  for (let n = 0; n < 6; n++) await save(50, 'install:eeeeeeeeeeeeeeee')
+  const [told] = (await w.cli(['status', '--json'])).json().services
+  expect(told).toMatchObject({ state: 'ok', message: expect.stringContaining("10 of its snapshots are of installs that this one doesn't know") })
+  await w.restic(['forget', '--tag', 'install:eeeeeeeeeeeeeeee', '--group-by', 'host', '--keep-last', '0', '--unsafe-allow-remove-all'])
   // A person says that they are this host's.
   expect(await w.cli(['adopt', 'notes', '--yes'])).toMatchObject({ exit: 0 })
   expect((await w.cli(['prune'])).stdout).not.toContain('other install')
