@@ -11,8 +11,9 @@ import { type Input, isSet } from './command.ts'
 
 export async function run(input: Input): Promise<number> {
   const site = await input.site()
-  const query = queryStatus(site, { services: input.args, local: isSet(input, 'local'), signal: input.signal })
-  const status = await waitingFor('asking the repository', query)
+  const local = isSet(input, 'local')
+  const query = queryStatus(site, { services: input.args, local, signal: input.signal })
+  const status = await (local ? query : waitingFor('asking the repository', query))
   if (input.json) printJson(status, true)
   else print(...statusView(status, site.now(), await detail(site, input, status.services)))
   return joinExits([...status.services.map(({ exit }) => exit), ...status.repositories.map(({ exit }) => exit)])
