@@ -55,14 +55,14 @@ test('[json.3] all is in order: every check says what it found', async () => {
 
 type Break = () => Record<string, string> | void | Promise<void>
 const broken: [what: string, how: Break, name: string, message: string, remedy: string][] = [
-  ['the manifest isn’t JSON', () => writeFileSync(w.path('manifest.json'), '{'), 'manifest', 'manifest.json', 'mend the manifest'],
-  ['there is no manifest', () => rmSync(w.path('manifest.json')), 'manifest', 'no manifest at', 'mend the manifest'],
+  ['the manifest isn’t JSON', () => writeFileSync(w.path('manifest.json'), '{'), 'manifest', 'manifest.json', 'nixos-rebuild writes the manifest'],
+  ['there is no manifest', () => rmSync(w.path('manifest.json')), 'manifest', 'no manifest at', 'nixos-rebuild writes the manifest'],
   ['restic is missing', () => withoutRestic(), 'restic', 'restic is not installed', 'install restic 0.17'],
   ['restic is too old', () => fakeRestic(w, 'echo restic 0.16.4 compiled with go1.21'), 'restic', 'restic 0.16.4 is too old', 'install restic 0.17'],
   ['the password file is missing', () => declare({ passwordFile: '/nowhere' }), 'secrets', "/nowhere of repository main doesn't exist", 'agenix'],
   ['everybody can read the password', () => declare({ passwordFile: open() }), 'secrets', 'is readable by other users', 'chmod 600'],
   ['the environment file is missing', () => declare({ environmentFile: '/nowhere' }), 'secrets', '/nowhere', 'agenix'],
-  ['the password is wrong', () => declare({ passwordFile: secret('wrong') }), 'password', "doesn't open it", 'created with'],
+  ['the password is wrong', () => declare({ passwordFile: secret('wrong') }), 'password', "doesn't open it", 'into its password file'],
   ['there is no repository', () => declare({ repository: '/nowhere' }), 'repository', 'existed before and was not found', 'mount its disk'],
   [
     'a new repository has no place',
