@@ -228,6 +228,7 @@ describe.skipIf(!canPostgres)('PostgreSQL', () => {
   })
 
   test('[postgres.16] a dump on the disk that the server writes to is given up while there is room for the server, and doctor names both places', async (t) => {
+    chmodSync(w.root, 0o755)
     const disk = w.path('disk')
     output(['mkdir', '-p', disk])
     output(['mount', '-t', 'tmpfs', '-o', 'size=600m,mode=755', 'none', disk])
