@@ -72,9 +72,9 @@ async function openSite(input: Input): Promise<Site> {
   })
 }
 
-function show({ site, recovery }: PlannedRecovery, input: Input): void {
-  if (!input.json) print(...recoveryPlanView(site, recovery))
-  else if (isSet(input, 'dryRun')) printJson(recovery)
+function show(plan: PlannedRecovery, input: Input): void {
+  if (!input.json) print(...recoveryPlanView(plan))
+  else if (isSet(input, 'dryRun')) printJson(plan.recovery)
 }
 
 function wishOf(site: Site, input: Input): RecoveryWish {

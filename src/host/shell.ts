@@ -26,6 +26,8 @@ export interface ProcessOptions {
   /** Called with each line of standard output, which isn't kept then. A longer line is cut after `maxLineLength` characters. */
   onLine?: (line: string) => void
   onErrorLine?: (line: string) => void
+  /** In characters: how much of standard output `run` takes; a program that prints more is ended. */
+  maxOutputLength?: number
   /** Called as soon as the child runs. Each wrapper replaces itself by exec, so this is the pid of the program itself. */
   onStart?: (pid: number) => void
 }
@@ -41,7 +43,7 @@ export interface ProcessResult {
 }
 
 /** In characters. They bound our memory, whatever program runs. */
-const maxOutputLength = 256 * 1024 * 1024
+const defaultOutputLength = 256 * 1024 * 1024
 const maxLineLength = 1024 * 1024
 const maxErrorLength = 64 * 1024
 
@@ -53,13 +55,17 @@ const signalNumbers: Record<string, number> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3
  * `too-much-output` beyond `maxOutputLength`; `failed` if the program can't be started.
  */
 export async function run(argv: string[], options: ProcessOptions = {}): Promise<ProcessResult> {
+  const { maxOutputLength = defaultOutputLength } = options
   const kept: string[] = []
   let length = 0
+  const full = new AbortController()
+  const signal = options.signal ? AbortSignal.any([options.signal, full.signal]) : full.signal
   const keep = (text: string) => {
     length += text.length
     if (length <= maxOutputLength) kept.push(text)
+    else full.abort()
   }
-  const { stdout, result } = start(argv, options)
+  const { stdout, result } = start(argv, { ...options, signal })
   const reading = stdout ? readAll(stdout, options.onLine ? lineCutter(options.onLine) : keep) : undefined
   const finished = await result
   await reading

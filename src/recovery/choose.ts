@@ -4,8 +4,8 @@ import type { Code } from '../errors.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { lstatIfThere } from '../host/files.ts'
 import { holdTables } from '../host/postgres-load.ts'
-import { holdsPassword } from '../manifest/location.ts'
 import type { Service } from '../manifest/types.gen.ts'
+import { toldLocation } from '../restic/errors.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { uninterruptible } from '../restore/databases.ts'
 import { passedNotes } from '../restore/notes.ts'
@@ -37,7 +37,7 @@ export async function chooseSnapshots(
       if (known) return { ...known, skip: null, after }
       const next = commands.get(service.repository)
       const choice = await chooseFor(site, name, service, wish, snapshots.get(service.repository) ?? [], install)
-      return { ...choice, skip: choice.skip && next ? notGiven(name, service.repository, next) : choice.skip, after }
+      return { ...choice, skip: choice.skip && next ? notGiven(site, name, service.repository, next) : choice.skip, after }
     }),
   )
 }
@@ -108,25 +108,27 @@ async function holdsData(site: Site, { paths, sqlite, postgres }: Service): Prom
 }
 
 /**
- * `dr --from-repository` was given the credentials of one repository. By name, for each other repository whose secrets aren't on this machine:
- * the command that restores the services in it. Every repository of a host stores its manifest.
+ * `dr --from-repository` was given the credentials of one repository. By name, for each other repository: the command that restores the services in it. Every repository of a host stores its manifest.
  */
 function commandsForOthers(site: Site, host: string, names: string[], snapshots: Map<string, Snapshot[] | Failure>): Map<string, string> {
   const commands = [...snapshots].flatMap(([repository, answer]): [string, string][] => {
-    if (site.credentials.size === 0 || site.credentials.has(repository) || !(answer instanceof Failure) || answer.code !== 'secrets-unreadable')
-      return []
+    if (!(answer instanceof Failure) || answer.code !== 'not-given') return []
     const services = names.filter((name) => site.manifest.services[name]?.repository === repository)
-    const { repository: location = null, environmentFile = null } = site.manifest.repositories[repository] ?? {}
-    // A location with a password must not be shown, nor one with a user name alone: that may be a token.
-    const shown = location === null || holdsPassword(location) || /https?:\/\/[^/@]+@/i.test(location) ? 'LOCATION' : shellWord(location)
-    const credentials = environmentFile === null || /^(local:|\/|sftp:)/.test(location ?? '') ? [] : ['--environment-file FILE']
+    const location = site.manifest.repositories[repository]?.repository ?? null
+    // A command that is copied: of what a stranger wrote it holds the path of a folder alone. rclone's locations can be command lines, and a server
+    // would be sent credentials.
+    const isFolder = location !== null && /^(local:)?\//.test(location) && toldLocation(location) === location
+    const shown = isFolder ? shellWord(location) : 'LOCATION'
+    const credentials = isFolder || location?.startsWith('sftp:') ? [] : ['--environment-file FILE']
     const words = ['atelier-backup dr --from-repository --repository', shown, '--password-file FILE', ...credentials, '--host', shellWord(host)]
     return [[repository, [...words, ...services.map((name) => `--only ${name}`)].join(' ')]]
   })
   return new Map(commands)
 }
 
-function notGiven(name: string, repository: string, next: string): NonNullable<Choice['skip']> {
-  const message = `${name}: its repository ${repository} needs a password that wasn't given; type next: ${next}`
+function notGiven(site: Site, name: string, repository: string, next: string): NonNullable<Choice['skip']> {
+  const location = site.manifest.repositories[repository]?.repository
+  const where = location ? ` (the manifest says it is ${toldLocation(location)})` : ''
+  const message = `${name}: its repository ${repository} needs a password that wasn't given${where}; type next: ${next}`
   return { code: 'not-given', message, of: 'repository', next }
 }

@@ -25,7 +25,7 @@ export async function preflight(site: Site, { snapshots, choices, room, planned 
       .location()
       .catch(() => '')
     const failure = answer instanceof Failure ? answer : null
-    return [...(site.credentials.has(name) ? [] : await checkSecrets(site, name)), ...judgeRepository(name, location, failure)]
+    return [...(site.credentials.size > 0 ? [] : await checkSecrets(site, name)), ...judgeRepository(name, location, failure)]
   })
   const all = [...snapshots.values()].flatMap((answer) => (answer instanceof Failure ? [] : answer))
   const general = [...(await Promise.all(repositories)).flat(), ...(await checkClock(all)), ...room.map(judgeRoom)]

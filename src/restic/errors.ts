@@ -61,6 +61,12 @@ export function redactedLocation(location: string, secrets: string[]): string {
   return redacted(plain, secrets)
 }
 
+/** As `redactedLocation`, of a location that a stranger wrote: printable, and at most 300 characters. */
+export function toldLocation(location: string): string {
+  const text = printable(redactedLocation(location.slice(0, 4096), secretsOf(location, {})))
+  return text.length > 300 ? `${text.slice(0, 299)}…` : text
+}
+
 /** In rclone's connection strings: "remote,user=u,pass=p:path". A value in quotes may hold any character. */
 const rcloneSecret = /([,:]\w*(?:pass|secret|key|token|auth|cred|sas|bearer|header|command)\w*=)("(?:[^"]|"")*"|'(?:[^']|'')*'|[^,:]*)/gi
 

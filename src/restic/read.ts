@@ -85,8 +85,11 @@ export function readCalls(caller: Caller): Pick<Restic, Reads> {
       return caller.ask(['find', '--no-lock', '--json', ...which, '--', '*'], treesOf, options)
     },
 
-    async dump(snapshot, path, options = {}) {
-      return caller.output(['dump', '--no-lock', '--', snapshot, path], options)
+    async dump(snapshot, path, { maxLength, ...options } = {}) {
+      const more = maxLength === undefined ? {} : { maxOutputLength: maxLength }
+      const result = await caller.finish(['dump', '--no-lock', '--', snapshot, path], options, more)
+      if (result.exit !== 0) throw caller.failureOf(result, options)
+      return result.stdout
     },
   }
 }

@@ -163,8 +163,11 @@ export interface Restic {
   owners(snapshot: string, folder: Path, options?: CallOptions): Promise<{ uid: number; gid: number; user: string; group: string }[]>
   /** All entries of several snapshots, by the snapshots' full ids, in the order of `ls`. One call, held in memory: for small snapshots. */
   trees(snapshots: string[], options?: CallOptions): Promise<Map<string, TreeNode[]>>
-  /** The text of a file in a snapshot, without a lock. Held in memory: for small files. */
-  dump(snapshot: string, path: Path, options?: CallOptions): Promise<string>
+  /**
+   * The text of a file in a snapshot, without a lock. Held in memory: for small files.
+   * @throws Failure `too-much-output` for one of more than `maxLength` characters
+   */
+  dump(snapshot: string, path: Path, options?: CallOptions & { maxLength?: number }): Promise<string>
   backup(request: BackupRequest): Promise<BackupSummary>
   /** Into an empty target. Blocks of zeros become holes, so a sparse file takes no more room than before. */
   restore(request: RestoreRequest): Promise<RestoreSummary>

@@ -2,15 +2,16 @@
 import type { Result } from '../core.ts'
 import type { Choice } from '../recovery/facts.ts'
 import type { PlannedRecovery, Recovered, Recovery } from '../recovery/recover.ts'
-import type { Site } from '../site.ts'
+import { type Site, serviceOf } from '../site.ts'
 import { pluralize, printable } from '../text.ts'
 import { formatAge, formatBytes, formatSeconds, formatTime, timesInWords } from '../ui/format.ts'
 import { type Column, tableLines } from '../ui/table.ts'
 import { columns, sign, styled } from '../ui/terminal.ts'
+import { declaredData, shownPath, unusualLines } from './places.ts'
 import { figures } from './report.ts'
 
 /** Services that are skipped come last, with the reason: they need a decision. */
-export function recoveryPlanView(site: Site, recovery: Recovery): string[] {
+export function recoveryPlanView({ site, recovery, planned }: PlannedRecovery): string[] {
   const { wish, choices, done } = recovery
   const now = site.now()
   const isDone = (name: string) => done.some((result) => result.name === name)
@@ -28,7 +29,7 @@ export function recoveryPlanView(site: Site, recovery: Recovery): string[] {
   const head = titles.map((title, i) => ({
     title,
     ...(title === 'SIZE' ? { align: 'right' as const } : {}),
-    ...(i === 4 ? { shrink: 'cut' as const } : {}),
+    ...(i === 4 ? { shrink: 'wrap' as const } : {}),
   }))
   const whose = wish.host === site.manifest.host ? '' : ` of ${printable(wish.host)}`
   const bytes = formatBytes(wanted.reduce((sum, { snapshot }) => sum + (snapshot.bytes ?? 0), 0))
@@ -50,10 +51,31 @@ export function recoveryPlanView(site: Site, recovery: Recovery): string[] {
           '',
         ]
       : []),
+    ...written(
+      site,
+      open.map(({ name }) => name),
+      planned,
+    ),
     ...(open.length > 0 ? outlook(recovery, now) : []),
     ...complaints(recovery, now),
     ...(open.length > 0 ? ['Data that is there now is moved aside and kept.'] : []),
   ]
+}
+
+/** Every path and database that would be written, none of them cut: what lies outside of the usual places of data first. */
+function written(site: Site, names: string[], planned: PlannedRecovery['planned']): string[] {
+  const rows = names.flatMap((name) => {
+    const facts = planned.get(name)?.facts
+    // An unfinished restore goes by its journal, which is of the declared data.
+    const data = facts
+      ? [...facts.roots.map(({ path }) => shownPath(path)), ...(facts.postgres?.databases ?? []).map((database) => `postgres ${database.name}`)]
+      : declaredData(serviceOf(site, name))
+    return data.map((each, i) => [i === 0 ? name : '', each])
+  })
+  const paths = names.flatMap((service) =>
+    (planned.get(service)?.facts.roots ?? serviceOf(site, service).paths.map((path) => ({ path }))).map(({ path }) => ({ service, path })),
+  )
+  return [...unusualLines(paths), ...(rows.length > 0 ? [...tableLines([{ title: 'WRITES' }, { title: '' }], rows, columns()), ''] : [])]
 }
 
 /** Why no service will be restored, in a few words; the reason of each is printed below. */

@@ -2,6 +2,30 @@ import type { Breakage } from './index.ts'
 
 export const recovery: Breakage[] = [
   {
+    id: 'dr.22',
+    breaks: 'a repository is opened by what a stored manifest says of it',
+    in: 'src',
+    find: 'if (onlyGiven && !credentials) throw',
+    put: 'if (onlyGiven && !credentials && !declared) throw',
+    red: { file: 'test/recovery/from-repository.test.ts', title: 'files of this machine that the manifest names' },
+  },
+  {
+    id: 'dr.23',
+    breaks: 'a damaged stored manifest ends the recovery',
+    in: 'src',
+    find: 'if (!damagedCodes.includes(code)) throw error',
+    put: 'if (damagedCodes.includes(code)) throw error',
+    red: { file: 'test/recovery/from-repository.test.ts', title: '[dr.23]' },
+  },
+  {
+    id: 'dr.24',
+    breaks: 'paths outside of the usual places are not marked',
+    in: 'src',
+    find: 'paths.filter(({ path }) => !isUsual(path))',
+    put: 'paths.filter(({ path }) => isUsual(path) && !isUsual(path))',
+    red: { file: 'test/recovery/from-repository.test.ts', title: '[dr.24]' },
+  },
+  {
     id: 'dr.1',
     breaks: 'disabled services are not recovered',
     in: 'src',

@@ -1,6 +1,9 @@
 // Disaster recovery on a machine that has the repository, its password and nothing else.
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { once } from 'node:events'
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { living, output, resticBefore, until } from '../lib/live.ts'
 import { isRoot } from '../lib/needs.ts'
 import { makeRepository, type TestRepository } from '../lib/repository.ts'
@@ -181,6 +184,122 @@ describe.skipIf(!isRoot)('dr --from-repository', () => {
     expect(ended).toMatchObject({ exit: 1, stderr: expect.stringMatching(/holds no manifest.*--manifest FILE.*no host/) })
   })
 
+  describe('a manifest that a stranger stored', () => {
+    let strange: World
+    const at = (name: string) => strange.path('srv', name)
+    const args = (...more: string[]) => [
+      'dr',
+      '--from-repository',
+      '--repository',
+      strange.repository.repository,
+      '--password-file',
+      strange.path('given/password'),
+      ...more,
+    ]
+    const store = async (
+      manifest: object | string,
+      { time = '', install = 'abc', host = { repository: 'main', users: {}, groups: {} } as unknown } = {},
+    ) => {
+      const folder = strange.path('stored')
+      mkdirSync(folder, { recursive: true })
+      const base = { version: 2, host: 'testhost', services: {} }
+      writeFileSync(`${folder}/manifest.json`, typeof manifest === 'string' ? manifest : JSON.stringify({ ...base, ...manifest }))
+      writeFileSync(`${folder}/host.json`, typeof host === 'string' ? host : JSON.stringify(host))
+      const dated = time === '' ? [] : ['--time', time]
+      const tags = ['--tag', 'atelier:manifest', '--tag', `install:${install}`]
+      const stored = await strange.restic(['backup', '--json', '--quiet', '--host', 'testhost', ...tags, ...dated, folder])
+      expect(stored.exit).toBe(0)
+    }
+    beforeEach(async () => {
+      strange = await world()
+      strange.write('given/password', 'correct horse\n')
+    })
+    afterEach(() => strange.cleanup())
+
+    test('[dr.22] its locations are no commands and get no credentials, not even asked; they are told without secrets', async () => {
+      let asked = 0
+      const server = createServer((_, response) => {
+        asked += 1
+        response.writeHead(404).end()
+      })
+      await once(server.listen(0, '127.0.0.1'), 'listening')
+      const { port } = server.address() as AddressInfo
+      strange.write('bin/rclone', `#!/bin/sh\ntouch ${strange.path('PWNED')}\n`)
+      chmodSync(strange.path('bin/rclone'), 0o755)
+      const env = { PATH: `${strange.path('bin')}:${process.env.PATH}` }
+      const secrets = {
+        passwordFile: strange.path('given/password'),
+        environmentFile: strange.write('given/env', 'RESTIC_REST_PASSWORD=TOPSECRET\n'),
+      }
+      await store({
+        repositories: {
+          run: { repository: 'rclone:x:y', ...secrets },
+          rest: { repository: `rest:http://127.0.0.1:${port}/\u001b[31m`, ...secrets },
+          hidden: { repository: null, repositoryFile: strange.write('given/location', `rest:http://127.0.0.1:${port}/`), ...secrets },
+        },
+        services: Object.fromEntries(['run', 'rest', 'hidden'].map((name) => [name, { paths: [at(name)], units: [], repository: name }])),
+        postgresql: { user: 'nobody', socketDir: '/tmp/strange', port: 1 },
+        stagingDir: '/tmp/strange',
+      })
+      try {
+        for (const more of [['--dry-run'], ['--yes'], ['--yes', '--resume']]) {
+          const { exit, stdout } = await strange.cli(args(...more), { env })
+          if (more.includes('--yes')) expect(exit).toBe(1)
+          expect(stdout).toContain('rclone:x:y; holds run')
+          expect(stdout).toMatch(/rest:http:\/\/127\.0\.0\.1:\d+\/\\u\{1b\}\[31m; holds rest/)
+          expect(stdout).toMatch(/not used here[^\n]*\n +postgresql: user nobody, socketDir \/tmp\/strange, port 1\n +stagingDir: \/tmp\/strange/)
+          expect(stdout).toMatch(/run needs a password[^\n]*--repository LOCATION/)
+        }
+        await strange.cli(args('--dry-run', '--save-manifest', strange.path('saved.json')))
+        const saved = readFileSync(strange.path('saved.json'), 'utf8')
+        expect(saved).not.toMatch(/rclone|127\.0\.0\.1|given\/(env|location)|strange"/)
+        await strange.cli(['status', '--manifest', strange.path('saved.json')], { env })
+      } finally {
+        server.close()
+      }
+      expect([asked, existsSync(strange.path('PWNED'))]).toEqual([0, false])
+    })
+
+    test('[dr.23] one from the future is passed over and named; a damaged one is named, and the one before it is taken, whose install is shown', async () => {
+      const notes = { services: { notes: { paths: [at('notes')], units: [] } } }
+      await store(notes, { time: '2020-01-01 02:00:00', install: 'good' })
+      const damaged: [Parameters<typeof store>[0], object?][] = [
+        ['{"version": 2, "host"'],
+        [{ host: 'another' }],
+        [notes, { host: '{"repos' }],
+        [notes, { host: null }],
+        [notes, { host: { repository: 7 } }],
+        [`"${'x'.repeat(5 << 20)}"`],
+        [{ services: { notes: { paths: [`/${'x'.repeat(5000)}`] } } }],
+      ]
+      for (const [i, [manifest, more]] of damaged.entries()) await store(manifest, { time: `2021-01-0${i + 1} 02:00:00`, install: 'bad', ...more })
+      await store({ services: { future: { paths: [at('future')], units: [] } } }, { time: '2038-01-01 00:00:00' })
+      const { stdout, stderr } = await strange.cli(args('--dry-run'))
+      expect(stdout).toMatch(/The manifest of testhost, stored [^\n]*2020[^\n]* by install\s+good/)
+      expect(stdout).toContain('another one is of install bad')
+      expect(stderr).toMatch(/1 stored manifest dated in the future, passed over: [0-9a-f]{8} of testhost, 2038-01-01\n/)
+      expect(stderr.match(/is damaged \([^\n]*passed over\n/g)).toHaveLength(damaged.length)
+      const { json, stderr: alone } = await strange.cli(args('--dry-run', '--json'))
+      expect(json().choices).toEqual([expect.objectContaining({ name: 'notes' })])
+      expect(alone).toMatch(/future[\s\S]*damaged/)
+      const all = (await strange.restic(['snapshots', '--json', '--tag', 'install:good'])).json() as { id: string }[]
+      await strange.restic(['forget', '--quiet', ...all.map(({ id }) => id)])
+      const none = await strange.cli(args('--dry-run'))
+      expect(none).toMatchObject({ exit: 1, stderr: expect.stringMatching(/no stored manifest can be read: (the manifest in snapshot [\s\S]*){7}/) })
+    })
+
+    test('[dr.24] every path is shown whole, those outside of the usual places first and marked', async () => {
+      const paths = ['/var/lib/a b', `/srv/${'long-'.repeat(40)}notes`, '/etc/cron.d', '/var/lib/systemd/linger']
+      await store({ services: { notes: { paths, units: [] } } })
+      const { stdout } = await strange.cli(args('--dry-run'), { env: { COLUMNS: '60' } })
+      expect(stdout).toMatch(
+        /Written outside of the usual places of data[^\n]*\n\S+ notes {3}\/etc\/cron\.d\n\S+ notes {3}\/var\/lib\/systemd\/linger\n\nSERVICE/,
+      )
+      const rows = stdout.slice(stdout.indexOf('SERVICE'))
+      for (const path of ["'/var/lib/a b'", ...paths.slice(1)]) expect(rows).toContain(path)
+    })
+  })
+
   describe('[dr.20] with services in another repository', () => {
     const manifest = (other: object) => ({
       services: {
@@ -227,6 +346,8 @@ describe.skipIf(!isRoot)('dr --from-repository', () => {
 
     test('at a terminal one call asks for each, and brings back all', async () => {
       const terminal = two.terminal(['dr', ...flags()], { rows: 60, cols: 160 })
+      await terminal.waitFor(/Location of the repository disk, which holds photos, wiki/)
+      terminal.type(`${other.repository}${keys.enter}`)
       await terminal.waitFor('The password of the repository disk, which holds photos, wiki')
       terminal.type(`another one${keys.enter}`)
       await terminal.waitFor('Type testhost')
@@ -236,11 +357,12 @@ describe.skipIf(!isRoot)('dr --from-repository', () => {
       expect(lookAt()).toEqual(all)
     })
 
-    test('where this machine has its secrets nothing is asked', async () => {
+    test('[dr.22] files of this machine that the manifest names as secrets are not used', async () => {
       two.write('other/password', 'another one\n')
-      expect(await two.cli(['dr', ...flags(), '--yes'])).toMatchObject({ exit: 0 })
+      const ended = await two.cli(['dr', ...flags(), '--yes'])
       rmSync(two.path('other/password'))
-      expect(lookAt()).toEqual(all)
+      expect([ended.exit, ended.stdout]).toEqual([1, expect.stringContaining('photos: its repository disk needs a password')])
+      expect(lookAt()).toEqual(all.filter(({ path }) => path.startsWith('./notes')))
     })
   })
 })
