@@ -22,6 +22,7 @@ export const exits = {
   'flush-failed': 1,
   'hook-failed': 1,
   'hook-timeout': 1,
+  stalled: 1,
   'in-use': 1,
   'journal-damaged': 1,
   killed: 1,

@@ -108,6 +108,10 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
   // Backups
   skipped: ['preBackup found nothing to back up (exit code 75).', 'Nothing needs to be done.'],
   'hook-failed': ['preBackup, postBackup or healthCheck failed.', 'Its output is above, or in the journal.'],
+  stalled: [
+    'The copy of a database, or its dump, wrote nothing for stallTimeoutSec, and was ended.',
+    'Find out what holds it: a process that its owner stopped, a lock in the database, a disk that does not answer. Or set a longer time.',
+  ],
   'hook-timeout': ['A hook took longer than hookTimeoutSec.', 'Find out why it hangs, or set a longer time.'],
   'missing-path': [
     "A declared path isn't there; the rest was saved.",

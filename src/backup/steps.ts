@@ -9,12 +9,14 @@ import { makeFrozenCopy, removeFrozenCopy } from '../host/frozen.ts'
 import { runHook } from '../host/hooks.ts'
 import { canMountPrivately, withPrivateMounts } from '../host/mounts.ts'
 import { copyDatabase, otherName, sidecarSuffixes } from '../host/sqlite.ts'
+import { type Watch, whileGrowing } from '../host/stall.ts'
 import { afterStop, startUnits, stopUnits } from '../host/systemd.ts'
 import type { Manifest, Service } from '../manifest/types.gen.ts'
 import { escapePattern, excluded } from '../restic/patterns.ts'
 import type { BackupSummary, Restic } from '../restic/types.ts'
 import { hasShrunk, tags } from '../snapshots/select.ts'
 import type { Run } from '../state/record.gen.ts'
+import { noteProgress } from '../state/running.ts'
 import { listed } from '../text.ts'
 import { privilegedFiles } from './privileged.ts'
 import { type RepositoryState, saveSnapshot } from './repository-state.ts'
@@ -100,9 +102,9 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
       apply: async ({ engine, databases, folder }, { signal }) => {
         await mkdir(folder, { recursive: true, mode: 0o700 })
         // A failed dump ends the run: a snapshot without the dumps would look complete.
-        await dumpers[engine](job.manifest, databases, folder, { signal, inheritFds: job.inheritFds }).catch(
-          withPrefix(`${job.name}: no snapshot was made`),
-        )
+        await whileGrowing(folder, { ...growthOf(job), what: `the dump of ${databases.join(', ')}`, signal }, (signal) =>
+          dumpers[engine](job.manifest, databases, folder, { signal, inheritFds: job.inheritFds }),
+        ).catch(withPrefix(`${job.name}: no snapshot was made`))
       },
     },
     view: { apply: async (copy, { signal }) => makeFrozenCopy(copy, signal).catch(withPrefix(job.name)) },
@@ -125,7 +127,7 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
         await mkdir(dirname(to), { recursive: true, mode: 0o700 })
         const identity = real === live ? await identityOf(live) : null
         try {
-          const { state, message } = await copyDatabase(real, to, { signal, inheritFds: job.inheritFds })
+          const { state, message } = await copyDatabase(real, to, { signal, inheritFds: job.inheritFds, stall: growthOf(job) })
           copies.push({ live, copy: to, identity })
           if (state === 'unknown') job.warn('sqlite-unchecked', `${database} is saved, but sqlite3 can't check it: ${message}`)
         } catch (error) {
@@ -183,6 +185,10 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
     },
     unstage: { apply: async ({ folder }) => rm(folder, { recursive: true, force: true }) },
   }
+}
+
+function growthOf(job: Job): Pick<Watch, 'seconds' | 'onGrowth'> {
+  return { seconds: job.service.stallTimeoutSec, onGrowth: () => noteProgress(job.state, job.name) }
 }
 
 function secondsSince(start: number): number {

@@ -6,6 +6,7 @@ import { pathToFileURL } from 'node:url'
 import { type Code, Failure } from '../errors.ts'
 import { isRootOnly, lstatIfThere } from './files.ts'
 import { type ProcessResult, run } from './shell.ts'
+import { type Watch, whileGrowing } from './stall.ts'
 
 /**
  * Files beside a database that belong to it. A copy needs none of them, and beside another database they corrupt it.
@@ -30,10 +31,10 @@ export function isSidecarOf(path: string, database: string): boolean {
  * restarts at every commit of another process and may never end. Owner, mode and attributes are those of the original. The modification time
  * isn't: size and time of a WAL database don't change when its rows do.
  * @returns how the copy was checked; `unknown` is worth a warning
- * @throws Failure `sqlite-locked`, `sqlite-not-a-database`, `sqlite-corrupt`, `disk-full`, `sqlite-failed`
+ * @throws Failure `sqlite-locked`, `sqlite-not-a-database`, `sqlite-corrupt`, `disk-full`, `sqlite-failed`, `stalled`
  */
 export async function copyDatabase(from: string, to: string, options: CopyOptions): Promise<DatabaseCheck> {
-  const { busySeconds = 20, ...running } = options
+  const { busySeconds = 20, stall, ...running } = options
   // If the application isn't running, its -wal stays as it is: by default the last connection to close would checkpoint it into the database.
   const keepWal = (await lstatIfThere(`${from}-wal`)) === null ? [] : ['.dbconfig no_ckpt_on_close on']
   // No statement contains a file name: the database is an argument of the shell, and `copy` is a name in its working directory.
@@ -52,7 +53,10 @@ export async function copyDatabase(from: string, to: string, options: CopyOption
   await requireFiles(from)
   const { uid, gid } = there
   const isRoot = process.getuid?.() === 0
-  const copy = (mode: Mode, owner: { uid: number; gid: number } | null) => copyAs(owner, mode, from, to, script.join('\n'), running)
+  const copy = (mode: Mode, owner: { uid: number; gid: number } | null) => {
+    const watch = { ...stall, what: `the copy of ${from}`, signal: running.signal }
+    return whileGrowing(dirname(to), watch, (signal) => copyAs(owner, mode, from, to, script.join('\n'), { ...running, signal }))
+  }
   const reading = async () => {
     // If no process uses the database, `immutable` reads it without creating files beside it. If one did meanwhile, `atRest` has changed.
     const before = await atRest(from)
@@ -87,6 +91,8 @@ export interface CopyOptions {
   signal: AbortSignal
   /** Descriptors that children inherit. */
   inheritFds: number[]
+  /** When a copy that grows no more is ended. */
+  stall: Pick<Watch, 'seconds' | 'onGrowth'>
   /** How long to wait for the locks of other processes. */
   busySeconds?: number
 }
@@ -100,7 +106,14 @@ async function atRest(database: string): Promise<string | null> {
 }
 
 /** Runs the sqlite3 shell on the database. Mode `rw`, not `rwc`: a database that has just been deleted must not be created. */
-async function copyAs(owner: { uid: number; gid: number } | null, mode: Mode, from: string, to: string, script: string, options: CopyOptions) {
+async function copyAs(
+  owner: { uid: number; gid: number } | null,
+  mode: Mode,
+  from: string,
+  to: string,
+  script: string,
+  options: Omit<CopyOptions, 'stall'>,
+) {
   const folder = `${to}.making`
   await mkdir(folder, { mode: 0o700 })
   if (owner) await chown(folder, owner.uid, owner.gid)

@@ -132,6 +132,10 @@ export interface Service {
    */
   stopTimeoutSec: number
   /**
+   * Seconds without progress after which the copy of a database, or its dump, is ended and the backup fails; `status` tells of any run that has made none for so long.
+   */
+  stallTimeoutSec: number
+  /**
    * Percentage by which the number of files or bytes may fall from one backup to the next; one that falls by more is saved, and flagged. Null: any.
    */
   shrinkThreshold: number | null

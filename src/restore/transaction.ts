@@ -60,9 +60,12 @@ export async function transact(
   const started = now.toISOString()
   const run = newRunId(now)
   let isPlanned = false
+  let writeEvent = (_: Event) => {}
   const emit = (body: EventBody) => {
     isPlanned ||= body.type === 'plan'
-    options.emit({ time: site.now().toISOString(), service: name, ...body } as Event)
+    const event = { time: site.now().toISOString(), service: name, ...body } as Event
+    writeEvent(event)
+    options.emit(event)
   }
   const resultFrom = ({ failure = null, outcome, ...known }: Ended): Result =>
     resultOf(name, failure && { code: failure.code, message: named(name, failure.message), exit: failure.exit }, {
@@ -87,7 +90,7 @@ export async function transact(
     release = lock.release
     // writeRunning would overwrite the plan of a killed backup, which the clean-up needs.
     if ((await readKilledRun(site.state, name))?.kind === 'backup') await cleanUp(site, name, options.output)
-    await writeRunning(site.state, name, { run, kind: 'restore', started })
+    writeEvent = await writeRunning(site.state, name, { run, kind: 'restore', started })
     const ended = await work({ site, name, run, started, inheritFds: [lock.fd], options, emit, remember }).catch(failed)
     if (!isPlanned) emit({ type: 'plan', plan: { run, service: name, steps: [], always: [], notes: [] } })
     if (!isRemembered || ended.failure)

@@ -1,8 +1,8 @@
 // The run of a service that is at work now: running/SERVICE.json, and its events in running/SERVICE.ndjson. A run that ends removes the first
 // file; a killed one leaves it, which tells the next run what to clean up.
 import { randomBytes } from 'node:crypto'
-import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
-import { rename, rm } from 'node:fs/promises'
+import { appendFileSync, readFileSync, utimesSync, writeFileSync } from 'node:fs'
+import { rename, rm, stat } from 'node:fs/promises'
 import type { Event, Iso, Plan } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { asideName, clearUnfinished, readIfThere, writeDurably } from '../host/files.ts'
@@ -38,13 +38,36 @@ export async function writeRunning(state: string, service: string, run: Pick<Run
   const running: Running = { ...run, pid: process.pid, ...processIdentity(process.pid) }
   writeFileSync(`${base}.ndjson`, '', { mode: 0o600 })
   await writeDurably(`${base}.json`, withChecksum(running))
+  let done = ''
   return (event) => {
+    // restic prints a status each second, also while nothing happens.
+    const now = event.type === 'progress' ? `${event.doneBytes} ${event.files}` : event.type
+    if (event.type !== 'progress' || now !== done) noteProgress(state, service)
+    done = now
     try {
       appendFileSync(`${base}.ndjson`, `${JSON.stringify(event)}\n`)
     } catch {
       // Events are for `status` and progress alone: no fsync, and a full disk doesn't fail the run because of them.
     }
   }
+}
+
+/** The time of the file running/SERVICE.json is that of the run's latest progress. */
+export function noteProgress(state: string, service: string): void {
+  const now = new Date()
+  try {
+    utimesSync(fileOf(state, service), now, now)
+  } catch {
+    // The run has ended.
+  }
+}
+
+/** When the run that is at work last made progress; null: none is at work. */
+export async function lastProgress(state: string, service: string): Promise<Date | null> {
+  return stat(fileOf(state, service)).then(
+    ({ mtime }) => mtime,
+    () => null,
+  )
 }
 
 /** Before the first step: the clean-up of a killed run needs the plan. */

@@ -14,6 +14,8 @@ export interface StatusFacts {
   enabled: boolean
   unfinishedRestore: boolean
   running: boolean
+  /** The run that is at work, when it last made progress, and how long it may make none. Null: none is known (its unit may be starting). */
+  atWork: { kind: 'backup' | 'restore'; pid: number; since: Iso; progress: Date; stallSeconds: number } | null
   /** Why the state is unknown (repository not reachable, record damaged), or null. */
   unknown: string | null
   unadopted: boolean
@@ -51,7 +53,7 @@ export function judge(service: string, found: StatusFacts): Judgement {
   const newestTime = found.snapshots === null ? found.lastOk : (past?.time ?? null)
   if (found.unfinishedRestore)
     return { state: 'unfinished-restore', message: `a restore is unfinished (--rollback takes it back): atelier-backup restore ${service} --resume` }
-  if (found.running) return { state: 'running', message: null }
+  if (found.running) return judgeRun(found)
   if (!found.enabled) return { state: 'disabled', message: null }
   if (found.unknown !== null) return { state: 'unknown', message: found.unknown }
   // The last run's failure is the state until a later snapshot exists (made by hand, or by another install). A snapshot of the failed run itself,
@@ -101,6 +103,19 @@ export function judge(service: string, found: StatusFacts): Judgement {
     state: 'ok',
     message: isAhead ? `a snapshot is dated in the future (${newest.time}), and counts as the newest: check the clock with timedatectl` : null,
   }
+}
+
+/** A run that makes no progress, or still runs when the next one was due to have ended, must not hide that nothing is saved. */
+function judgeRun(found: StatusFacts): Judgement {
+  const { atWork, now } = found
+  if (atWork === null) return { state: 'running', message: null }
+  const { kind, pid, since, progress, stallSeconds } = atWork
+  const isStalled = now.getTime() - progress.getTime() > stallSeconds * 1000
+  const late = kind === 'backup' ? overdueSince(new Date(since), found) : null
+  if (!isStalled && late === null) return { state: 'running', message: null }
+  const how = isStalled ? `without progress since ${progress.toISOString()}` : `and the next one was due by ${late?.toISOString()}`
+  const what = `see what it waits for: ps -o pid,stat,etime,args --ppid ${pid}; end it: kill ${pid}`
+  return { state: 'overdue', message: `a ${kind} has been running since ${since}, ${how}: ${what}` }
 }
 
 const minute = 60_000

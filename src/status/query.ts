@@ -15,7 +15,7 @@ import { isRestoreOpen } from '../state/journal.ts'
 import { foreignState, replacedBecause, unknownToRecord } from '../state/machine.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
 import { lastRun, pinnedRepository, readHistory } from '../state/records.ts'
-import { readRunning } from '../state/running.ts'
+import { lastProgress, type Running, readRunning } from '../state/running.ts'
 import { shellWord } from '../text.ts'
 import { type Judgement, judge, mustBeDone, periodOf, type State } from './judge.ts'
 
@@ -153,24 +153,26 @@ async function askRepository(site: Site, name: string, signal: AbortSignal): Pro
 interface ServiceState {
   record: RunRecord | Failure
   isUnfinished: boolean
-  isRunning: boolean
+  running: Running | null
+  progress: Date | null
   days: ServiceStatus['days']
 }
 
 async function readServiceState(state: string, name: string, days: string[]): Promise<ServiceState> {
-  const [record, isUnfinished, isRunning] = await Promise.all([
+  const [record, isUnfinished, running, progress] = await Promise.all([
     readHistory(state, name).catch(asFailure),
     isRestoreOpen(state, name),
-    readRunning(state, name).then(Boolean, () => false),
+    readRunning(state, name).catch(() => null),
+    lastProgress(state, name),
   ])
-  return { record, isUnfinished, isRunning, days: daysOf(record instanceof Failure ? [] : record.runs, days) }
+  return { record, isUnfinished, running, progress, days: daysOf(record instanceof Failure ? [] : record.runs, days) }
 }
 
 function serviceStatus(
   site: Site,
   name: string,
   service: Service,
-  { record, isUnfinished, isRunning, days }: ServiceState,
+  { record, isUnfinished, running, progress, days }: ServiceState,
   answer: Answer | null,
   { install, foreign, replaced }: Machine,
   job: (Job & { lastElapse: Date | null }) | null,
@@ -188,8 +190,9 @@ function serviceStatus(
   const judgement: Judgement = judge(name, {
     now: site.now(),
     enabled: service.enable,
-    unfinishedRestore: isUnfinished && !isRunning,
-    running: isRunning || (job?.working ?? false),
+    unfinishedRestore: isUnfinished && running === null,
+    running: running !== null || (job?.working ?? false),
+    atWork: running && progress && { kind: running.kind, pid: running.pid, since: running.started, progress, stallSeconds: patience(service) },
     unknown: failure?.message ?? null,
     // Without the repository: a backup that left the record's `origin` unset was tagged as unadopted.
     unadopted:
@@ -239,6 +242,11 @@ function lostSnapshot(record: RunRecord | null, answer: Answer | null): RunRecor
   const last = record?.lastSnapshot
   if (!last || answer === null || answer.failure !== null || answer.pinned !== last.repositoryId) return null
   return answer.snapshots.some(({ id, time }) => id === last.id || Date.parse(time) === Date.parse(last.time)) ? null : last
+}
+
+/** Hooks and the stop of units make no progress that shows, and have limits of their own. */
+function patience({ stallTimeoutSec, hookTimeoutSec, stopTimeoutSec }: Service): number {
+  return Math.max(stallTimeoutSec, hookTimeoutSec, stopTimeoutSec)
 }
 
 /** A fresh install with another host name: its data is in the snapshots of the old name. */

@@ -183,4 +183,12 @@ const command = ['pg_dump',`,
     put: "if (foreign === '')",
     red: { file: 'test/restore/place.test.ts', title: '[dump.3]' },
   },
+  {
+    id: 'sqlite.14',
+    breaks: 'a copy that hangs is waited for without end',
+    in: 'src',
+    find: 'else if (performance.now() - since > seconds * 1000) stalled.abort()',
+    put: 'else if (performance.now() - since > seconds * 1e6) stalled.abort()',
+    red: { file: 'test/backup/stall.test.ts', title: '[sqlite.14]' },
+  },
 ]

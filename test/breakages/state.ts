@@ -215,4 +215,12 @@ await writeFile(fileOf(state, service), withChecksum(record))`,
     put: 'interrupted: 1,',
     red: { file: 'test/backup/ends.test.ts', title: ['SIGINT', 'while restic saves'] },
   },
+  {
+    id: 'state.11',
+    breaks: 'a run that makes no progress is at work for ever',
+    in: 'src',
+    find: 'if (!isStalled && late === null) return',
+    put: 'if (late === null) return',
+    red: { file: 'test/status/judge.test.ts', title: '[state.11] a run that hangs is told once it makes none' },
+  },
 ]

@@ -17,7 +17,7 @@ beforeEach(async () => {
 afterEach(() => w.cleanup())
 
 const copy = (from = database, signal = new AbortController().signal) =>
-  copyDatabase(from, w.path('copies/0.db'), { signal, inheritFds: [], busySeconds: 1 })
+  copyDatabase(from, w.path('copies/0.db'), { signal, inheritFds: [], busySeconds: 1, stall: { seconds: 60, onGrowth() {} } })
 
 /** A process that has begun something in the database and doesn't go on. */
 async function holding(statements: string) {
@@ -69,7 +69,11 @@ test('[snapshot.8] a -wal that a crash left stays as it is, and its rows are in 
 test('an interrupted copy says so', async () => {
   const release = await holding('BEGIN EXCLUSIVE;')
   const interruption = new AbortController()
-  const copying = copyDatabase(database, w.path('copies/0.db'), { signal: interruption.signal, inheritFds: [] })
+  const copying = copyDatabase(database, w.path('copies/0.db'), {
+    signal: interruption.signal,
+    inheritFds: [],
+    stall: { seconds: 60, onGrowth() {} },
+  })
   setTimeout(() => interruption.abort(), 300)
   await expect(copying).rejects.toMatchObject({ code: 'interrupted' })
   await release()

@@ -41,6 +41,7 @@ describe('[manifest.1] a manifest loads with every default filled', () => {
           postBackup: null,
           hookTimeoutSec: 3600,
           stopTimeoutSec: 600,
+          stallTimeoutSec: 3600,
           shrinkThreshold: 50,
           restoreAfter: [],
           healthCheck: null,

@@ -27,6 +27,7 @@ const well: StatusFacts = {
   enabled: true,
   unfinishedRestore: false,
   running: false,
+  atWork: null,
   unknown: null,
   unadopted: false,
   lastRun: ran('ok', 10 * hour),
@@ -298,4 +299,26 @@ test.each([
   ['1y', 365.25 * day],
 ])('%s is %i ms', (span, ms) => {
   expect(durationMs(span)).toBe(ms)
+})
+
+describe('[state.11] a run that hangs', () => {
+  const run = (since: number, progress: number, kind: 'backup' | 'restore' = 'backup') => ({
+    running: true,
+    atWork: { kind, pid: 4711, since: ago(since), progress: new Date(now.getTime() - progress), stallSeconds: 3600 },
+  })
+  test.each<[string, Partial<StatusFacts>, State]>([
+    ['is at work while it makes progress', run(5 * hour, 60_000), 'running'],
+    ['is told once it makes none', run(5 * hour, 2 * hour), 'overdue'],
+    ['is told as a restore, too', run(5 * hour, 2 * hour, 'restore'), 'overdue'],
+    ['is told though it makes progress, once the next one is overdue', run(3 * day, 60_000), 'overdue'],
+    ['is told of a service that isn’t enabled', { ...run(5 * hour, 2 * hour), enabled: false }, 'overdue'],
+  ])('%s', (_, found, state) => {
+    expect(stateOf(found)).toBe(state)
+  })
+
+  test('and the message says since when, and what to type', () => {
+    const { message } = judge('notes', { ...well, ...run(5 * hour, 2 * hour) })
+    expect(message).toContain(`since ${ago(5 * hour)}, without progress since ${ago(2 * hour)}`)
+    expect(message).toContain('kill 4711')
+  })
 })
