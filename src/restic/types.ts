@@ -14,7 +14,7 @@ export interface Snapshot {
   parent: string | null
   /** Id of the snapshot that this one was rewritten or copied from. */
   original: string | null
-  /** It says that it was made of another one that is still there, and isn't that with a tag more: it never takes the other's place. */
+  /** `original` is another snapshot that still exists, and the two differ by more than their tags: this one never counts in its place. */
   isRewritten: boolean
   bytes: number | null
   files: number | null

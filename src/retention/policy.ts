@@ -1,17 +1,17 @@
-// Which snapshots of one service the retention keeps: restic's own rules, over complete snapshots first. Pure.
+// Which snapshots of one service the retention keeps: restic's own rules, but complete snapshots come before partial ones. Pure.
 import type { Retention } from '../manifest/types.gen.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { isComplete, newestFirst } from '../snapshots/select.ts'
 
-/** What the rules come to; `reasons` in restic's words ("daily snapshot"). */
+/** The result of the rules. `reasons`: in restic's words ("daily snapshot"). */
 export interface Forgotten {
   keep: { snapshot: Snapshot; reasons: string[] }[]
   remove: Snapshot[]
 }
 
 /**
- * As `restic forget` would, with one difference: of each day, week and month the newest complete snapshot is kept, and the newest partial one only
- * where that period has no complete one; the last N are those of the complete ones, and the partial ones that stand among the last N of all.
+ * Does what `restic forget` does, with two differences. Of each day, week and month the newest complete snapshot is kept, and the newest partial one
+ * only if that period has no complete one. `last` keeps the newest N complete snapshots, and each partial one among the newest N of all.
  * Without a rule (all zero) everything is kept. Source: ApplyPolicy in restic's internal/data/snapshot_policy.go.
  */
 export function applyRetention(snapshots: Snapshot[], keep: Retention): Forgotten {
@@ -27,7 +27,7 @@ export function applyRetention(snapshots: Snapshot[], keep: Retention): Forgotte
   for (const { rule, periodOf } of periods) {
     const kept = newestOfEach(all, keep[rule], periodOf)
     for (const snapshot of kept) add(snapshot, `${rule} snapshot`)
-    // Restic's, too: while there are fewer periods than the rule keeps, the history reaches as far back as it can.
+    // As in restic: while there are fewer periods than the rule keeps, the oldest snapshot is kept, too.
     const oldest = all.findLast(isComplete) ?? all.at(-1)
     if (kept.length < keep[rule] && oldest && !kept.includes(oldest)) add(oldest, `oldest ${rule} snapshot`)
   }
@@ -46,7 +46,7 @@ const periods: { rule: 'daily' | 'weekly' | 'monthly'; periodOf: (time: Date) =>
   { rule: 'monthly', periodOf: (time) => dayOf(time).slice(0, 7) },
 ]
 
-/** One of each of the newest `count` periods. As in restic a period ends where the next older snapshot is of another one. */
+/** One snapshot of each of the newest `count` periods. As in restic, a period ends where the next older snapshot belongs to another period. */
 function newestOfEach(all: Snapshot[], count: number, periodOf: (time: Date) => string): Snapshot[] {
   const groups: { period: string; snapshots: Snapshot[] }[] = []
   for (const snapshot of all) {
@@ -58,7 +58,7 @@ function newestOfEach(all: Snapshot[], count: number, periodOf: (time: Date) => 
   return groups.slice(0, count).flatMap(({ snapshots }) => snapshots.find(isComplete) ?? snapshots.slice(0, 1))
 }
 
-/** The time that clocks showed where the snapshot was made, in the UTC fields of a Date: restic counts days so, whatever the zone is here. */
+/** The local time at which the snapshot was made, in the UTC fields of a Date: restic counts days by the snapshot's time zone, not by this host's. */
 function wallClock(time: string): Date {
   return new Date(`${time.slice(0, 19)}Z`)
 }
@@ -67,7 +67,7 @@ function dayOf(time: Date): string {
   return time.toISOString().slice(0, 10)
 }
 
-/** Year and number of the week by ISO 8601, in which a week belongs to the year of its Thursday. */
+/** Year and number of the week as in ISO 8601, where a week belongs to the year of its Thursday. */
 function weekOf(time: Date): string {
   const thursday = new Date(time)
   thursday.setUTCDate(time.getUTCDate() + 4 - (time.getUTCDay() || 7))

@@ -19,8 +19,9 @@ import { pluralize } from '../text.ts'
 import { applyRetention, type Forgotten } from './policy.ts'
 
 /**
- * What happens to one service's snapshots. `kept` says why all are left alone; `first` are those that don't count, and go whatever the rules say;
- * `strangers`: how many others of the service there are, made by installs that this one doesn't know, which neither count nor go.
+ * What happens to one service's snapshots. `kept`: why none of them is forgotten, or null. `first`: snapshots that aren't eligible (failed or
+ * unadopted): the rules don't count them, and they are forgotten whatever the rules say. `strangers`: how many other snapshots of the service there
+ * are (made by other installs, or by `restic rewrite`): the rules don't count them either, and they are never forgotten.
  */
 export interface Retained {
   name: string
@@ -35,7 +36,7 @@ export interface PruneOptions {
   signal: AbortSignal
 }
 
-/** `manifests`: stored manifests of this host that go, since newer ones are kept. `futureManifests`: those dated in the future, which stay. */
+/** `manifests`: stored manifests of this host that are forgotten, since newer ones exist. `futureManifests`: those dated in the future; kept. */
 export interface Pruned {
   retained: Retained[]
   manifests: Snapshot[]
@@ -43,7 +44,7 @@ export interface Pruned {
 }
 
 /**
- * Forgets and prunes one repository. What the manifest doesn't declare is never forgotten.
+ * Forgets snapshots in one repository, and prunes it. Snapshots of services that the manifest doesn't declare are never forgotten.
  * @throws Failure `other-repository` and restic's own
  */
 export async function pruneRepository(site: Site, name: string, options: PruneOptions): Promise<Pruned> {
@@ -88,7 +89,7 @@ function requireAppendOnly(error: unknown): void {
   if (!(error instanceof Failure && error.code === 'append-only')) throw error
 }
 
-/** What the retention of one service comes to. */
+/** What retention does to the snapshots of one service. */
 async function planRetention(site: Site, name: string, service: Service, all: Snapshot[], dryRun: boolean): Promise<Retained> {
   const record = await readHistory(site.state, name).catch(() => null)
   const none = { name, first: [], forgotten: null, strangers: 0 }
@@ -106,7 +107,7 @@ async function planRetention(site: Site, name: string, service: Service, all: Sn
     return { ...none, strangers, kept: 'a snapshot is dated in the future: check the clock' }
   if (latest && !isComplete(latest)) return { ...none, strangers, kept: 'its newest snapshot is partial' }
   if (record.inherited === null && !dryRun) await writeInherited(site, name, install, own)
-  // A failed run saved nothing that the newest one lacks.
+  // Failed snapshots can go: at this point the newest snapshot is complete.
   const eligibles = eligible(own, subject)
   const passed = own.filter((snapshot) => !eligibles.includes(snapshot))
   const wait = waitForUnadopted(site, passed)
@@ -126,7 +127,10 @@ async function reasonByRecord(site: Site, name: string, record: RunRecord): Prom
   return null
 }
 
-/** What a fresh install saved before its recovery is kept for as long as the data that the recovery moved aside. Until then nothing is forgotten. */
+/**
+ * Unadopted snapshots hold what a fresh install saved before its recovery. They are kept as long as the data that the recovery moved aside
+ * (`keepOldDays`), and until then no other snapshot of the service is forgotten. Returns the reason to wait, or null.
+ */
 function waitForUnadopted(site: Site, passed: Snapshot[]): string | null {
   const unadopted = passed.filter(({ tags: has }) => has.includes(tags.unadopted))
   const due = Math.max(...unadopted.map(({ time }) => Date.parse(time))) + site.manifest.restore.keepOldDays * 86_400_000
@@ -135,7 +139,7 @@ function waitForUnadopted(site: Site, passed: Snapshot[]): string | null {
   return `${pluralize(unadopted.length, 'unadopted snapshot')} would distort retention; they are forgotten after ${until}`
 }
 
-/** From now on these count, by their ids, and no other of another install. If a backup is running, the next prune does it. */
+/** Records which snapshots of other installs count, by their ids: ones added later don't. If a backup is running, the next prune does it. */
 async function writeInherited(site: Site, name: string, install: string | null, own: Snapshot[]): Promise<void> {
   const lock = await lockService(site.state, name).catch(() => null)
   if (lock === null) return

@@ -4,7 +4,8 @@ import { didYouMean } from '../manifest/nearest.ts'
 import type { Snapshot } from '../restic/types.ts'
 
 /**
- * A mistyped host name would look like "no backups". `listings`: pairs of a repository's name and its snapshots.
+ * Refuses a host that has no snapshots: a mistyped name would look like a host without backups. `listings`: pairs of a repository's name and its
+ * snapshots.
  * @throws Failure `unknown-host`
  */
 export function requireHost(host: string, listings: (readonly [string, Snapshot[]])[]): void {

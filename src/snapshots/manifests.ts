@@ -14,20 +14,20 @@ export interface StoredHost {
   groups: Record<string, number>
 }
 
-/** How many are kept of each install of a host. */
+/** How many manifests are kept for each install of a host. */
 export const manifestsKept = 10
 
-/** The manifests of all hosts, or of one, newest first. One that is dated in the future would be the newest for ever: it is left out. */
+/** The manifests of all hosts, or of one, newest first, without those dated in the future, which would always be the newest. */
 export function storedManifests(all: Snapshot[], now: Date, host?: string): Snapshot[] {
   return newestFirst(all.filter((snapshot) => isManifest(snapshot, host) && !isInFuture(snapshot, now)))
 }
 
-/** The manifests that are dated in the future: made while a clock was wrong, or to pass for the newest. */
+/** The manifests that are dated in the future: made while a clock was wrong, or by an attacker who wants them to be taken as the newest. */
 export function futureManifests(all: Snapshot[], now: Date, host?: string): Snapshot[] {
   return newestFirst(all.filter((snapshot) => isManifest(snapshot, host) && isInFuture(snapshot, now)))
 }
 
-/** Those of a host that are older than enough others of the same install: nobody who adds manifests under another install's id ages them out. */
+/** A host's manifests but for the newest `manifestsKept` of each install: manifests added under one install's id can't push out another's. */
 export function surplusManifests(all: Snapshot[], now: Date, host: string): Snapshot[] {
   const seen = new Map<string, number>()
   return storedManifests(all, now, host).filter(({ tags: has }) => {

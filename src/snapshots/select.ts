@@ -1,4 +1,4 @@
-// Selects snapshots: those of a service, the newest, the one at a time, the one with an id. Pure.
+// Selects snapshots: those of a service, the newest, the newest up to a given time, the one with a given id. Pure.
 import { join } from 'node:path'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
@@ -8,7 +8,10 @@ import type { Service } from '../manifest/types.gen.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { shellWord } from '../text.ts'
 
-/** Our tags. `partial`: something could not be read. `failed`: the snapshot doesn't hold what it should. `manifest`: a saved manifest, no service's data. */
+/**
+ * Tags that this program sets. `partial`: something could not be read. `failed`: the snapshot doesn't hold what it should. `manifest`: a saved
+ * manifest, no service's data.
+ */
 export const tags = {
   service: (name: string) => `service:${name}`,
   install: (id: string) => `install:${id}`,
@@ -41,8 +44,8 @@ export interface Subject {
 }
 
 /**
- * A service's snapshots, in the order of `all`: those of the host with the service's tag. Snapshots without any service's tag (made by the shell
- * version, or by NixOS's services.restic.backups) are the service's if their paths are exactly its paths.
+ * A service's snapshots, in the order of `all`: those of the host with the service's tag. Snapshots without any service's tag (made by the
+ * earlier shell version, or by NixOS's services.restic.backups) are the service's if their paths are exactly its paths.
  */
 export function snapshotsOf(all: Snapshot[], { name, service, host }: Subject): Snapshot[] {
   const names = [name, ...service.formerNames].map(tags.service)
@@ -60,8 +63,8 @@ function pathKey(paths: Path[]): string {
 }
 
 /**
- * The snapshots that may be taken as "the newest": not tagged as failed, and not as unadopted, nor made of another one that is still there (by
- * `restic rewrite`). Once the service is adopted, the unadopted snapshots of this install are eligible, too.
+ * The snapshots that may be taken as "the newest": not tagged as failed or unadopted, and not made by `restic rewrite` from a snapshot that still
+ * exists. Once the service is adopted, the unadopted snapshots of this install are eligible, too.
  */
 export function eligible(snapshots: Snapshot[], subject: Subject): Snapshot[] {
   const ownTag = subject.origin?.how === 'adopted' && subject.install !== null ? tags.install(subject.install) : null
@@ -139,9 +142,9 @@ export function fromElsewhere(snapshots: Snapshot[], install: string | null): Sn
 }
 
 /**
- * Snapshots that count for retention: made by this install, or inherited (there when the service was recovered or adopted). Whoever may add
- * snapshots to the repository can't push these out by others; those neither count nor are forgotten. `inherited`: full ids; null: nobody has
- * written them down, so all that were made before the adoption count.
+ * Snapshots that count for retention: made by this install, or inherited (there when the service was recovered or adopted). Other
+ * snapshots don't count, so adding them to the repository can't push these out, and they are never forgotten. `inherited`: full ids; null: not
+ * recorded yet, so all that were made before the adoption count.
  */
 export function countedSnapshots(
   snapshots: Snapshot[],
@@ -157,7 +160,8 @@ export type SnapshotChoice = { latest: true } | { id: string } | { at: Date }
 
 /**
  * The chosen snapshot.
- * @throws Failure `unknown-snapshot` (exit 2): none, several whose ids begin so, or none at that time. The message names the nearest.
+ * @throws Failure `unknown-snapshot` (exit 2): no such snapshot, several whose ids begin with the given one, or none at that time. The message
+ * names the nearest one.
  */
 export function pick(snapshots: Snapshot[], subject: Subject, wanted: SnapshotChoice): Snapshot {
   const { name, host } = subject

@@ -1,5 +1,5 @@
 // Journals of restores in place: journals/SERVICE.json says what the restore is about to do, fsynced before it does it. It is removed once the
-// restore is finished or taken back.
+// restore is finished or rolled back.
 import { rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { DatabaseMove, Iso, Move, Path, Unit } from '../core.ts'
@@ -9,7 +9,7 @@ import type { Attributes } from '../host/folders.ts'
 import { parseWithChecksum, withChecksum } from './checksum.ts'
 import { statePath } from './install.ts'
 
-/** A move, with the inode numbers from before it: by them a resume or rollback tells which renames have happened. */
+/** A move, with the inode numbers from before it, which tell a resume or rollback which renames have happened. */
 export interface JournalMove extends Omit<Move, 'keeps'> {
   /**
    * Inode numbers; null: there was nothing. Without the device's number, which may change at a reboot: a move stays within one filesystem.
@@ -44,8 +44,8 @@ export interface RestoreJournal {
   recovers: boolean
   /**
    * `staging`: no live data was touched. `exchanging`: no path was touched; the server says whether the databases, all of them, are old or new.
-   * `swapping`: the databases are new, and some of `moves` are done. `swapped`: all are done, which inode numbers don't tell where a file's
-   * content was replaced (`copied`).
+   * `swapping`: the databases are new, and some of `moves` are done. `swapped`: all are done. Inode numbers can't tell that for a file
+   * whose content was overwritten (`copied`).
    */
   phase: 'staging' | 'exchanging' | 'swapping' | 'swapped'
   /** Folders that the restore creates beside the live data or in the state folder: with `new`, the staged data, and `old-RUN`, the replaced data. */
@@ -54,7 +54,7 @@ export interface RestoreJournal {
   databases: JournalDatabase[]
   /** Mount points that are emptied, as --empty-mounts allows. */
   emptied: Path[]
-  /** What may be brought in though it can make root of a user: all of it, as --allow-privileged says, or these paths. Missing: nothing. */
+  /** Privileged entries (see restore/privileged.ts) that a person allowed: all of them (--allow-privileged), or these paths. Missing: none. */
   privileged?: Path[] | 'all'
   /** Folder with the dumps from the snapshot. */
   dumps: Path | null
@@ -77,7 +77,7 @@ export async function readJournal(state: string, service: string): Promise<Resto
   )
 }
 
-/** Whether a restore is unfinished. Also true when its journal can't be read: whoever goes on reports that. */
+/** Whether a restore is unfinished. Also true when its journal can't be read: the next command that needs the journal reports that. */
 export async function isRestoreOpen(state: string, service: string): Promise<boolean> {
   return readJournal(state, service).then(Boolean, () => true)
 }

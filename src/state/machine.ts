@@ -1,4 +1,4 @@
-// The install id is bound to its machine: a clone, or a state folder that was copied, must not pass for the machine that it was made from.
+// The install id is bound to its machine: a clone, or a state folder that was copied, must not act as the machine that it was copied from.
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { readIfThere, writeDurably } from '../host/files.ts'
@@ -14,13 +14,13 @@ interface Binding {
   machineId: string | null
   /** Inode number and birth time of the file `install-id`: a copy of the state folder has others. */
   file: string
-  /** Why this id took the place of another one; null: it is the first. */
+  /** Why this id replaced an earlier one; null: it is the first. */
   replaced: string | null
 }
 
 /**
- * The id of this install on this machine. If the state folder comes from another machine a new id is made: what follows is a fresh install, whose
- * backups are `unadopted` until a person says which data is the truth.
+ * The id of this install on this machine. If the state folder comes from another machine, a new id is made: from then on this is a fresh install,
+ * whose backups are `unadopted` until a person decides, by `dr` or `adopt`, which data to keep.
  */
 export async function boundInstallId(state: string): Promise<string> {
   const id = await installId(state)
@@ -39,12 +39,12 @@ export async function foreignState(state: string): Promise<string | null> {
   return binding === null ? null : mismatch(state, binding)
 }
 
-/** Why the id of this install took the place of another one, or null. */
+/** Why the id of this install replaced an earlier one, or null. */
 export async function replacedBecause(state: string): Promise<string | null> {
   return (await readBinding(state))?.replaced ?? null
 }
 
-/** A new id in place of `known`; of two runs at the same time one makes it. Returns the id that counts from now on. */
+/** Makes a new id in place of `known`, unless another run has done so meanwhile. Returns the id that is valid from now on. */
 export function replaceInstallId(state: string, known: string, why: string): Promise<string> {
   return withStateLock(state, async () => {
     const now = await installIdIfThere(state)
@@ -58,7 +58,8 @@ export function replaceInstallId(state: string, known: string, why: string): Pro
 
 /**
  * Snapshots that claim to be this install's, are newer than its last one, and that its record doesn't know: another machine has the same id, or
- * this one was set back. What a killed run left, of which nobody wrote down the snapshot, is known by the run's start. `own`: the service's snapshots.
+ * this one was set back to an older state. A killed run may have made a snapshot without recording its id: one made after the start of such a run
+ * counts as known. `own`: the service's snapshots.
  */
 export function unknownToRecord(own: Snapshot[], { lastSnapshot, runs }: RunRecord, install: string | null): Snapshot[] {
   if (lastSnapshot === null || install === null) return []
@@ -71,7 +72,7 @@ export function unknownToRecord(own: Snapshot[], { lastSnapshot, runs }: RunReco
     return at > last + second && tags.includes(`install:${install}`) && !known.has(id) && !known.has(original) && !isLeftover(at)
   })
 }
-/** restic and we read the clock one after the other. */
+/** In ms. A snapshot's time and the run's start come from two readings of the clock. */
 const second = 1000
 
 async function mismatch(state: string, binding: Binding): Promise<string | null> {
@@ -90,7 +91,7 @@ async function bindingNow(state: string, replaced: string | null): Promise<Bindi
   return { machineId, file: `${ino} ${birthtimeNs}`, replaced }
 }
 
-/** A damaged one counts as none: the next run writes it again. */
+/** A damaged machine.json counts as missing: the next run writes it again. */
 async function readBinding(state: string): Promise<Binding | null> {
   const text = await readIfThere(join(state, 'machine.json'))
   const value = text === null ? null : (parseWithChecksum(text) as Partial<Binding> | null)
