@@ -10,7 +10,7 @@ import { replaceInstallId, unknownToRecord } from '../state/machine.ts'
 import type { RunRecord } from '../state/record.gen.ts'
 import { pinnedRepository } from '../state/records.ts'
 
-/** With a `parent` (full snapshot id) the backup itself is the only call to restic. `unadopted`: another install's snapshots are there. */
+/** `parent`: full id of a snapshot that the repository must hold; null: nothing to check. `unadopted`: it holds snapshots of another install. */
 export interface RepositoryState {
   repositoryId: string
   parent: string | null
@@ -18,8 +18,8 @@ export interface RepositoryState {
 }
 
 /**
- * From the record alone where the last backup of this install is known and no unit is stopped, else by asking the repository. The first backup
- * after a boot asks it, too: a machine that was set back to an older state starts again.
+ * Read from the record alone if it knows this install's last backup and no unit is stopped; else the repository is asked. The first backup
+ * after a boot also asks the repository: a machine that was set back to an older image has booted since.
  * @throws Failure `other-repository`, `no-repository` and restic's own
  */
 export async function resolveState(site: Site, name: string, record: RunRecord, install: string, call: CallOptions): Promise<RepositoryState> {
@@ -41,7 +41,7 @@ export async function resolveState(site: Site, name: string, record: RunRecord, 
       return { repositoryId: last.repositoryId, parent: last.id, unadopted: true }
     }
   }
-  // Before units are stopped the repository must have answered.
+  // If units will be stopped, the repository must answer first: an unreachable one must not stop them.
   if (!service.stopForBackup && isKnown) return { repositoryId: last.repositoryId, parent: last.id, unadopted: false }
   const repositoryId = await identify(site, service.repository, pinned, call)
   if (record.origin) return { repositoryId, parent: null, unadopted: false }

@@ -23,8 +23,8 @@ export interface Entry {
 }
 
 /**
- * Entries of some services; one call of restic for each repository. `host`: another one's.
- * @throws Failure `unknown-host` (exit 2): none of the repositories knows it; names those that they know
+ * Entries of the named services; one call of restic for each repository. `host`: list the snapshots of this host instead of our own.
+ * @throws Failure `unknown-host` (exit 2): none of the repositories has snapshots of it; the message names the hosts that have
  */
 export async function findEntries(site: Site, names: string[], host: string | undefined, signal: AbortSignal): Promise<Entry[]> {
   const subjects = await Promise.all(names.map((name) => subjectOf(site, name, host)))

@@ -1,4 +1,4 @@
-// One call of restic: its environment, the check of its version, what is known of its locks, and its errors.
+// One call of restic: its environment, the check of its version, the record of processes that may hold locks, and its errors.
 import { constants } from 'node:fs'
 import { access } from 'node:fs/promises'
 import { asFailure, Failure, hasCode } from '../errors.ts'
@@ -23,7 +23,7 @@ export interface ClientOptions {
   }
   /** Used instead of the repository's files. */
   credentials?: Credentials | undefined
-  /** Nothing but `credentials` may open it: its declared location and files came out of a repository, whose writers nobody here knows. */
+  /** Only `credentials` may open it: the declared location and files come from a repository, and whoever can write to it could have chosen them. */
   onlyGiven?: boolean
   cacheDir: string
   /** The program; tests pass others. */

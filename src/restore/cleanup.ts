@@ -45,7 +45,7 @@ async function removeCopies({ moves }: RestoreJournal, done: boolean): Promise<v
   }
 }
 
-/** Of a rollback that was undone, `staged` is old data that stays kept, with its empty folders. */
+/** In a rollback that was undone, `staged` is old data: it is kept, with its empty folders. */
 async function removeEmptyFolders({ folders, moves, putsBack }: RestoreJournal, done: boolean): Promise<void> {
   const ours = moves.flatMap(({ staged, old, stays }) =>
     [done || putsBack === null ? staged : null, old].flatMap((place) => (place === null ? [] : stays ? place : dirname(place))),
@@ -68,7 +68,7 @@ async function oldDataOf({ run, started, putsBack, folders, moves }: RestoreJour
   const kept: OldData[] = []
   for (const id of done && putsBack !== null ? [run, putsBack] : [run]) {
     for (const folder of folders.map((stage) => oldFolder(stage, id))) {
-      // Also of an undone restore: it may hold entries that were made between a crash and its end.
+      // Also after an undone restore: the folder may hold entries that other processes made between a crash and the undo.
       if (!(await lstatIfThere(folder))) continue
       const all = done ? moves.filter(({ old }) => isWithin(old, folder)) : []
       const stayed = all.flatMap(({ live, stays }) => (stays ? [{ path: live, keeps: stays.keeps }] : []))
@@ -94,7 +94,7 @@ async function recordOldData(site: Site, journal: RestoreJournal, kept: OldData[
     const isOver = (data: { run: string }) => data.run === run || (done && data.run === putsBack)
     if (origin?.how === 'recovered' && origin.since === undone) record.origin = null
     if (done && journal.recovers) record.origin ??= { how: 'recovered', since: started }
-    // What counts from now on is what was there at that time: the next prune writes it down.
+    // `origin.since` changed: snapshots made before it count as inherited, and the next prune records their ids.
     if (record.origin?.since !== origin?.since) record.inherited = null
     const others = old.filter((data) => !isOver(data)).map((data) => ({ ...data, folder: moved.get(data.folder) ?? data.folder }))
     record.old = [...others, ...kept]

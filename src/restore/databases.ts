@@ -127,7 +127,7 @@ export async function exchangeBackward(server: PostgresServer, databases: Journa
   const renames = databases.flatMap(({ live, fresh, old, liveId, freshId }) => {
     const now = ids.get(live) ?? null
     const isKept = liveId !== null && ids.get(old) === liveId
-    // This one wasn't exchanged.
+    // This database wasn't exchanged.
     if (now !== freshId && !isKept) return []
     if (now !== freshId || (liveId !== null && !isKept)) throw missing(live, old)
     return [...(fresh === null || now === null ? [] : [{ from: live, to: fresh }]), ...(liveId === null ? [] : [{ from: old, to: live }])]

@@ -1,4 +1,4 @@
-// The exchange of live for restored data, and its way back, phase by phase as the journal states it.
+// Exchanges live data for restored data, and undoes that, in the phases that the journal records.
 import type { Path } from '../core.ts'
 import type { PostgresServer } from '../host/postgres.ts'
 import { type RestoreJournal, writeJournal } from '../state/journal.ts'
@@ -27,7 +27,7 @@ export async function swapIn(state: Path, server: PostgresServer, journal: Resto
   journal.phase = 'swapped'
 }
 
-/** Puts the old data back. The journal is at `staging` then: what was staged is removed. `onDone`: called when all data is back, before the journal says so. */
+/** Puts the old data back; the journal then is at `staging`. `onDone`: called when all data is back, before the journal says so. */
 export async function swapBack(state: Path, server: PostgresServer, journal: RestoreJournal, onDone = () => {}): Promise<void> {
   if (journal.phase === 'swapped') {
     await copyAside(journal.moves, 'staged')

@@ -22,7 +22,7 @@ export interface Root {
   entriesOnly: { entries: Path[]; nestedMounts: Path[]; attributes: StagedFolder } | null
   /** A file with a mount of its own: its content is overwritten. `folder` and `mount` are of our state folder, which holds the copies. */
   overwritten: boolean
-  /** A mount point with content, of which the snapshot has nothing: it is empty after the restore. */
+  /** A mount point that has content, and of which the snapshot holds nothing: it is empty after the restore. */
   emptied: boolean
 }
 
@@ -45,7 +45,7 @@ export interface RestoreFacts {
   postgres: PostgresFacts | null
   /** Declared PostgreSQL databases without a dump in the snapshot: they stay as they are. */
   absentDatabases: string[]
-  /** What can make root of a user, and isn't there now. What has file capabilities, or other content, is found when it is staged. */
+  /** Privileged entries (see privileged.ts) that aren't live. File capabilities and other content are only found once the entries are staged. */
   privileged: Path[]
   /** Live entries that backups exclude: the topmost ones. */
   excluded: { path: Path; bytes: number }[]

@@ -81,7 +81,7 @@ export async function restoreInPlace(site: Site, planned: PlannedRestore, option
     // The repository of a successful restore is pinned, so that another one in its place is noticed later. Without an answer nothing is pinned.
     const restic = site.restic(repository)
     const id = isKnown ? null : restic.cachedRepositoryId({ signal: options.signal }).catch(() => null)
-    // By now the clean-up has started the units that a killed backup had stopped.
+    // `transact` has cleaned up after a killed backup, so the units that it had stopped run again.
     const { plan, facts } = await withCurrentUnits(site, planned)
     const { snapshot, wanted, running, postgres } = facts
     const swap = plan.steps.find((step) => step.do === 'swap')

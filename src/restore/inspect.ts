@@ -27,7 +27,7 @@ export function inspectTarget(name: string, snapshot: Snapshot): Path {
   return join('/tmp', `restore-${name}-${snapshot.shortId}`)
 }
 
-/** The same; if that folder exists, with the next free number. */
+/** `inspectTarget`, with the next free number if that folder exists. */
 export async function freeTarget(name: string, snapshot: Snapshot): Promise<Path> {
   const first = inspectTarget(name, snapshot)
   let free = first

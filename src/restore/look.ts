@@ -28,7 +28,7 @@ import { gatherUnits } from './units.ts'
  */
 export async function gatherRestoreFacts(restic: Restic, wish: RestoreWish, call: CallOptions): Promise<RestoreFacts> {
   const { run, name, service, snapshot, wanted } = wish
-  // Side by side: reading the live tree may take as long as restic takes for the snapshot's.
+  // At the same time: reading the live tree may take as long as restic takes for the snapshot's.
   const [tree, sizes] = await Promise.all([readTree(restic, wish, call), sizesOf(wanted.length > 0 ? wanted : snapshot.paths)])
   requireDeclared(wish, tree)
   const { chosen, absent } = chosenDatabases(wish, tree.dumps)
@@ -160,7 +160,7 @@ async function gatherOwners(
   return { renumbered: owners, strangers: [...new Set(strangers)] }
 }
 
-/** Live entries that backups exclude: caches, logs. They are carried over, or the restore would remove data of which there is no backup. */
+/** Live entries that backups exclude: caches, logs. They are carried over: the restore would remove data that has no backup. */
 async function gatherExcluded({ snapshot, service }: RestoreWish, roots: Root[]): Promise<{ path: Path; bytes: number }[]> {
   const patterns = snapshot.excludes.filter((pattern) => pattern !== reservedPattern)
   if (patterns.length === 0) return []

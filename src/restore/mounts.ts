@@ -18,7 +18,7 @@ export async function unmovablePaths(paths: Path[], { excludes }: Snapshot): Pro
   return unmovable
 }
 
-/** Mount points at or below a path, and parts of it that are also mounted elsewhere, each named by way of `path`. */
+/** Mount points at or below `path`, and parts of it that are also mounted elsewhere. Each begins with `path`, even if its real path doesn't. */
 export async function mountsBelow(path: Path): Promise<Path[]> {
   const stat = await lstatIfThere(path)
   if (!stat || stat.isSymbolicLink()) return []

@@ -62,7 +62,7 @@ async function copy(from: Path, to: Path, creating: number, mounted: MountedFile
 }
 
 /**
- * Opens a file through its folder's descriptor: another user may own the folder, and in a mount namespace of his own can unmount the file.
+ * Opens a file through its folder's descriptor: another user may own the folder, and can unmount the file in a mount namespace of their own.
  * Links aren't followed, and the mounted file must be the one that the journal knows: a hard link in its place is neither read nor written.
  */
 async function withRegularFile(

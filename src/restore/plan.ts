@@ -137,7 +137,7 @@ export function oldFolder(folder: Path, run: string): Path {
   return join(folder, `old-${run}`)
 }
 
-/** A database's name while it isn't live: ours, then as much of its own as fits into the 63 bytes at which PostgreSQL cuts names. */
+/** A database's name while it isn't live: our prefix, then its live name, cut to the 63 bytes that PostgreSQL allows. */
 export function databaseName(kind: 'new' | 'old', run: string, i: number, database: string): string {
   let name = `atelier-${kind}-${run}-${i}-${database}`
   while (Buffer.byteLength(name) > 63) name = [...name].slice(0, -1).join('')

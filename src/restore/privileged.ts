@@ -1,5 +1,6 @@
-// What makes root of a user: setuid and setgid files, file capabilities, device nodes. A restore in place brings in such an entry where the same
-// stands now, down to its content, and others by consent alone. restic's `ls` shows neither content nor capabilities, so what is staged is checked.
+// Privileged entries can give a user the rights of root: setuid and setgid files, file capabilities, device nodes. A restore in place brings one in
+// only if the same entry, with the same content, is live now; any other one needs a person's consent. restic's `ls` shows neither content nor
+// capabilities, so staged entries are checked.
 import { constants, type Stats } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { basename, join } from 'node:path'
@@ -10,10 +11,10 @@ import { run } from '../host/shell.ts'
 import type { Node } from '../restic/types.ts'
 import { listed } from '../text.ts'
 
-/** What may be brought in although the same isn't there now: these paths, or everything. */
+/** Which privileged entries may be brought in although the same entry isn't live: these paths, or all. */
 export type Privileged = Path[] | 'all'
 
-/** Of the snapshot's entries: those that live ones aren't like, as far as `ls` tells. */
+/** The privileged entries of the snapshot that differ from the live entry, as far as restic's `ls` tells. */
 export async function newPrivileged(nodes: Node[]): Promise<Path[]> {
   const found = await Promise.all(nodes.map(async (node) => ((await isLike(node)) ? [] : node.path)))
   return found.flat()
@@ -24,7 +25,7 @@ export function isPrivileged({ type, mode }: Pick<Node, 'type' | 'mode'>): boole
 }
 
 async function isLike({ path, type, mode }: Node): Promise<boolean> {
-  // A live entry that can't be looked at is none that it could be compared with.
+  // A live entry that can't be read counts as missing.
   const live = await lstatIfThere(path).catch(() => null)
   if (live === null || (live.mode & 0o7777) !== mode) return false
   return type === 'file' ? live.isFile() : type === 'dev' ? live.isBlockDevice() : live.isCharacterDevice()
@@ -40,7 +41,7 @@ export function requirePrivileged(name: string, paths: Path[], allowed: Privileg
   )
 }
 
-/** The paths, below the staged folder `new` of the open folder `stage`, of privileged entries that aren't live in the same way. */
+/** The paths, below the staged folder `new` of the open folder `stage`, of privileged entries that differ from the live entry. */
 export async function newlyStaged(stage: FileHandle, signal: AbortSignal): Promise<Path[]> {
   const call = { signal, inheritFds: [stage.fd] }
   const tests = ['(', '-type', 'f', '-perm', '/6000', '-o', '-type', 'b', '-o', '-type', 'c', ')']
@@ -77,7 +78,7 @@ function unchecked(stderr: string): Failure {
 
 /** Whether the live entry has the same kind, owner, mode, capabilities and content. */
 async function isSame(staged: Path, path: Path, capabilities: string | null, signal: AbortSignal): Promise<boolean> {
-  // Several names that aren't UTF-8 look alike: which entry this is isn't known.
+  // A name that isn't UTF-8 was decoded with U+FFFD, and several names may look the same: it isn't known which entry this is.
   if (path.includes('\ufffd')) return false
   try {
     return await withParentFd(path, async (at, folder) => {

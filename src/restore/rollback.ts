@@ -31,7 +31,7 @@ export async function rollBackRestore(site: Site, name: string, options: InPlace
     }
     // An interrupted rollback is completed.
     if (open && open.phase !== 'staging') return goForward(transaction, open)
-    // One that had exchanged nothing starts again.
+    // A rollback that had exchanged nothing starts again.
     if (open) await cleanUpRestore(site, open, false)
     const service = serviceOf(site, name)
     const wanted = which ?? open?.putsBack ?? null
@@ -114,7 +114,7 @@ export async function discardOld(site: Site, name: string, wanted: (old: { since
   try {
     await requireNoJournal(site.state, name)
     const record = await readRecord(site.state, name)
-    // A later restore may have moved a folder of old data into its own one: that one can't be deleted before the inner one is.
+    // A later restore may have moved old data of an earlier one into its own folder: the outer folder stays as long as the inner one must.
     const staying = record.old.filter((data) => !wanted(data)).map(({ folder }) => folder)
     const held = record.old.filter(({ folder }) => staying.some((other) => isWithin(other, folder))).map(({ run }) => run)
     const which = (data: { run: string; since: Iso }) => wanted(data) && !held.includes(data.run)

@@ -38,9 +38,9 @@ export interface RestoreJob {
   output(line: string): void
   inTurn: Limiter
   bytes: number
-  /** `since`: when the units were stopped, in ms of a steady clock. `seconds`: for how long, once they run again. */
+  /** `since`: when the units were stopped, in ms of performance.now(). `seconds`: for how long, once they run again. */
   downtime: { since: number; seconds: number | null } | null
-  /** Which data is live. `mixed`: the swap began and was neither completed nor undone; no unit may start on that. */
+  /** Which data is live. `mixed`: the swap began and was neither completed nor undone; no unit may start with such data. */
   live: 'untouched' | 'mixed' | 'new' | 'old'
 }
 
@@ -75,7 +75,7 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
           await stage.close()
         }
       },
-      // Not the folder itself: beside `new` may be what the undone swap kept aside.
+      // Only `new`, not the folder: the undone swap may have kept data beside it.
       undo: async ({ in: folder }) => removeFolder(join(folder, 'new')),
     },
     verify: {
@@ -106,7 +106,7 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
     },
     flush: {
       apply: async ({ folder }) => {
-        // restic doesn't sync the files it restores. Renamed without this, they could be empty after a power cut.
+        // restic doesn't sync the files it restores. Without this, renamed files could be empty after a power cut.
         const { exit, stderr } = await run(['sync', '--file-system', '--', folder])
         if (exit !== 0) throw new Failure('flush-failed', `${name}: ${folder} can't be flushed to disk: ${stderr.trim()}`)
       },
@@ -128,7 +128,7 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
             continue
           }
           const { mtime } = await attributesOf(folder)
-          // Folders above it may be newer than the snapshot.
+          // Folders above the excluded entry may be missing in the snapshot.
           await makeParents(to, from, folder)
           await carry(name, from, to, { signal, inheritFds: job.inheritFds })
           // The copy changed the folder's time: it gets the snapshot's again.
@@ -225,7 +225,7 @@ function byName(folder: Path): (error: unknown) => never {
   }
 }
 
-/** Copies an entry by way of the open descriptors of both folders: the service's user may own the live one. */
+/** Copies an entry through the open descriptors of both folders: the service's user may own the live folder, and could replace it. */
 async function carry(name: string, from: Path, to: Path, options: { signal: AbortSignal; inheritFds: number[] }): Promise<void> {
   // A database is copied with its sidecars, which hold committed rows. The snapshot's sidecars belong to another database.
   const database = await isDatabase(from)

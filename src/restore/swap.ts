@@ -126,7 +126,7 @@ async function makeLive(moves: JournalMove[], move: JournalMove, wanted: Side, o
     await makeParents(to, live, await nearestFolder(dirname(to)))
     await moveDurably(from, to, async () => [])
   }
-  // After a crash right behind `exchange`, the replaced entry is still at the place of the other one.
+  // After a crash right after `exchange`, the replaced entry is still at the place of the entry that replaced it.
   for (const [one, another] of [
     [wanted, other],
     [other, wanted],
@@ -180,7 +180,7 @@ async function exchange(one: Path, other: Path): Promise<boolean> {
 
 /**
  * Moves an entry, durably, and a SQLite database together with its sidecars: a -wal holds committed rows, and corrupts another database.
- * The sidecars have both names until the database has moved: whoever opens it meanwhile finds them beside it. After a crash at any instant,
+ * The sidecars have both names until the database has moved: a program that opens it meanwhile finds them. After a crash at any instant,
  * the same call completes the move.
  */
 async function moveDurably(from: Path, to: Path, sidecars: (path: Path) => Promise<Path[]>): Promise<void> {

@@ -26,7 +26,7 @@ export interface InPlaceOptions {
   signal: AbortSignal
   emit(event: Event): void
   output(line: string): void
-  /** What a person allowed although it can make root of a user. Missing: nothing. */
+  /** Privileged entries that a person allowed. Missing: none. */
   privileged?: Privileged
   /** Limits how many restores fetch or load data at a time. Missing: no limit. */
   inTurn?: Limiter

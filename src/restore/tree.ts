@@ -12,7 +12,7 @@ import { unmovablePaths } from './mounts.ts'
 import { isPrivileged } from './privileged.ts'
 
 export interface Tree {
-  /** `bare`: a folder above a mount point, which the snapshot lacks. */
+  /** `bare`: a mount point, or a folder above one, that the snapshot lacks. */
   roots: { node: Pick<Node, 'path' | 'type' | 'uid' | 'gid' | 'mode' | 'mtime'>; bytes: number; files: number; entries: Path[]; bare?: true }[]
   /** Mount points at and below the roots, and the folders above the mount points. */
   unmovable: Set<Path>
@@ -22,7 +22,7 @@ export interface Tree {
   /** Setuid and setgid files, and device nodes. */
   privileged: Node[]
   dumps: Dumps | null
-  /** For each number of a user or group but root's: a folder of the snapshot with an entry that it owns. */
+  /** For each uid and gid but 0: a folder of the snapshot that holds an entry with this owner. */
   owned: Record<'uid' | 'gid', Map<number, Path>>
 }
 
@@ -97,7 +97,7 @@ export function requireDeclared({ name, service, snapshot }: RestoreWish, tree: 
     )
 }
 
-/** A path, and its other names by way of the symbolic links at its start. */
+/** A path, and the other paths of the same entry: `links` are symbolic links at or above it. */
 export function followLinks(path: Path, links: Map<Path, string>): Path[] {
   const names = [path]
   for (const known of names) {

@@ -53,7 +53,7 @@ export function formatTime(time: Iso, now: Date): string {
   return dayAndClock(time, now).join(' ')
 }
 
-/** The same, as day and time of day. */
+/** `formatTime` in two parts: day, and time of day. */
 export function dayAndClock(time: Iso, now: Date): [string, string] {
   const date = new Date(time)
   const clock = date.toTimeString().slice(0, 5)
