@@ -133,8 +133,8 @@ type Beside = Required<Pick<RestoreFacts, 'complete' | 'passed'>>
 
 async function prepareInspect(site: Site, name: string, snapshot: Snapshot, paths: Path[], beside: Beside, input: Input): Promise<Begin> {
   // If the default folder exists, a script gets an error, and at a terminal the next free name is used.
-  const own = isInteractive() ? await freeTarget(name, snapshot) : inspectTarget(name, snapshot)
-  const target = resolve(textFlag(input, 'target') ?? own)
+  const defaultTarget = isInteractive() ? await freeTarget(name, snapshot) : inspectTarget(name, snapshot)
+  const target = resolve(textFlag(input, 'target') ?? defaultTarget)
   for (const path of serviceOf(site, name).paths)
     if (isWithin(target, path))
       throw new Failure('usage', `${name}: ${target} is inside its live data: restore to another folder, or with --in-place`)

@@ -12,10 +12,10 @@ export function requireHost(host: string, listings: (readonly [string, Snapshot[
   const hosts = [...new Set(listings.flatMap(([, snapshots]) => snapshots.map((snapshot) => snapshot.host)))].sort()
   if (hosts.includes(host)) return
   const where = `the repository ${listings.map(([name]) => name).join(', ')}`
-  const known = `${hosts.slice(0, hostsNamed).join(', ')}${hosts.length > hostsNamed ? ` and ${hosts.length - hostsNamed} more` : ''}`
+  const known = `${hosts.slice(0, maxHostsNamed).join(', ')}${hosts.length > maxHostsNamed ? ` and ${hosts.length - maxHostsNamed} more` : ''}`
   throw new Failure(
     'unknown-host',
     `${where} holds nothing of a host ${JSON.stringify(host.slice(0, 64))}${hosts.length === 0 ? ', nor of any other' : `${didYouMean(host, hosts)}; it knows ${known}`}`,
   )
 }
-const hostsNamed = 10
+const maxHostsNamed = 10

@@ -184,8 +184,8 @@ export function pick(snapshots: Snapshot[], subject: Subject, wanted: SnapshotCh
   }
   const candidates = newestFirst(eligible(snapshots, subject))
   if (candidates.length === 0) {
-    const passed = snapshots.length > 0 ? ` (${snapshots.length} unadopted or failed: name one with --snapshot)` : ''
-    throw new Failure('unknown-snapshot', `${name}: no snapshots on ${host}${passed}; see: atelier-backup list ${name}`)
+    const ineligible = snapshots.length > 0 ? ` (${snapshots.length} unadopted or failed: name one with --snapshot)` : ''
+    throw new Failure('unknown-snapshot', `${name}: no snapshots on ${host}${ineligible}; see: atelier-backup list ${name}`)
   }
   const found = 'at' in wanted ? candidates.find(({ time }) => Date.parse(time) <= wanted.at.getTime()) : candidates[0]
   if (found) return found

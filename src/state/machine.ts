@@ -66,14 +66,14 @@ export function unknownToRecord(own: Snapshot[], { lastSnapshot, runs }: RunReco
   const last = Date.parse(lastSnapshot.time)
   const known = new Set([lastSnapshot.id, ...runs.map(({ snapshotId }) => snapshotId)])
   const unfinished = runs.filter(({ kind, snapshotId }) => kind === 'backup' && snapshotId === null).map(({ started }) => Date.parse(started))
-  const isLeftover = (time: number) => unfinished.some((started) => time >= started - second)
+  const isLeftover = (time: number) => unfinished.some((started) => time >= started - clockSlackMs)
   return own.filter(({ id, time, original, tags }) => {
     const at = Date.parse(time)
-    return at > last + second && tags.includes(`install:${install}`) && !known.has(id) && !known.has(original) && !isLeftover(at)
+    return at > last + clockSlackMs && tags.includes(`install:${install}`) && !known.has(id) && !known.has(original) && !isLeftover(at)
   })
 }
 /** In ms. A snapshot's time and the run's start come from two readings of the clock. */
-const second = 1000
+const clockSlackMs = 1000
 
 async function mismatch(state: string, binding: Binding): Promise<string | null> {
   const now = await bindingNow(state, null)
