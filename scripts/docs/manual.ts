@@ -87,7 +87,7 @@ function manual(): string {
         'atelier-backup doctor\natelier-backup dr                   # --host OLD, if the name has changed\natelier-backup dr --resume          # if something was interrupted or failed',
       ),
       paragraph(
-        'Without the configuration, the manifest is taken from the repository, in which backups store it whenever it changed: --from-repository. It is shown, and its commands run only with --run-commands or when they are allowed at the terminal. Units that systemd does not know are ignored with --without-units.',
+        'Without the configuration, the manifest is taken from the repository, in which backups store it whenever it changed: --from-repository. It is shown, and its commands run only with --run-commands or when they are allowed at the terminal. Locations, secret files, postgresql and stagingDir in it are not used: other repositories are opened only by what is given at the terminal. Units that systemd does not know are ignored with --without-units.',
       ),
       paragraph(
         'First dr checks that secrets are readable, the repository answers, the password opens it, the clock is right, each service has a complete snapshot, units and users are known, and there is room; --dry-run stops there, and with --json gives the checks as data. A service that has only partial snapshots is left alone unless --partial.',

@@ -62,6 +62,7 @@ const placeSecret = 'place the secret (agenix, sops-nix) or correct its path in 
 const remedies: Record<string, string> = {
   'no-repository': 'correct its location; for a new repository set initialize = true, or type: atelier-backup restic -- init',
   'secrets-unreadable': placeSecret,
+  'not-given': 'give it at a terminal, or type what is said for its services',
   'restic-missing': installRestic,
   'restic-too-old': installRestic,
 }

@@ -273,8 +273,8 @@ export const recovery: Breakage[] = [
     id: 'dr.20',
     breaks: "of another repository than the one given it is only said that its secrets aren't there",
     in: 'src',
-    find: 'if (site.credentials.size === 0',
-    put: 'if (site.credentials.size >= 0',
+    find: "answer.code !== 'not-given') return []",
+    put: "answer.code !== 'secrets-unreadable') return []",
     red: { file: 'test/recovery/from-repository.test.ts', title: 'unattended: what can be is recovered' },
   },
   {

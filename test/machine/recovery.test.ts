@@ -100,7 +100,7 @@ describe.skipIf(!canHost || !has('setfattr'))('a host of twenty services', { tim
     const restic = (command: string) => host.sh(`RESTIC_REPOSITORY=/srv/repository RESTIC_PASSWORD_FILE=/srv/password restic --no-cache ${command}`)
     const steps: Record<string, (command: string) => Promise<void>> = {
       'atelier-backup dr --from-repository --dry-run': async (command) => {
-        const { exit, said } = await type(host, command, [...secrets, ['The password of the repository disk', '']])
+        const { exit, said } = await type(host, command, [...secrets, ['Location of the repository disk', '']])
         expect(exit).toBe(0)
         expect(said).toMatch(/The manifest of terebithia/)
         expect(said).toContain('vaultwarden healthCheck')

@@ -80,6 +80,7 @@ describe('[secret.7] of a location no part of its password is shown, nor of what
       `unable to open repository at ${location}: dial tcp`,
       `parsing repository location failed: parse ${JSON.stringify(`${url}/`)}: net/url: invalid userinfo`,
       `parse "x": invalid port ${JSON.stringify(`:${/u:([^/]*)/.exec(location)?.[1] ?? ''}`)} after host`,
+      `dial tcp: lookup ${/[/?#@](SECRET)@/.exec(location)?.[1] ?? 'host'}: no such host`,
       `parse "x": invalid URL escape ${JSON.stringify(/%z.*/.exec(location)?.[0] ?? '%zz')}`,
     ]
     // What stands in the user's place of s3 isn't a password.
