@@ -39,7 +39,7 @@ export interface Caller {
   retryLock: string[]
   /** restic's version, asked once. @throws Failure `restic-missing`, `restic-too-old` */
   version(options: CallOptions): Promise<string>
-  /** Reads the secrets, once. `folder`: where a local repository is, else null. @throws Failure `secrets-unreadable` */
+  /** Reads the secrets, once. `folder`: where a local repository is, else null. @throws Failure `secrets-unreadable`, `not-given` */
   opened(): Promise<{ env: Record<string, string>; folder: string | null }>
   /** Whether it is a local repository on a filesystem that is mounted read-only. */
   isReadOnly(): Promise<boolean>

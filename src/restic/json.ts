@@ -140,7 +140,10 @@ export function ownersOf(value: unknown): { uid: number; gid: number; user: stri
   return nodes.map(({ uid = 0, gid = 0, user = '', group = '' }) => ({ uid, gid, user, group }))
 }
 
-/** Newest first; one for each original that is still there beside its tagged self: an append-only repository keeps both. @throws if they aren't snapshots */
+/**
+ * Newest first. `restic tag` saves a changed copy, and an append-only repository keeps the original, too: of the two only the original is listed.
+ * @throws if they aren't snapshots
+ */
 export function snapshotsOf(value: unknown): Snapshot[] {
   const raw = value as RawSnapshot[]
   const byId = new Map(raw.map((one) => [one.id, one]))
@@ -149,7 +152,7 @@ export function snapshotsOf(value: unknown): Snapshot[] {
     const original = one.original === undefined ? undefined : byId.get(one.original)
     if (original === undefined || original === one) return [snapshotOf(one)]
     if (!isTaggedOnly(one, original)) return [{ ...snapshotOf(one), isRewritten: true }]
-    // Who may only add snapshots can say of a good one that it is partial, but can't hide it.
+    // So an attacker who can only add snapshots can mark a complete one as partial, but can't hide it.
     if (tagsOf(one).some((tag) => warnings.includes(tag))) warned.add(original.id)
     return []
   })

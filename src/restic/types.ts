@@ -131,9 +131,9 @@ export interface CheckSummary {
 /**
  * Each call throws a Failure with one of the codes
  * `wrong-password` (12), `no-repository` (10), `locked` (11, names host, pid and age), `interrupted` (130),
- * `repository-unreachable`, `parent-missing`, `unknown-snapshot`, `restic-missing`, `restic-too-old`, `secrets-unreadable`, `disk-full`,
- * `too-many-arguments`, `restic-garbled`, `restic-failed`. restic tries for 15 minutes to reach a server. A `signal` of AbortSignal.timeout() shortens
- * that; the code is then `repository-unreachable`.
+ * `repository-unreachable`, `parent-missing`, `unknown-snapshot`, `restic-missing`, `restic-too-old`, `secrets-unreadable`, `not-given`,
+ * `disk-full`, `too-many-arguments`, `restic-garbled`, `restic-failed`. restic tries for 15 minutes to reach a server. A `signal` of
+ * AbortSignal.timeout() shortens that; the code is then `repository-unreachable`.
  */
 export interface Restic {
   /** Name of the repository in the manifest. */
