@@ -1,5 +1,5 @@
 // Failures that users see: a fixed code, a message of one line, an exit code.
-import { oneLine } from './text.ts'
+import { oneLine, withShortPaths } from './text.ts'
 
 /** All codes with their exit codes. Their meaning and remedies are in scripts/docs/errors.ts, from which the manual is generated. */
 export const exits = {
@@ -124,7 +124,7 @@ export class Failure extends Error {
   readonly code: Code
   readonly exit: number
   constructor(code: Code, message: string, options?: { cause?: unknown; exit?: number }) {
-    super(message, options?.cause === undefined ? undefined : { cause: options.cause })
+    super(withShortPaths(message), options?.cause === undefined ? undefined : { cause: options.cause })
     this.name = 'Failure'
     this.code = code
     this.exit = options?.exit ?? exits[code]

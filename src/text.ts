@@ -31,6 +31,11 @@ export function shortPath(path: string): string {
   return `${path.slice(0, half)}…${path.slice(-half)}`
 }
 
+/** A message with each long path in it shortened. A path with spaces is several words here. */
+export function withShortPaths(message: string): string {
+  return message.length <= pathShown ? message : message.replaceAll(/\/\S+/g, shortPath)
+}
+
 /** The first paths of a list, and how many more there are. */
 export function listed(paths: string[], most = 5): string {
   const more = paths.length - most

@@ -87,6 +87,7 @@ const restores = fc
         postgres: null,
         absentDatabases: [],
         privileged: [],
+        unseen: [],
       },
       ...{
         roots: roots.map(root),

@@ -17,7 +17,7 @@ import type { BackupSummary, Restic } from '../restic/types.ts'
 import { hasShrunk, tags } from '../snapshots/select.ts'
 import type { Run } from '../state/record.gen.ts'
 import { noteProgress } from '../state/running.ts'
-import { listed } from '../text.ts'
+import { listed, shellWord, shortPath, withShortPaths } from '../text.ts'
 import { privilegedFiles } from './privileged.ts'
 import { type RepositoryState, saveSnapshot } from './repository-state.ts'
 
@@ -269,7 +269,8 @@ async function reportUnreadable(job: Job): Promise<void> {
   const { summary } = job.findings
   if (!summary || summary.unreadable.length === 0) return
   const isTagged = job.findings.problems.length > 0
-  for (const { path, message } of summary.unreadable.slice(0, 20)) addProblem(job, 'unreadable', `${path} was not read: ${message}`)
+  for (const { path, message } of summary.unreadable.slice(0, 20))
+    addProblem(job, 'unreadable', `${shortPath(path)} was not read: ${withShortPaths(message)}${remedyFor(path, message)}`)
   const further = summary.unreadableCount - 20
   if (further > 0) job.warn('unreadable', `${further} further files were not read`)
   if (isTagged) return
@@ -278,6 +279,16 @@ async function reportUnreadable(job: Job): Promise<void> {
   } catch (error) {
     job.warn('tag-failed', `snapshot ${summary.snapshotId.slice(0, 8)} can't be tagged as partial: ${asFailure(error).message}`)
   }
+}
+
+/** What to type about an entry that can't be looked at; "" if the message says enough. */
+function remedyFor(path: Path, message: string): string {
+  if (/transport endpoint is not connected|stale (NFS )?file handle/i.test(message))
+    return `; its mount is dead: umount -l ${shellWord(shortPath(path))}, then mount it again`
+  if (/input\/output error|structure needs cleaning|bad message/i.test(message))
+    return '; the disk is damaged: see dmesg, then check the filesystem with fsck'
+  if (/file name too long/i.test(message)) return '; its path is too long: shorten or remove folders above it, or exclude one'
+  return ''
 }
 
 /** A large loss of data makes the run partial, so that a person looks. The snapshot holds all there is, and isn't tagged. */

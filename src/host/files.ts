@@ -149,6 +149,23 @@ function nullIfMissing(error: NodeJS.ErrnoException): null {
   throw error
 }
 
+/**
+ * What the kernel says of an entry that is there and can't be looked at: a damaged disk (EIO, EUCLEAN, EBADMSG), a mount whose program or server is
+ * gone (ENOTCONN, ESTALE, EHOSTDOWN), a path of more than 4,096 bytes (ENAMETOOLONG).
+ */
+const unseen = { EIO: 5, ENAMETOOLONG: 36, EBADMSG: 74, ENOTCONN: 107, EHOSTDOWN: 112, ESTALE: 116, EUCLEAN: 117 }
+
+export function isUnseen(error: unknown): error is NodeJS.ErrnoException {
+  // By numbers: Node has no names for EBADMSG and EUCLEAN.
+  return Object.values(unseen).includes(-((error as NodeJS.ErrnoException | null)?.errno ?? 0))
+}
+
+/** Rethrows every other error. */
+export function nullIfUnseen(error: unknown): null {
+  if (isUnseen(error)) return null
+  throw error
+}
+
 /** Where a path leads: every symbolic link on the way (each with a real parent), and the real path, null if nothing is there. */
 export interface Resolved {
   links: string[]
@@ -163,7 +180,9 @@ export async function resolveLinks(path: string): Promise<Resolved> {
   while (todo.length > 0) {
     const [name = '', ...rest] = todo
     const next = join(done, name)
-    const stat = await lstatIfThere(next)
+    const stat = await lstatIfThere(next).catch((error) => nullIfUnseen(error) ?? ('unseen' as const))
+    // It is there: whoever reads it reports what is wrong with it.
+    if (stat === 'unseen') return { links: [...new Set(links)], real: join(next, ...rest) }
     if (!stat) return { links, real: null }
     if (!stat.isSymbolicLink()) {
       done = next

@@ -49,6 +49,8 @@ export interface RestoreFacts {
   privileged: Path[]
   /** Live entries that backups exclude: the topmost ones. */
   excluded: { path: Path; bytes: number }[]
+  /** Live entries that can't be looked at (a damaged disk, a path that is too long): they move aside with the old data. */
+  unseen: Path[]
   /** Users and groups whose numbers on this host differ from the snapshot's, matched by name. */
   renumbered: Owners
   /** Names of owners that this host doesn't know: their files keep the snapshot's numbers. */

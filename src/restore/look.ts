@@ -4,7 +4,7 @@ import { access, readdir, readlink, realpath, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { Owners, Path } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { freeBytes, isWithin, lstatIfThere, openDirNoFollow, outermost, realAsFarAsThere } from '../host/files.ts'
+import { freeBytes, isUnseen, isWithin, lstatIfThere, nullIfUnseen, openDirNoFollow, outermost, realAsFarAsThere } from '../host/files.ts'
 import { nearestFolder } from '../host/folders.ts'
 import { mountOf, ownFolder } from '../host/mounts.ts'
 import { numbersByName } from '../host/owners.ts'
@@ -14,6 +14,7 @@ import type { Service } from '../manifest/types.gen.ts'
 import { excluded } from '../restic/patterns.ts'
 import type { CallOptions, Node, Restic } from '../restic/types.ts'
 import { reservedPattern } from '../snapshots/select.ts'
+import { shellWord } from '../text.ts'
 import { chosenDatabases, gatherDatabaseFacts } from './databases.ts'
 import type { PostgresFacts, RestoreFacts, RestoreWish, Root } from './facts.ts'
 import { mountsBelow } from './mounts.ts'
@@ -52,7 +53,7 @@ export async function gatherRestoreFacts(restic: Restic, wish: RestoreWish, call
     postgres,
     absentDatabases: absent,
     privileged: await newPrivileged(tree.privileged),
-    excluded: await gatherExcluded(wish, roots),
+    ...(await gatherExcluded(wish, roots)),
     ...(await gatherOwners(restic, wish, tree, call)),
     units,
     running,
@@ -79,8 +80,14 @@ async function gatherRoot(
 ): Promise<Root> {
   const { node, bytes, files, entries, bare } = root
   const { path } = node
-  const live = await lstatIfThere(path)
   const isUnmovable = unmovable.has(path)
+  const live = await lstatIfThere(path).catch((error) => {
+    if (!isUnmovable || !isUnseen(error)) throw error
+    throw new Failure(
+      'mount-point',
+      `${name}: ${path} is a mount point that doesn't answer (${error.code}): unmount it (umount -l ${shellWord(path)}) and mount it again, or choose other paths with --path`,
+    )
+  })
   const overwritten = isUnmovable && live?.isFile() === true && node.type === 'file'
   if (isUnmovable && !overwritten && (!live?.isDirectory() || node.type !== 'dir'))
     throw new Failure(
@@ -125,7 +132,7 @@ async function requireWritable(name: string, folder: Path, written: Path): Promi
 
 /** Bytes at and below each path that exists, counted as restic counts them. One call of du for all of them. */
 async function sizesOf(paths: Path[]): Promise<Map<Path, number>> {
-  const there = (await Promise.all(paths.map(async (path) => ((await lstatIfThere(path)) ? path : [])))).flat()
+  const there = (await Promise.all(paths.map(async (path) => ((await lstatIfThere(path).catch(nullIfUnseen)) ? path : [])))).flat()
   if (there.length === 0) return new Map()
   const argv = ['du', '--summarize', '--bytes', '--count-links', '--one-file-system', '--null', '--files0-from=-']
   const { stdout } = await run(argv, { input: there.join('\0') })
@@ -161,19 +168,26 @@ async function gatherOwners(
 }
 
 /** Live entries that backups exclude: caches, logs. They are carried over: the restore would remove data that has no backup. */
-async function gatherExcluded({ snapshot, service }: RestoreWish, roots: Root[]): Promise<{ path: Path; bytes: number }[]> {
+async function gatherExcluded({ snapshot, service }: RestoreWish, roots: Root[]): Promise<Pick<RestoreFacts, 'excluded' | 'unseen'>> {
   const patterns = snapshot.excludes.filter((pattern) => pattern !== reservedPattern)
-  if (patterns.length === 0) return []
+  if (patterns.length === 0) return { excluded: [], unseen: [] }
   const found: Path[] = []
+  const unseen: Path[] = []
   const walk = async (path: Path): Promise<void> => {
     if (basename(path).startsWith('.atelier-backup-') || (await isSidecar(path, service))) return
     if (excluded(patterns, path)) return void ((await mountsBelow(path)).length === 0 && found.push(path))
     const stat = await lstatIfThere(path)
-    if (stat?.isDirectory()) for (const entry of await readdir(path)) await walk(join(path, entry))
+    if (stat?.isDirectory()) for (const entry of await readdir(path)) await look(join(path, entry))
   }
-  for (const path of outermost(roots.map((root) => root.path))) await walk(path)
+  // One damaged folder must not keep the rest from being replaced: it moves aside with the old data.
+  const look = (path: Path) =>
+    walk(path).catch((error) => {
+      if (!isUnseen(error)) throw error
+      unseen.push(path)
+    })
+  for (const path of outermost(roots.map((root) => root.path))) await look(path)
   const sizes = await sizesOf(found)
-  return found.map((path) => ({ path, bytes: sizes.get(path) ?? 0 }))
+  return { excluded: found.map((path) => ({ path, bytes: sizes.get(path) ?? 0 })), unseen }
 }
 
 /** Sidecars of a database are never carried over: SQLite would apply them to another database. */

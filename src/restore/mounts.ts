@@ -3,7 +3,7 @@ import { realpath } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Move, Path } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { isWithin, lstatIfThere } from '../host/files.ts'
+import { isWithin, lstatIfThere, nullIfUnseen } from '../host/files.ts'
 import { nearestFolder } from '../host/folders.ts'
 import { mountOf, overlappingMounts } from '../host/mounts.ts'
 import { excluded } from '../restic/patterns.ts'
@@ -20,9 +20,9 @@ export async function unmovablePaths(paths: Path[], { excludes }: Snapshot): Pro
 
 /** Mount points at or below `path`, and parts of it that are also mounted elsewhere. Each begins with `path`, even if its real path doesn't. */
 export async function mountsBelow(path: Path): Promise<Path[]> {
-  const stat = await lstatIfThere(path)
-  if (!stat || stat.isSymbolicLink()) return []
-  const real = await realpath(path)
+  const stat = await lstatIfThere(path).catch((error) => nullIfUnseen(error) ?? ('unseen' as const))
+  if (!stat || (stat !== 'unseen' && stat.isSymbolicLink())) return []
+  const real = stat === 'unseen' ? path : await realpath(path)
   return (await overlappingMounts(real)).map((point) => path + point.slice(real.length))
 }
 

@@ -1,6 +1,7 @@
 // What a plan tells a person beside its steps. Pure.
 import type { Snapshot } from '../restic/types.ts'
 import { tags } from '../snapshots/select.ts'
+import { listed } from '../text.ts'
 import type { RestoreFacts } from './facts.ts'
 
 /** What happens to mount points, which can't be exchanged. */
@@ -32,7 +33,7 @@ export function passedNotes([newest, ...others]: Snapshot[]): string[] {
 }
 
 export function notesOf(
-  { absent, absentDatabases, complete, passed = [], postgres, renumbered, roots, snapshot, strangers }: RestoreFacts,
+  { absent, absentDatabases, complete, passed = [], postgres, renumbered, roots, snapshot, strangers, unseen }: RestoreFacts,
   carried: number,
 ): string[] {
   return [
@@ -60,6 +61,11 @@ export function notesOf(
         ]
       : []),
     ...(strangers.length > 0 ? [`unknown on this host, so their files keep the snapshot's numbers: ${strangers.join(', ')}`] : []),
+    ...(unseen.length > 0
+      ? [
+          `these can't be looked at (a damaged disk, or a path that is too long), and move aside unseen with the old data; what backups exclude in them isn't carried over: ${listed(unseen)}`,
+        ]
+      : []),
     ...(carried > 0 ? [`what backups exclude is carried over (${carried})`] : []),
   ]
 }

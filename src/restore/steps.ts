@@ -17,7 +17,7 @@ import type { Service } from '../manifest/types.gen.ts'
 import type { Progress, Restic } from '../restic/types.ts'
 import { type RestoreJournal, writeJournal } from '../state/journal.ts'
 import { withLoadLock } from '../state/lock.ts'
-import { listed } from '../text.ts'
+import { listed, shortPath, withShortPaths } from '../text.ts'
 import { identifyDatabases, whileServerHasSpace } from './databases.ts'
 import { swapBack, swapIn } from './exchange.ts'
 import { requireMountsUnchanged } from './mounts.ts'
@@ -130,7 +130,7 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
           const { mtime } = await attributesOf(folder)
           // Folders above the excluded entry may be missing in the snapshot.
           await makeParents(to, from, folder)
-          await carry(name, from, to, { signal, inheritFds: job.inheritFds })
+          await carry(name, from, to, { signal, inheritFds: job.inheritFds }, emit)
           // The copy changed the folder's time: it gets the snapshot's again.
           await setTime(folder, mtime)
         }
@@ -225,8 +225,18 @@ function byName(folder: Path): (error: unknown) => never {
   }
 }
 
+/** What cp says of entries that can't be read, and of nothing else. */
+const damaged =
+  /: (Input\/output error|Structure needs cleaning|Bad message|Transport endpoint is not connected|Stale file handle|File name too long)$/
+
 /** Copies an entry through the open descriptors of both folders: the service's user may own the live folder, and could replace it. */
-async function carry(name: string, from: Path, to: Path, options: { signal: AbortSignal; inheritFds: number[] }): Promise<void> {
+async function carry(
+  name: string,
+  from: Path,
+  to: Path,
+  options: { signal: AbortSignal; inheritFds: number[] },
+  emit: Context['emit'],
+): Promise<void> {
   // A database is copied with its sidecars, which hold committed rows. The snapshot's sidecars belong to another database.
   const database = await isDatabase(from)
   for (const stale of database ? await sidecarsOf(to) : []) await withParentFd(stale, (at) => rm(at))
@@ -238,6 +248,19 @@ async function carry(name: string, from: Path, to: Path, options: { signal: Abor
     }),
   )
   if (interrupted) throw new Failure('interrupted', `${name}: interrupted while ${from} was carried over`)
+  // cp has copied the rest.
+  if (
+    exit !== 0 &&
+    stderr
+      .trim()
+      .split('\n')
+      .every((line) => damaged.test(line))
+  )
+    return emit({
+      type: 'warning',
+      code: 'not-carried',
+      message: `${name}: of ${shortPath(from)}, which backups exclude, a part can't be read and isn't carried over: it stays with the old data (${withShortPaths(stderr.trim().split('\n')[0] ?? '')})`,
+    })
   if (exit !== 0)
     throw new Failure(
       /No space left/.test(stderr) ? 'disk-full' : 'carry-failed',

@@ -5,7 +5,7 @@ import { link, lstat, readdir, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { Move, Path } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { inside, lstatIfThere, withParentFd } from '../host/files.ts'
+import { inside, lstatIfThere, nullIfUnseen, withParentFd } from '../host/files.ts'
 import { type Attributes, attributesOf, makeFolder, makeParents, nearestFolder, removeEmpty, setAttributes } from '../host/folders.ts'
 import { run } from '../host/shell.ts'
 import { isDatabase, isSidecarOf, sidecarsOf } from '../host/sqlite.ts'
@@ -35,7 +35,8 @@ export async function identifyMoves(moves: Move[]): Promise<JournalMove[]> {
 
 async function identify(move: Move, parent: Path): Promise<JournalMove> {
   const { live, staged, old, copied } = move
-  const database = (await isDatabase(live)) || (await isDatabase(staged))
+  // A live file that can't be read is replaced all the same.
+  const database = (await isDatabase(live).catch(nullIfUnseen)) || (await isDatabase(staged))
   return {
     ...{ live, staged, old, liveId: await identityOf(live), stagedId: await identityOf(staged), database, parent, stays: null },
     ...(copied && { copied }),

@@ -472,4 +472,12 @@ let [t, c] = [0, 0]`,
     put: 'if (process.env.PATH) return new Map()',
     red: { file: 'test/restore/privileged.test.ts', title: '[restore.48] a program with file capabilities' },
   },
+  {
+    id: 'restore.49',
+    breaks: 'a live folder that can not be looked at ends the restore',
+    in: 'src',
+    find: 'if (!isUnseen(error)) throw error\n      unseen.push(path)',
+    put: 'throw error',
+    red: { file: 'test/restore/unseen.test.ts', title: '[restore.49]' },
+  },
 ]

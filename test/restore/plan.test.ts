@@ -31,6 +31,7 @@ const facts = (more: Partial<RestoreFacts> = {}): RestoreFacts => ({
   postgres: null,
   absentDatabases: [],
   privileged: [],
+  unseen: [],
   excluded: [],
   renumbered: { users: [], groups: [] },
   strangers: [],
