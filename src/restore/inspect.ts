@@ -1,9 +1,9 @@
 // Restores into a new private folder, to inspect a snapshot. Live data isn't touched.
-import { mkdir } from 'node:fs/promises'
+import { mkdir, realpath, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { type Event, type EventBody, type Path, type RestoreStep, type Result, resultOf } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
-import { lstatIfThere } from '../host/files.ts'
+import { isRootOnly, lstatIfThere } from '../host/files.ts'
 import { removeFolder } from '../host/folders.ts'
 import type { Restic, Snapshot } from '../restic/types.ts'
 import { newRunId } from '../state/running.ts'
@@ -75,8 +75,19 @@ export async function restoreInspect(request: InspectRequest): Promise<Result> {
   }
 }
 
+/** restic writes by the target's path: whoever can rename a folder on it could lead root elsewhere. @throws Failure `unsafe-path` */
+async function requireOwnParents(name: string, folder: Path): Promise<void> {
+  if (!isRootOnly(await stat(folder), { sticky: true }))
+    throw new Failure(
+      'unsafe-path',
+      `${name}: others than root can write to ${folder}, and could lead the restore elsewhere: give another --target, below /root or /tmp`,
+    )
+  if (folder !== '/') await requireOwnParents(name, dirname(folder))
+}
+
 async function makeTarget(name: string, target: Path): Promise<void> {
   try {
+    await requireOwnParents(name, await realpath(dirname(target)))
     // Never into an existing folder: in /tmp, other users could have made it.
     await mkdir(target, { mode: 0o700 })
   } catch (error) {

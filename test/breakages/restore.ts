@@ -480,4 +480,12 @@ let [t, c] = [0, 0]`,
     put: 'throw error',
     red: { file: 'test/restore/unseen.test.ts', title: '[restore.49]' },
   },
+  {
+    id: 'inspect.5',
+    breaks: 'a look is written below whatever folder is named',
+    in: 'src',
+    find: 'if (!isRootOnly(await stat(folder), { sticky: true }))',
+    put: 'if (process.env.CAREFUL)',
+    red: { file: 'test/restore/target.test.ts', title: '[inspect.5]' },
+  },
 ]
