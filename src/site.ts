@@ -2,7 +2,7 @@
 import { join, resolve } from 'node:path'
 import { defaultCache, defaultManifest, defaultState } from './defaults.ts'
 import { Failure, hasCode } from './errors.ts'
-import { isRootOnly, lstatIfThere } from './host/files.ts'
+import { foreignFolder, isRootOnly, lstatIfThere } from './host/files.ts'
 import { loadManifest } from './manifest/load.ts'
 import { didYouMean } from './manifest/nearest.ts'
 import type { Manifest, Service } from './manifest/types.gen.ts'
@@ -110,8 +110,14 @@ export async function stagingOf(site: Site, name: string): Promise<string> {
   if (stagingDir === null) return statePath(site.state, 'staging', name)
   const ours = join(stagingDir, 'atelier-backup')
   const stat = await lstatIfThere(ours)
-  // Another owner of this folder could replace parts of it by links, and so choose where we write and delete as root.
   if (stat && !(stat.isDirectory() && stat.uid === process.getuid?.() && isRootOnly(stat)))
     throw new Failure('staging-unsafe', `${name}: ${ours} isn't a folder of this user alone: remove it, or name another folder in stagingDir`)
+  // Who can replace a folder above by a link chooses where we write and delete as root.
+  const foreign = await foreignFolder(ours)
+  if (foreign !== null)
+    throw new Failure(
+      'staging-unsafe',
+      `${name}: copies can't be made in stagingDir ${stagingDir}, because others than root can write to ${foreign}, and could have root delete elsewhere: name a folder in stagingDir that root alone can write to, with all folders above it`,
+    )
   return join(ours, name)
 }

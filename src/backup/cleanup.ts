@@ -1,8 +1,8 @@
 // Ends what a backup left undone when it was killed: run by systemd after every stop (ExecStopPost), and by the next run of the service.
-import { rm } from 'node:fs/promises'
 import type { BackupStep, EventBody, Plan } from '../core.ts'
 import { asFailure, type Failure } from '../errors.ts'
 import { execute } from '../execute.ts'
+import { removeFolder } from '../host/folders.ts'
 import { endHook } from '../host/hooks.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import { removeOwnLocks } from '../repository/locks.ts'
@@ -23,7 +23,7 @@ type Output = (line: string) => void
 export async function cleanUp(site: Site, name: string, output: Output): Promise<boolean> {
   const killed = await readKilledRun(site.state, name).catch((error: unknown) => setAside(site, name, asFailure(error), output))
   await clearState(site.state, name)
-  await rm(await stagingOf(site, name), { recursive: true, force: true })
+  await removeFolder(await stagingOf(site, name))
   if (killed?.kind !== 'backup') return false
   const record = await readRecord(site.state, name).catch(() => emptyRecord(name))
   const isUnrecorded = !isRecorded(record, killed)

@@ -1,8 +1,7 @@
 // Gathers the facts that a backup is planned from. Changes nothing on the host.
-import { stat } from 'node:fs/promises'
 import type { Path, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { freeBytes, isWithin, lstatIfThere, outermost, resolveLinks } from '../host/files.ts'
+import { freeBytes, isWithin, lstatIfThere, outermost, resolveOwnLinks } from '../host/files.ts'
 import { nearestFolder } from '../host/folders.ts'
 import { type FrozenCopy, probeFrozenCopy, removeProbe } from '../host/frozen.ts'
 import { unitsAtWork } from '../host/systemd.ts'
@@ -45,7 +44,7 @@ export async function gatherBackupFacts(service: Service, known: KnownFacts & { 
       'bad-pattern',
       `${name}: exclude[${malformed}], ${JSON.stringify(service.exclude[malformed])}, is not a valid pattern: a "[" needs its "]", and "\\" must not come last`,
     )
-  const found = await Promise.all(service.sqlite.map(async (declared) => [declared, (await resolveLinks(declared)).real] as const))
+  const found = await Promise.all(service.sqlite.map(async (declared) => [declared, (await resolveOwnLinks(declared)).real] as const))
   const databases = Object.fromEntries(found.flatMap(([declared, real]) => (real === null ? [] : [[declared, real]])))
   await requireSpace(name, staging, Object.values(databases))
   if (!service.stopForBackup) return { ...known, units: [], running: [], databases, frozenCopies: null }
@@ -63,14 +62,14 @@ export async function removeProbes(service: Service, run: Pick<BackupFacts, 'run
 
 /** Real paths, each with the name of the folder for its frozen copy. */
 async function foldersToFreeze({ paths }: Service, { name, run }: Pick<BackupFacts, 'run' | 'name'>): Promise<[Path, string][]> {
-  const roots = (await Promise.all(paths.map(resolveLinks))).flatMap(({ real }) => real ?? [])
+  const roots = (await Promise.all(paths.map(resolveOwnLinks))).flatMap(({ real }) => real ?? [])
   return outermost(roots).map((root, i) => [root, `.atelier-backup-${name}-${run}-${i}`])
 }
 
 /** For the copies of all databases, before the first of them is made. @throws Failure `no-space` */
 async function requireSpace(name: string, staging: Path, databases: Path[]): Promise<void> {
   const sizes = await Promise.all(
-    databases.map(async (database) => (await stat(database)).size + ((await lstatIfThere(`${database}-wal`))?.size ?? 0)),
+    databases.map(async (database) => ((await lstatIfThere(database))?.size ?? 0) + ((await lstatIfThere(`${database}-wal`))?.size ?? 0)),
   )
   const needed = sizes.reduce((sum, size) => sum + size, 0)
   const folder = await nearestFolder(staging)

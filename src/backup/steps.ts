@@ -1,14 +1,15 @@
 // What each step of a backup does.
-import { mkdir, rm, stat } from 'node:fs/promises'
+import { type FileHandle, lstat, mkdir, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { BackupStep, Handlers, Path } from '../core.ts'
 import { asFailure, type Code, Failure } from '../errors.ts'
 import { dumpers } from '../host/engines.ts'
-import { isWithin, lstatIfThere, outermost, resolveLinks } from '../host/files.ts'
+import { foreignFolder, isWithin, outermost, resolveOwnLinks, withParentFd } from '../host/files.ts'
+import { removeFolder } from '../host/folders.ts'
 import { makeFrozenCopy, removeFrozenCopy } from '../host/frozen.ts'
 import { runHook } from '../host/hooks.ts'
-import { canMountPrivately, withPrivateMounts } from '../host/mounts.ts'
-import { copyDatabase, otherName, sidecarSuffixes } from '../host/sqlite.ts'
+import { canMountPrivately, sealedMounts, withPrivateMounts } from '../host/mounts.ts'
+import { copyDatabase, holdDatabase, isAtPath, otherName, sidecarSuffixes } from '../host/sqlite.ts'
 import { type Watch, whileGrowing } from '../host/stall.ts'
 import { afterStop, startUnits, stopUnits } from '../host/systemd.ts'
 import type { Manifest, Service } from '../manifest/types.gen.ts'
@@ -20,6 +21,7 @@ import { noteProgress } from '../state/running.ts'
 import { listed, shellWord, shortPath, withShortPaths } from '../text.ts'
 import { privilegedFiles } from './privileged.ts'
 import { type RepositoryState, saveSnapshot } from './repository-state.ts'
+import { type Expected, expectedAt, missedBy } from './verify.ts'
 
 /** What the steps of a backup find out: the result, and the run's line in the record, are made from it. */
 export interface Findings {
@@ -61,8 +63,8 @@ export interface Job {
 interface DatabaseCopy {
   live: Path
   copy: Path
-  /** Of the live file when it was copied. Null: copied from a frozen copy, which no application writes to. */
-  identity: string | null
+  /** The live file, held until the upload has ended. Null: copied from a frozen copy, which no application writes to. */
+  held: FileHandle | null
 }
 
 export function backupHandlers(job: Job): Handlers<BackupStep> {
@@ -111,24 +113,23 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
     unview: { apply: async (copy) => removeFrozenCopy(copy) },
     copySqlite: {
       apply: async ({ database, from, to }, { signal }) => {
-        const { real } = await resolveLinks(from)
+        const { real } = await resolveOwnLinks(from)
         if (real === null) return // The snapshot step reports what is missing.
         await requireNamespaces(job.name)
-        const live = (await resolveLinks(database)).real ?? real
-        const other = await otherName(live)
-        if (other !== null) {
-          addProblem(
-            job,
-            'sqlite-other-name',
-            `${database} isn't saved: ${other}, so its latest rows may be in a -wal file of another name. Declare the database under that name, or remove the link`,
-          )
-          return
-        }
-        await mkdir(dirname(to), { recursive: true, mode: 0o700 })
-        const identity = real === live ? await identityOf(live) : null
+        const live = (await resolveOwnLinks(database)).real ?? real
+        let held: FileHandle | null = null
         try {
-          const { state, message } = await copyDatabase(real, to, { signal, inheritFds: job.inheritFds, stall: growthOf(job) })
-          copies.push({ live, copy: to, identity })
+          held = await holdDatabase(real)
+          const other = await otherName(live)
+          if (other !== null)
+            throw new Failure(
+              'sqlite-other-name',
+              `${database} isn't saved: ${other}, so its latest rows may be in a -wal file of another name. Declare the database under that name, or remove the link`,
+            )
+          await mkdir(dirname(to), { recursive: true, mode: 0o700 })
+          const { state, message } = await copyDatabase(held, real, to, { signal, inheritFds: job.inheritFds, stall: growthOf(job) })
+          copies.push({ live, copy: to, held: real === live ? held : null })
+          if (real === live) held = null
           if (state === 'unknown') job.warn('sqlite-unchecked', `${database} is saved, but sqlite3 can't check it: ${message}`)
         } catch (error) {
           const failure = asFailure(error)
@@ -136,13 +137,15 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
           await rm(to, { force: true })
           const older = failure.code === 'sqlite-corrupt' ? `; snapshots may hold an older one: atelier-backup list ${job.name}` : ''
           addProblem(job, failure.code, `${failure.message}${older}`)
+        } finally {
+          await held?.close()
         }
       },
     },
     snapshot: {
       apply: async (step, context) => {
         const { links, existing } = await resolveDeclared(job, step.paths)
-        const databases = (await Promise.all(step.databases.map(resolveLinks))).flatMap(({ real }) => real ?? [])
+        const databases = (await Promise.all(step.databases.map(resolveOwnLinks))).flatMap(({ real }) => real ?? [])
         const uncopied = databases.filter((database) => !copies.some(({ live }) => live === database))
         const savable = existing.filter((path) => !uncopied.includes(path))
         if (savable.length === 0 && step.dumps === null)
@@ -160,20 +163,25 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
               : `${job.name}: exclude leaves out ${hidden}, which paths or sqlite declare: narrow the pattern, or don't declare it`,
           )
         const paths = outermost([...links, ...savable, ...(step.dumps === null ? [] : [step.dumps])])
+        const isTagged = job.findings.problems.length > 0
+        const expected = await expectedOf(savable, copies)
+        const replaced = await replacedBefore(copies)
+        const over = copies.filter(({ live }) => !replaced.includes(live)).map(({ live, copy }) => [live, copy])
+        const sealed = (await canMountPrivately()) ? await sealedMounts(savable) : undefined
         const request = {
           signal: context.signal,
           inheritFds: job.inheritFds,
           paths,
           exclude: [...step.exclude, ...sidecars, ...uncopied.map(escapePattern), ...ownFolders(job.state, paths, step.dumps)],
-          tags: job.findings.problems.length > 0 ? [...step.tags, tags.partial] : step.tags,
+          tags: isTagged ? [...step.tags, tags.partial] : step.tags,
           host: job.manifest.host,
           // Frozen copies are mounted first: the copies of databases are mounted inside them.
-          prefix: withPrivateMounts({ ...step.views, ...Object.fromEntries(copies.map(({ live, copy }) => [live, copy])) }),
+          prefix: withPrivateMounts({ ...step.views, ...Object.fromEntries(over) }, sealed),
           onProgress: (progress: object) => context.emit({ type: 'progress', ...progress } as Parameters<typeof context.emit>[0]),
         }
         job.findings.summary = await saveSnapshot(job.restic, job.repositoryState as RepositoryState, request)
-        await requireNotReplaced(job, copies)
-        await reportUnreadable(job)
+        await requireSaved(job, copies, [...replaced, ...(await missedBy(job.restic, job.findings.summary.snapshotId, expected, context.signal))])
+        await reportUnreadable(job, isTagged)
         checkShrinkage(job)
         const privileged = await privilegedFiles(paths, request.exclude, { signal: context.signal, inheritFds: job.inheritFds })
         if (privileged.length > 0)
@@ -183,7 +191,12 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
           )
       },
     },
-    unstage: { apply: async ({ folder }) => rm(folder, { recursive: true, force: true }) },
+    unstage: {
+      apply: async ({ folder }) => {
+        for (const { held } of copies.splice(0)) await held?.close()
+        await removeFolder(folder)
+      },
+    },
   }
 }
 
@@ -213,9 +226,17 @@ async function requireNamespaces(name: string): Promise<void> {
 
 /** Symbolic links on the way, and the real paths that exist. Reports each missing path: restic 0.18 skips it and exits 0. */
 async function resolveDeclared(job: Job, declared: Path[]): Promise<{ links: Path[]; existing: Path[] }> {
-  const found = await Promise.all(declared.map(resolveLinks))
-  for (const [i, { real }] of found.entries()) if (real === null) addProblem(job, 'missing-path', `${declared[i]} doesn't exist`)
-  return { links: found.flatMap(({ links }) => links), existing: found.flatMap(({ real }) => real ?? []) }
+  const found = await Promise.all(declared.map(resolveOwnLinks))
+  for (const [i, { real, refused }] of found.entries()) {
+    if (refused !== null)
+      addProblem(
+        job,
+        'unsafe-path',
+        `${declared[i]} isn't saved: ${refused} is a link in a folder that isn't root's alone, and root follows no such link. It is saved as a link: declare the path that it leads to`,
+      )
+    else if (real === null) addProblem(job, 'missing-path', `${declared[i]} doesn't exist`)
+  }
+  return { links: found.flatMap(({ links }) => links), existing: found.flatMap(({ real, refused }) => real ?? refused ?? []) }
 }
 
 function addProblem(job: Job, code: Code, message: string): void {
@@ -236,14 +257,33 @@ function ownFolders(state: Path, paths: Path[], dumps: Path | null): string[] {
   return folders.map((folder) => escapePattern(`${state}/${folder}`))
 }
 
+/** The databases whose path leads to another file by now. No copy is mounted there, and the run fails, with a snapshot of the rest. */
+async function replacedBefore(copies: DatabaseCopy[]): Promise<Path[]> {
+  const replaced = await Promise.all(copies.map(async ({ live, held }) => (held === null || (await isAtPath(held, live)) ? [] : [live])))
+  return replaced.flat()
+}
+
+/** What the snapshot must hold where somebody else than root can replace a path for a moment, which no look before and after would notice. */
+async function expectedOf(paths: Path[], copies: DatabaseCopy[]): Promise<Expected[]> {
+  const foreign = (all: Path[]) => Promise.all(all.map(async (path) => ((await foreignFolder(path)) === null ? [] : [path])))
+  const databases = (await foreign(copies.map(({ live }) => live))).flat()
+  const others = (await foreign(paths.filter((path) => !copies.some(({ live }) => live === path)))).flat()
+  return Promise.all([
+    ...copies
+      .filter(({ live }) => databases.includes(live))
+      .map(async ({ live, copy }) => expectedAt(live, await lstat(copy, { bigint: true }), true)),
+    ...others.map(async (path) => expectedAt(path, await withParentFd(path, (at) => lstat(at, { bigint: true })).catch(() => null), false)),
+  ])
+}
+
 /**
  * Our copy is mounted over the database. If the application renames another file over it meanwhile, the mount goes, and restic reads that file
- * instead of the copy. The snapshot is then tagged as failed.
+ * instead of the copy. The snapshot is then tagged as failed. `missed`: paths that the snapshot doesn't hold as they were.
  * @throws Failure `sqlite-replaced`
  */
-async function requireNotReplaced(job: Job, copies: DatabaseCopy[]): Promise<void> {
-  for (const { live, identity } of copies) {
-    if (identity === null || ((await lstatIfThere(live)) && (await identityOf(live)) === identity)) continue
+async function requireSaved(job: Job, copies: DatabaseCopy[], missed: Path[]): Promise<void> {
+  for (const { live, held } of copies) {
+    if (!missed.includes(live) && (held === null || (await isAtPath(held, live)))) continue
     const made = job.findings.summary?.snapshotId ?? ''
     // The snapshot doesn't count as saved by this run.
     job.findings.summary = null
@@ -256,24 +296,19 @@ async function requireNotReplaced(job: Job, copies: DatabaseCopy[]): Promise<voi
       `${job.name}: ${live} was replaced by another file while it was saved: snapshot ${id.slice(0, 8)} doesn't count. Run the backup again at a time when the application doesn't replace the file`,
     )
   }
+  for (const path of missed)
+    addProblem(job, 'unsafe-path', `${path} isn't in the snapshot as it was before: its place was taken by something else meanwhile`)
 }
 
-/** Device, inode and birth time: a filesystem may give a new file the inode number of one just removed. */
-async function identityOf(path: Path): Promise<string> {
-  const { dev, ino, birthtimeNs } = await stat(path, { bigint: true })
-  return `${dev}:${ino}:${birthtimeNs}`
-}
-
-/** restic names the files that it couldn't read once the snapshot exists, so the tag `partial` is added afterwards. */
-async function reportUnreadable(job: Job): Promise<void> {
+/** What is found out once the snapshot exists: files that restic couldn't read. The tag `partial` is then added afterwards. */
+async function reportUnreadable(job: Job, isTagged: boolean): Promise<void> {
   const { summary } = job.findings
-  if (!summary || summary.unreadable.length === 0) return
-  const isTagged = job.findings.problems.length > 0
+  if (!summary) return
   for (const { path, message } of summary.unreadable.slice(0, 20))
     addProblem(job, 'unreadable', `${shortPath(path)} was not read: ${withShortPaths(message)}${remedyFor(path, message)}`)
   const further = summary.unreadableCount - 20
   if (further > 0) job.warn('unreadable', `${further} further files were not read`)
-  if (isTagged) return
+  if (isTagged || job.findings.problems.length === 0) return
   try {
     summary.snapshotId = await job.restic.tag(summary.snapshotId, [tags.partial], { inheritFds: job.inheritFds })
   } catch (error) {

@@ -174,31 +174,55 @@ export interface Resolved {
 
 /** @throws Failure `link-loop` after 40 links, as the kernel does. */
 export async function resolveLinks(path: string): Promise<Resolved> {
+  return walkLinks(path, true)
+}
+
+/** `real` is null where nothing is there, and where a link isn't followed: `refused`, which is the last of `links` then. */
+export interface SafelyResolved extends Resolved {
+  refused: string | null
+  /** The first folder on the way that isn't root's alone. Below it any name may lead elsewhere at any time. */
+  foreign: string | null
+}
+
+/** As `resolveLinks`, but follows a link only where root alone could make it. @throws Failure `link-loop` */
+export async function resolveOwnLinks(path: string): Promise<SafelyResolved> {
+  return walkLinks(path, false)
+}
+
+async function walkLinks(path: string, all: boolean): Promise<SafelyResolved> {
   const links: string[] = []
   let done = '/'
-  let todo = path.split('/').filter(Boolean)
-  while (todo.length > 0) {
-    const [name = '', ...rest] = todo
+  let todo = names(path)
+  let foreign: string | null = null
+  const result = (real: string | null, refused: string | null = null) => ({ links: [...new Set(links)], real, refused, foreign })
+  for (let [name] = todo; name !== undefined; [name] = todo) {
     const next = join(done, name)
     const stat = await lstatIfThere(next).catch((error) => nullIfUnseen(error) ?? ('unseen' as const))
+    if (foreign === null && !isOursIn(await lstat(done), stat === 'unseen' ? null : stat)) foreign = done
     // It is there: whoever reads it reports what is wrong with it.
-    if (stat === 'unseen') return { links: [...new Set(links)], real: join(next, ...rest) }
-    if (!stat) return { links, real: null }
+    if (stat === 'unseen') return result(join(done, ...todo))
+    if (!stat) return result(null)
+    todo = todo.slice(1)
     if (!stat.isSymbolicLink()) {
       done = next
-      todo = rest
       continue
     }
     if (links.push(next) > 40) throw new Failure('link-loop', `${path} leads through more than 40 symbolic links`)
-    todo = [
-      ...resolve(done, await readlink(next))
-        .split('/')
-        .filter(Boolean),
-      ...rest,
-    ]
+    if (!all && foreign !== null) return result(null, next)
+    todo = [...names(resolve(done, await readlink(next))), ...todo]
     done = '/'
   }
-  return { links: [...new Set(links)], real: done }
+  return result(done)
+}
+
+/** The first folder on the way to `path` in which others than root can replace the next part of the path, or null. */
+export async function foreignFolder(path: string): Promise<string | null> {
+  return (await resolveOwnLinks(path)).foreign
+}
+
+/** Whether others can neither replace nor make this entry. In a sticky folder they can replace none of root's, but make a missing one. */
+function isOursIn(folder: Stats, entry: Stats | null): boolean {
+  return isRootOnly(folder) || (isRootOnly(folder, { sticky: true }) && entry !== null && (entry.uid === 0 || entry.uid === process.getuid?.()))
 }
 
 /** The path with all symbolic links resolved in the part of it that exists. */

@@ -2,9 +2,10 @@
 // Not called snapshots: those are restic's. Plans and records say `view` for it.
 import { mkdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { Failure } from '../errors.ts'
-import { lstatIfThere } from './files.ts'
-import { mountOf, mountsWithin, ownFolder } from './mounts.ts'
+import { asFailure, Failure } from '../errors.ts'
+import { lstatIfThere, openDirNoFollow } from './files.ts'
+import { removeFolder } from './folders.ts'
+import { canMountPrivately, mountOf, mountsWithin, ownFolder, sealedMounts, withPrivateMounts } from './mounts.ts'
 import { run } from './shell.ts'
 
 export interface FrozenCopy {
@@ -37,28 +38,46 @@ export async function probeFrozenCopy(of: string, folderName: string): Promise<F
 /** @throws Failure `view-failed`, `interrupted` */
 export async function makeFrozenCopy({ how, of, at }: FrozenCopy, signal: AbortSignal): Promise<void> {
   await mkdir(dirname(at), { mode: 0o700 })
-  const argv = {
-    btrfs: ['btrfs', 'subvolume', 'snapshot', of, at],
-    reflink: ['cp', '--archive', '--reflink=always', '--no-target-directory', '--', of, at],
-  }[how]
-  const { exit, stderr, interrupted } = await run(argv, { signal })
+  const { exit, stderr, interrupted } = await (how === 'btrfs' ? snapshotOf(of, at, signal) : copyOf(of, at, signal))
   if (interrupted) throw new Failure('interrupted', `interrupted while a frozen copy of ${of} was made`)
   if (exit !== 0) throw new Failure('view-failed', `a ${how} copy of ${of} can't be made: ${stderr.trim().split('\n')[0]}`)
+}
+
+async function snapshotOf(of: string, at: string, signal: AbortSignal) {
+  const held = await openDirNoFollow(of)
+  try {
+    return await run(['btrfs', 'subvolume', 'snapshot', '/proc/self/fd/3', at], { signal, inheritFds: [held.fd] })
+  } finally {
+    await held.close()
+  }
+}
+
+/**
+ * cp(1) walks by paths: the folders' owner could put a link in the place of one that it is about to enter. Before Linux 5.18 a reflink isn't
+ * possible between two mounts: original and copy are sealed as one.
+ */
+async function copyOf(of: string, at: string, signal: AbortSignal) {
+  const around = dirname(dirname(at))
+  const sealed = around === '/' ? await sealedMounts([of]) : { folders: [around], points: [around] }
+  const prefix = (await canMountPrivately()) ? withPrivateMounts({}, sealed) : []
+  return run([...prefix, 'cp', '--archive', '--reflink=always', '--no-target-directory', '--', of, at], { signal })
 }
 
 /** Does nothing where there is none. */
 export async function removeFrozenCopy({ how, at }: FrozenCopy): Promise<void> {
   if (how === 'btrfs' && (await lstatIfThere(at))) await run(['btrfs', 'subvolume', 'delete', at])
-  const { exit, stderr } = await run(['rm', '--recursive', '--force', '--one-file-system', '--', dirname(at)])
-  if (exit !== 0) throw new Failure('view-failed', `the frozen copy ${at} can't be removed: ${stderr.trim().split('\n')[0]}`)
+  await removeFolder(dirname(at)).catch((error: unknown) => {
+    throw new Failure('view-failed', `the frozen copy ${at} can't be removed: ${asFailure(error).message}`)
+  })
 }
 
 /** Removes the folder that a killed `probeFrozenCopy` leaves. Takes the same arguments, for no plan names the folder yet. */
 export async function removeProbe(of: string, folderName: string): Promise<void> {
   const parent = await safeParent(of)
   if (parent === null) return
-  const { exit, stderr } = await run(['rm', '--recursive', '--force', '--one-file-system', '--', join(parent, folderName)])
-  if (exit !== 0) throw new Failure('view-failed', `the folder ${join(parent, folderName)} can't be removed: ${stderr.trim().split('\n')[0]}`)
+  await removeFolder(join(parent, folderName)).catch((error: unknown) => {
+    throw new Failure('view-failed', asFailure(error).message)
+  })
 }
 
 /**

@@ -1,7 +1,7 @@
 // Mounts: what is mounted where, and a private mount namespace in which copies replace live files.
 import { lstat, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { isRootOnly, isWithin, lstatIfThere, realAsFarAsThere } from './files.ts'
+import { foreignFolder, isRootOnly, isWithin, lstatIfThere, outermost, realAsFarAsThere } from './files.ts'
 import { run } from './shell.ts'
 
 export interface Mount {
@@ -90,10 +90,58 @@ export async function canMountPrivately(): Promise<boolean> {
 /**
  * Command prefix: the command sees the copies in `over` (live path → copy) in place of the live files, and no other process does.
  * Propagation `slave`: mounts made outside appear inside, but none made inside appears outside. The mounts end with the command.
+ *
+ * For the command, and for these mounts, the kernel follows no link in the `sealed` mounts (`sealedMounts`), nor in a copy of a folder: the
+ * owner of a folder could otherwise put a link in place of a part of a path, and have the copy mounted over any file, or any file read.
+ * Without `--no-canonicalize` mount(8) would follow links itself. Needs Linux 5.10.
  */
-export function withPrivateMounts(over: Record<string, string>): string[] {
-  const binds = Object.entries(over).flatMap(([live, copy]) => [copy, live])
-  if (binds.length === 0) return []
-  const script = 'set -e; n=$1; shift; while [ "$n" -gt 0 ]; do mount --bind -- "$1" "$2"; shift 2; n=$((n - 1)); done; exec "$@"'
-  return ['unshare', '--mount', '--propagation', 'slave', '--', 'bash', '-c', script, 'bash', String(binds.length / 2), ...binds]
+export function withPrivateMounts(over: Record<string, string>, sealed: SealedMounts = { folders: [], points: [] }): string[] {
+  const { folders, points } = sealed
+  const calls = [
+    ...folders.map((folder) => ['hold', folder, '']),
+    ...points.map((point) => ['seal', point, '']),
+    ...Object.entries(over).map(([live, copy]) => ['over', live, copy]),
+  ]
+  if (calls.length === 0) return []
+  const script = `set -e
+    seal() { mount --no-canonicalize -o remount,bind,nosymfollow -- "$1"; }
+    n=$1; shift
+    while [ "$n" -gt 0 ]; do
+      case $1 in
+        hold) mount --no-canonicalize --rbind -- "$2" "$2" ;;
+        seal) seal "$2" ;;
+        over) mount --no-canonicalize --bind -- "$3" "$2"; seal "$2" ;;
+      esac
+      shift 3; n=$((n - 1))
+    done
+    exec "$@"`
+  return ['unshare', '--mount', '--propagation', 'slave', '--', 'bash', '-c', script, 'bash', String(calls.length), ...calls.flat()]
+}
+
+/** `folders`: those that aren't root's alone; they become mounts of their own. `points`: these, and all mount points inside. */
+export interface SealedMounts {
+  folders: string[]
+  points: string[]
+}
+
+/** Where programs, resolv.conf, certificates and secrets lie: restic itself follows links there. */
+const systemFolders = ['/bin', '/dev', '/etc', '/lib', '/lib64', '/nix', '/proc', '/run', '/sys', '/usr']
+
+/**
+ * What must be sealed so that neither a part of these real paths, nor of a path below them, can lead elsewhere. A folder of root's alone may
+ * hold one of another user, and is sealed too, unless the system's own folders are in it or around it.
+ */
+export async function sealedMounts(paths: string[]): Promise<SealedMounts> {
+  const places = await Promise.all(
+    paths.map(async (path) => {
+      const foreign = await foreignFolder(path)
+      if (foreign !== null) return foreign
+      const stat = await lstatIfThere(path)
+      if (!stat?.isDirectory()) return null
+      return isRootOnly(stat) && systemFolders.some((system) => isWithin(system, path) || isWithin(path, system)) ? null : path
+    }),
+  )
+  const folders = outermost(places.filter((folder) => folder !== null))
+  const within = await Promise.all(folders.map(mountsWithin))
+  return { folders, points: [...new Set([...folders, ...within.flat()])] }
 }

@@ -1,10 +1,12 @@
 // SQLite: makes a consistent copy of a live database, and checks copies.
-import { constants } from 'node:fs'
-import { chown, mkdir, open, readdir, readlink, rename, rm, stat } from 'node:fs/promises'
+import { randomUUID } from 'node:crypto'
+import { type BigIntStats, constants } from 'node:fs'
+import { chown, type FileHandle, lstat, mkdir, open, readdir, readlink, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { type Code, Failure } from '../errors.ts'
-import { isRootOnly, lstatIfThere } from './files.ts'
+import { isRootOnly, lstatIfThere, withParentFd } from './files.ts'
+import { sealedMounts, withPrivateMounts } from './mounts.ts'
 import { type ProcessResult, run } from './shell.ts'
 import { type Watch, whileGrowing } from './stall.ts'
 
@@ -27,63 +29,110 @@ export function isSidecarOf(path: string, database: string): boolean {
 }
 
 /**
+ * Opens a database's file without following a link, and whatever happens to its path later. What stands in its place and is no file is refused.
+ * @throws Failure `sqlite-not-a-database`, `sqlite-failed`, `unsafe-path`
+ */
+export async function holdDatabase(database: string): Promise<FileHandle> {
+  const refuse = (what: string) =>
+    new Failure('sqlite-not-a-database', `${database} is ${what}: no database is read from it; remove what stands there`)
+  // A pipe without a writer would block open(2).
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+  const held = await withParentFd(database, (at) => open(at, flags)).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') throw new Failure('sqlite-failed', `the database ${database} has vanished`)
+    // ENXIO: a socket.
+    throw error.code === 'ELOOP' ? refuse('a link') : error.code === 'ENXIO' ? refuse('no file') : error
+  })
+  if ((await held.stat()).isFile()) return held
+  await held.close()
+  throw refuse('no file')
+}
+
+/** Whether the path leads to the held file still, without a link below the first folder that isn't root's alone. */
+export async function isAtPath(held: FileHandle, path: string): Promise<boolean> {
+  const there = await withParentFd(path, (at) => lstat(at, { bigint: true })).catch(() => null)
+  return there !== null && identity(there) === identity(await held.stat({ bigint: true }))
+}
+
+/** Birth time too: a filesystem may give a new file the inode number of one just removed. */
+function identity({ dev, ino, birthtimeNs }: BigIntStats): string {
+  return `${dev}:${ino}:${birthtimeNs}`
+}
+
+/**
  * Copies a live database into `to` (a new file in a private folder). The copy is made inside one read transaction: a plain .backup
  * restarts at every commit of another process and may never end. Owner, mode and attributes are those of the original. The modification time
  * isn't: size and time of a WAL database don't change when its rows do.
+ *
+ * No schema of the database may call what reads or writes files (`-safe`, `trusted_schema`), and SQLite follows no link (`-nofollow`, which
+ * leaves a race, and the sealed mounts, which leave none).
+ * @param held the database's file, open
+ * @param from its real path
  * @returns how the copy was checked; `unknown` is worth a warning
- * @throws Failure `sqlite-locked`, `sqlite-not-a-database`, `sqlite-corrupt`, `disk-full`, `sqlite-failed`, `stalled`
+ * @throws Failure `sqlite-locked`, `sqlite-not-a-database`, `sqlite-corrupt`, `sqlite-replaced`, `disk-full`, `sqlite-failed`,
+ * `stalled`
  */
-export async function copyDatabase(from: string, to: string, options: CopyOptions): Promise<DatabaseCheck> {
+export async function copyDatabase(held: FileHandle, from: string, to: string, options: CopyOptions): Promise<DatabaseCheck> {
+  return withParentFd(from, (at) => copyHeld(held, { from, at, to }, options))
+}
+
+/** `at`: the database's path through its open folder. SQLite itself must get `from`: it resolves /proc/self/fd to a path. */
+async function copyHeld(held: FileHandle, { from, at, to }: Record<'from' | 'at' | 'to', string>, options: CopyOptions): Promise<DatabaseCheck> {
   const { busySeconds = 20, stall, ...running } = options
   // If the application isn't running, its -wal stays as it is: by default the last connection to close would checkpoint it into the database.
-  const keepWal = (await lstatIfThere(`${from}-wal`)) === null ? [] : ['.dbconfig no_ckpt_on_close on']
+  const keepWal = (await lstatIfThere(`${at}-wal`)) === null ? [] : ['.dbconfig no_ckpt_on_close on']
   // No statement contains a file name: the database is an argument of the shell, and `copy` is a name in its working directory.
+  const nonce = randomUUID()
   const script = [
     '.bail on',
+    'PRAGMA trusted_schema=OFF;',
     ...keepWal,
     `.timeout ${busySeconds * 1000}`,
     'BEGIN;',
     'SELECT count(*) FROM sqlite_schema;',
+    // Safe mode refuses .backup, but for the command after the nonce.
+    `.nonce ${nonce}`,
     '.backup main copy',
     'COMMIT;',
     '',
   ]
-  const there = await stat(from).catch(() => null)
-  if (!there) throw new Failure('sqlite-failed', `the database ${from} has vanished`)
-  await requireFiles(from)
-  const { uid, gid } = there
+  await requireFiles(from, at)
+  const { uid, gid } = await held.stat()
   const isRoot = process.getuid?.() === 0
-  const copy = (mode: Mode, owner: { uid: number; gid: number } | null) => {
+  const owner = isRoot && uid !== 0 ? { uid, gid } : null
+  const prefix = isRoot ? withPrivateMounts({}, await sealedMounts([from])) : []
+  const copy = (mode: Mode, as: Owner | null) => {
     const watch = { ...stall, what: `the copy of ${from}`, signal: running.signal }
-    return whileGrowing(dirname(to), watch, (signal) => copyAs(owner, mode, from, to, script.join('\n'), { ...running, signal }))
+    const what = { from, to, nonce, prefix, script: script.join('\n') }
+    return whileGrowing(dirname(to), watch, (signal) => copyAs(as, mode, what, { ...running, signal }))
   }
-  const reading = async () => {
+  const reading = async (as: Owner | null) => {
     // If no process uses the database, `immutable` reads it without creating files beside it. If one did meanwhile, `atRest` has changed.
-    const before = await atRest(from)
-    const copied = before === null ? null : await copy('ro&immutable=1', null)
-    return copied !== null && before === (await atRest(from)) ? copied : copy('ro', null)
+    const before = await atRest(at)
+    const copied = before === null ? null : await copy('ro&immutable=1', as)
+    return copied !== null && before === (await atRest(at)) ? copied : copy('ro', as)
   }
-  // If another user can create a journal beside the database, root only reads: SQLite rolls no journal back then.
-  const asRoot = async () => (!isRoot || (await isOursAlone(dirname(from))) ? copy('rw', null) : reading())
-  let copied = await (isRoot && uid !== 0 ? copy('rw', { uid, gid }) : asRoot())
+  // If somebody else can create a journal beside the database, it is only read: SQLite rolls no journal back then.
+  let copied = await (!isRoot || (await isAloneAt(dirname(from), uid)) ? copy('rw', owner) : reading(owner))
   // The owner may not write to the folder of the database.
-  if (isRoot && uid !== 0 && /readonly database|unable to open/.test(copied.stderr)) copied = await reading()
+  if (owner !== null && /readonly database|unable to open/.test(copied.stderr)) copied = await reading(null)
   if (copied.interrupted) throw new Failure('interrupted', `the copy of ${from} was interrupted`)
   // In some versions the shell exits 0 although .backup printed "Error: …".
   if (copied.exit !== 0 || /\bError\b/.test(copied.stderr) || !(await lstatIfThere(to))) throw sqliteFailure(from, copied, busySeconds)
-  const check = await checkDatabase(to, running)
+  if (!(await isAtPath(held, from))) throw new Failure('sqlite-replaced', `the database ${from} was replaced by another file while it was copied`)
+  const check = await checkDatabase(to, { ...running, owner })
   if (check.state === 'corrupt') throw new Failure('sqlite-corrupt', `the database ${from} is corrupt: ${check.message}`)
-  const like = await run(['cp', '--attributes-only', '--preserve=mode,ownership,xattr', '--', from, to], running)
+  const argv = ['cp', '--attributes-only', '--preserve=mode,ownership,xattr', '--', '/proc/self/fd/3', to]
+  const like = await run(argv, { ...running, inheritFds: [held.fd, ...running.inheritFds] })
   if (like.exit !== 0) throw new Failure('sqlite-failed', `owner and mode of ${from} can't be kept: ${like.stderr.trim()}`)
   return check
 }
 
 /** A pipe in place of one of these files would block SQLite forever. */
-async function requireFiles(database: string): Promise<void> {
-  for (const path of [database, `${database}-journal`, `${database}-wal`]) {
-    const there = await stat(path).catch(() => null)
+async function requireFiles(database: string, at: string): Promise<void> {
+  for (const suffix of ['-journal', '-wal']) {
+    const there = await lstatIfThere(at + suffix)
     if (there && !there.isFile())
-      throw new Failure('sqlite-not-a-database', `${path} is no file: no database is read from it; remove what stands there`)
+      throw new Failure('sqlite-not-a-database', `${database}${suffix} is no file: no database is read from it; remove what stands there`)
   }
 }
 
@@ -97,28 +146,31 @@ export interface CopyOptions {
   busySeconds?: number
 }
 
+interface Owner {
+  uid: number
+  gid: number
+}
+
 type Mode = 'rw' | 'ro' | 'ro&immutable=1'
 
 /** Identifies the content of a database that no process uses (inode, size, time); null while it has sidecars. */
 async function atRest(database: string): Promise<string | null> {
-  const there = await stat(database, { bigint: true }).catch(() => null)
+  const there = await lstat(database, { bigint: true }).catch(() => null)
   return there && (await sidecarsOf(database)).length === 0 ? `${there.ino} ${there.size} ${there.mtimeNs}` : null
 }
 
 /** Runs the sqlite3 shell on the database. Mode `rw`, not `rwc`: a database that has just been deleted must not be created. */
 async function copyAs(
-  owner: { uid: number; gid: number } | null,
+  owner: Owner | null,
   mode: Mode,
-  from: string,
-  to: string,
-  script: string,
+  { from, to, nonce, prefix, script }: { from: string; to: string; nonce: string; prefix: string[]; script: string },
   options: Omit<CopyOptions, 'stall'>,
 ) {
   const folder = `${to}.making`
   await mkdir(folder, { mode: 0o700 })
   if (owner) await chown(folder, owner.uid, owner.gid)
-  const shell = ['sqlite3', '-batch', '-init', '/dev/null', `${pathToFileURL(from).href}?mode=${mode}`]
-  const copied = await run([...(owner ? await as(owner) : []), ...shell], { ...options, cwd: folder, input: script })
+  const shell = [...sqlite3, '-nofollow', '-nonce', nonce, `${pathToFileURL(from).href}?mode=${mode}`]
+  const copied = await run([...prefix, ...(owner ? await as(owner) : []), ...shell], { ...options, cwd: folder, input: script })
   // From here on the owner can't change the copy. It must be a plain file without other links.
   if (owner) await chown(folder, 0, 0)
   const made = await lstatIfThere(join(folder, 'copy'))
@@ -127,11 +179,13 @@ async function copyAs(
   return copied
 }
 
+const sqlite3 = ['sqlite3', '-batch', '-init', '/dev/null', '-safe']
+
 /**
  * Command prefix that runs the copy as the database's owner. SQLite deletes the file that a hot journal names as its super-journal, and the
  * owner can write such a journal: as root, the copy would delete any file. The capability lets it read what root can read.
  */
-async function as({ uid, gid }: { uid: number; gid: number }): Promise<string[]> {
+async function as({ uid, gid }: Owner): Promise<string[]> {
   // `id` knows no groups of a user without a name.
   const { exit, stdout } = await run(['id', '--groups', String(uid)])
   const groups = exit === 0 ? `--groups=${stdout.trim().replaceAll(' ', ',')}` : '--clear-groups'
@@ -139,9 +193,13 @@ async function as({ uid, gid }: { uid: number; gid: number }): Promise<string[]>
   return ['setpriv', '--pdeathsig=TERM', `--reuid=${uid}`, `--regid=${gid}`, groups, ...capabilities, '--']
 }
 
-/** Whether only we (and root) can create files in a folder, or replace the folder itself. */
-async function isOursAlone(folder: string): Promise<boolean> {
-  return isRootOnly(await stat(folder), { sticky: true }) && (folder === '/' || isOursAlone(dirname(folder)))
+/**
+ * Whether only root and this user can create files in a folder, or replace the folder itself. In a sticky folder everybody can create some,
+ * but can't replace the folders of others.
+ */
+async function isAloneAt(folder: string, uid: number, sticky = false): Promise<boolean> {
+  const { uid: owner, mode } = await lstat(folder)
+  return isRootOnly({ uid: owner === uid ? 0 : owner, mode }, { sticky }) && (folder === '/' || isAloneAt(dirname(folder), uid, true))
 }
 
 const sqliteErrors: [RegExp, Code, string][] = [
@@ -174,16 +232,25 @@ export interface DatabaseCheck {
   message: string
 }
 
+export interface CheckOptions {
+  signal?: AbortSignal
+  inheritFds?: number[]
+  /** Of the database: the check evaluates expressions of his. Null: it runs as this process. */
+  owner?: { uid: number; gid: number } | null
+}
+
 /** Checks a database that no process uses (a copy), without creating files beside it. */
-export async function checkDatabase(file: string, options: { signal?: AbortSignal; inheritFds?: number[] } = {}): Promise<DatabaseCheck> {
+export async function checkDatabase(file: string, given: CheckOptions = {}): Promise<DatabaseCheck> {
+  const { owner = null, ...options } = given
   const uri = `${pathToFileURL(file).href}?mode=ro&immutable=1`
-  const argv = ['sqlite3', '-batch', '-init', '/dev/null', '-readonly', uri]
-  const { exit, stdout, stderr, interrupted } = await run(argv, { ...options, input: 'PRAGMA quick_check(5);\n' })
+  const argv = [...(owner ? await as(owner) : []), ...sqlite3, '-readonly', uri]
+  const input = 'PRAGMA trusted_schema=OFF;\nPRAGMA quick_check(5);\n'
+  const { exit, stdout, stderr, interrupted } = await run(argv, { ...options, input })
   if (interrupted) throw new Failure('interrupted', `the check of ${file} was interrupted`)
   const answer = stdout.trim()
   if (exit === 0 && answer === 'ok') return { state: 'ok', message: 'ok' }
   const message = (answer || stderr.trim()).split('\n').slice(0, 3).join('; ')
-  return { state: /no such (collation|function|module)|unknown (function|collation)/.test(message) ? 'unknown' : 'corrupt', message }
+  return { state: /no such (collation|function|module)|unknown (function|collation)|unsafe use of/.test(message) ? 'unknown' : 'corrupt', message }
 }
 
 /**
@@ -191,7 +258,7 @@ export async function checkDatabase(file: string, options: { signal?: AbortSigna
  * Checks the link count and every process that has the file open.
  */
 export async function otherName(database: string): Promise<string | null> {
-  const self = await stat(database, { bigint: true })
+  const self = await lstat(database, { bigint: true })
   if (self.nlink > 1n) return `it has ${self.nlink} names (hard links)`
   const home = await stat(dirname(database), { bigint: true })
   for (const pid of (await readdir('/proc')).filter((name) => /^[0-9]+$/.test(name))) {

@@ -1,7 +1,7 @@
 // Copies of databases: what hinders one, and what one leaves alone.
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { checkDatabase, copyDatabase, otherName, sidecarsOf } from '../../src/host/sqlite.ts'
+import { checkDatabase, copyDatabase, holdDatabase, otherName, sidecarsOf } from '../../src/host/sqlite.ts'
 import { start } from '../lib/cli.ts'
 import { output, sql } from '../lib/live.ts'
 import { type World, world } from '../lib/world.ts'
@@ -16,8 +16,16 @@ beforeEach(async () => {
 })
 afterEach(() => w.cleanup())
 
-const copy = (from = database, signal = new AbortController().signal) =>
-  copyDatabase(from, w.path('copies/0.db'), { signal, inheritFds: [], busySeconds: 1, stall: { seconds: 60, onGrowth() {} } })
+const copy = (from = database, signal = new AbortController().signal) => copyHeld(from, { signal, inheritFds: [], busySeconds: 1, stall: { seconds: 60, onGrowth() {} } })
+
+async function copyHeld(from: string, options: Parameters<typeof copyDatabase>[3]) {
+  const held = await holdDatabase(from)
+  try {
+    return await copyDatabase(held, from, w.path('copies/0.db'), options)
+  } finally {
+    await held.close()
+  }
+}
 
 /** A process that has begun something in the database and doesn't go on. */
 async function holding(statements: string) {
@@ -69,11 +77,7 @@ test('[snapshot.8] a -wal that a crash left stays as it is, and its rows are in 
 test('an interrupted copy says so', async () => {
   const release = await holding('BEGIN EXCLUSIVE;')
   const interruption = new AbortController()
-  const copying = copyDatabase(database, w.path('copies/0.db'), {
-    signal: interruption.signal,
-    inheritFds: [],
-    stall: { seconds: 60, onGrowth() {} },
-  })
+  const copying = copyHeld(database, { signal: interruption.signal, inheritFds: [], stall: { seconds: 60, onGrowth() {} } })
   setTimeout(() => interruption.abort(), 300)
   await expect(copying).rejects.toMatchObject({ code: 'interrupted' })
   await release()
