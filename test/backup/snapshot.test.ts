@@ -59,6 +59,35 @@ test('[snapshot.2] links on the way are saved with what they lead to, as with /v
   expect(fingerprint(w.path('links')).map(({ path, target }) => [path, target])).toEqual(before.map(({ path, target }) => [path, target]))
 })
 
+test.skipIf(!isRoot)('[snapshot.11] a link in a folder of another user is saved as a link and named, and not followed', async () => {
+  const secret = w.write('others/secret', 'of root')
+  mkdirSync(w.path('others/home'))
+  symlinkSync('/dev/zero', w.path('others/home/endless'))
+  symlinkSync('..', w.path('others/home/up'))
+  output(['chown', '--no-dereference', '4242', w.path('others/home'), w.path('others/home/endless'), w.path('others/home/up')])
+  const declared = [w.path('others/home/endless'), w.path('others/home/up/secret')]
+  w.manifest({ services: { others: { paths: declared, sqlite: [w.path('others/home/up/secret')] } } })
+  const { exit, stderr } = await w.cli(['run', 'others'])
+  expect([exit, stderr]).toEqual([3, expect.stringContaining(`${w.path('others/home/up')} is a link in a folder that isn't root's alone`)])
+  expect((await saved('others')).tags).toContain('partial')
+  const all = await listed('others')
+  expect(all).toEqual(expect.arrayContaining([w.path('others/home/endless'), w.path('others/home/up')]))
+  expect(all).not.toContain(secret)
+})
+
+test.skipIf(!isRoot)('[snapshot.12] a folder that becomes a link while restic starts isn’t followed, and the run says so', async () => {
+  w.write('turned/home/data/file', 'x')
+  const secret = w.write('turned/root/file', 'of root')
+  output(['chown', '--recursive', '4242', w.path('turned/home')])
+  w.manifest({ services: { turned: { paths: [w.path('turned/home/data/file')] } } })
+  const turn = `mv ${w.path('turned/home/data')} ${w.path('turned/home/old')}; ln -s ${w.path('turned/root')} ${w.path('turned/home/data')}`
+  const { env } = resticBefore(w, `[ "$command" = backup ] && { ${turn}; }`)
+  const { exit, stderr } = await w.cli(['run', 'turned'], { env })
+  expect([exit, stderr]).not.toEqual([0, ''])
+  const dumped = await w.restic(['dump', 'latest', w.path('turned/home/data/file'), '--tag', 'service:turned'])
+  expect(dumped.stdout).not.toContain(readFileSync(secret, 'utf8'))
+})
+
 test('[snapshot.3] a snapshot carries the host, the service, the install and the declared tags', async () => {
   w.manifest({ host: 'cellar', services: { tags: { paths: [w.write('tags/file', '')], tags: ['important', 'a/b=c'] } } })
   expect(await w.cli(['run', 'tags'])).toMatchObject({ exit: 0 })

@@ -4,6 +4,7 @@ import {
   chownSync,
   existsSync,
   linkSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -192,11 +193,55 @@ describe.skipIf(!isRoot)('a live database', () => {
     expect(JSON.parse(readFileSync(w.path('state/records', `${name}.json`), 'utf8')).lastSnapshot).toBeNull()
   })
 
+  test('[sqlite.14] a link that the owner puts in a copied database’s place has the copy mounted over no other file, and the run fails', async () => {
+    const [first, second, victim] = [w.path('swapped/a.db'), w.path('swapped/b.db'), w.write('swapped-victim', 'of root')]
+    mkdirSync(w.path('swapped'))
+    for (const database of [first, second]) sql(database, 'CREATE TABLE t(x);')
+    output(['chown', '--recursive', '4242', w.path('swapped')])
+    w.manifest({ services: { swapped: { paths: [w.path('swapped')], sqlite: [first, second] } } })
+    const restic = waitingRestic(w)
+    const swap = `mv ${first} ${first}.bak && ln -s ${victim} ${first}`
+    w.write('bin/sqlite3', `#!/bin/sh\ncase "$*" in *swapped/b.db*mode=rw) ${swap} ;; esac\nexec ${output(['which', 'sqlite3'])} "$@"\n`)
+    chmodSync(w.path('bin/sqlite3'), 0o755)
+    const { ended } = w.startCli(['run', 'swapped'], restic)
+    const pid = await restic.waits()
+    const [isLink, seen] = [lstatSync(first).isSymbolicLink(), readFileSync(`/proc/${pid}/root${victim}`, 'utf8')]
+    restic.go()
+    const { exit, stderr } = await ended
+    rmSync(w.path('bin'), { recursive: true })
+    expect([isLink, seen, exit, stderr]).toEqual([true, 'of root', 1, expect.stringContaining(`${first} was replaced by another file`)])
+    expect((await snapshots('swapped')).map(({ tags }) => tags.includes('failed'))).toEqual([true])
+  })
+
+  test('[sqlite.15] a database that is away just while restic reads its folder fails the run', async () => {
+    const database = w.path('away/app.db')
+    mkdirSync(w.path('away'))
+    sql(database, 'CREATE TABLE t(x);')
+    output(['chown', '--recursive', '4242', w.path('away')])
+    w.manifest({ services: { away: { paths: [w.path('away')], sqlite: [database] } } })
+    const gate = (name: string) => `touch ${w.path('bin', name)}; while [ ! -e ${w.path('bin', name)}-go ]; do sleep 0.1; done`
+    const { env } = resticBefore(w, `if [ "$command" = backup ]; then ${gate('before')}; "$real" "$@"; status=$?; ${gate('after')}; exit $status; fi`)
+    const { ended } = w.startCli(['run', 'away'], { env })
+    await until(() => existsSync(w.path('bin/before')), 'restic is started')
+    renameSync(database, `${database}.bak`)
+    symlinkSync('/etc/hosts', database)
+    w.write('bin/before-go', '')
+    await until(() => existsSync(w.path('bin/after')), 'restic has ended')
+    rmSync(database)
+    renameSync(`${database}.bak`, database)
+    w.write('bin/after-go', '')
+    const { exit, stderr } = await ended
+    rmSync(w.path('bin'), { recursive: true })
+    expect([exit, stderr]).toEqual([1, expect.stringContaining(`${database} was replaced by another file`)])
+    expect((await snapshots('away')).map(({ tags }) => tags.includes('failed'))).toEqual([true])
+  })
+
   test.each([
     ['the database', 33, 33],
     ['the folder around it', 0, 33],
+    ['neither, in a sticky folder', 0, 0],
   ])('[sqlite.11] a journal that names another file, written by the owner of %s, has nothing deleted', async (who, owner, around) => {
-    const name = `journal-${owner}`
+    const name = `journal-${owner}-${around}`
     const database = w.path(name, 'app.db')
     const victim = w.write('victim/shadow', 'kept')
     chmodSync(w.path('victim'), 0o700)
@@ -215,6 +260,10 @@ describe.skipIf(!isRoot)('a live database', () => {
     writeFileSync(`${database}-journal`, Buffer.concat([header, numbers.subarray(0, 4), path, numbers.subarray(4), magic]))
     for (const file of [database, `${database}-journal`]) chownSync(file, owner, owner)
     chownSync(w.path(name), around, around)
+    if (around === 0) {
+      chmodSync(w.path(name), 0o1777)
+      chownSync(`${database}-journal`, 33, 33)
+    }
     w.manifest({ services: { [name]: { paths: [w.path(name)], sqlite: [database] } } })
     const { exit, stderr } = await w.cli(['run', name])
     expect(readFileSync(victim, 'utf8'), who).toBe('kept')

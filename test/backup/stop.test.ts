@@ -159,4 +159,13 @@ describe.skipIf(!canMountDisks)('data is frozen', () => {
     expect([exit, stderr]).toEqual([1, expect.stringContaining("isn't a folder of this user alone")])
     expect(readFileSync(victim, 'utf8')).toBe('mine')
   })
+
+  test('[staging.2] a staging folder below a folder of another user is refused, which is named', async () => {
+    output(['mkdir', '--parents', w.path('of-a-user/scratch/atelier-backup')])
+    output(['chown', '4242', w.path('of-a-user')])
+    w.manifest({ services: { app: { paths: [w.path('secrets')] } }, stagingDir: w.path('of-a-user/scratch') })
+    const { exit, stderr } = await w.cli(['run', 'app'])
+    expect([exit, stderr]).toEqual([1, expect.stringContaining(`others than root can write to ${w.path('of-a-user')},`)])
+    expect(existsSync(w.path('of-a-user/scratch/atelier-backup'))).toBe(true)
+  })
 })
