@@ -16,7 +16,8 @@ beforeEach(async () => {
 })
 afterEach(() => w.cleanup())
 
-const copy = (from = database, signal = new AbortController().signal) => copyHeld(from, { signal, inheritFds: [], busySeconds: 1, stall: { seconds: 60, onGrowth() {} } })
+const copy = (from = database, signal = new AbortController().signal) =>
+  copyHeld(from, { signal, inheritFds: [], busySeconds: 1, stall: { seconds: 60, onGrowth() {} } })
 
 async function copyHeld(from: string, options: Parameters<typeof copyDatabase>[3]) {
   const held = await holdDatabase(from)
