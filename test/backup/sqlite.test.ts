@@ -193,7 +193,7 @@ describe.skipIf(!isRoot)('a live database', () => {
     expect(JSON.parse(readFileSync(w.path('state/records', `${name}.json`), 'utf8')).lastSnapshot).toBeNull()
   })
 
-  test('[sqlite.14] a link that the owner puts in a copied database’s place has the copy mounted over no other file, and the run fails', async () => {
+  test('[sqlite.16] a link that the owner puts in a copied database’s place has the copy mounted over no other file, and the run fails', async () => {
     const [first, second, victim] = [w.path('swapped/a.db'), w.path('swapped/b.db'), w.write('swapped-victim', 'of root')]
     mkdirSync(w.path('swapped'))
     for (const database of [first, second]) sql(database, 'CREATE TABLE t(x);')
