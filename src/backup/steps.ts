@@ -268,12 +268,14 @@ async function expectedOf(paths: Path[], copies: DatabaseCopy[]): Promise<Expect
   const foreign = (all: Path[]) => Promise.all(all.map(async (path) => ((await foreignFolder(path)) === null ? [] : [path])))
   const databases = (await foreign(copies.map(({ live }) => live))).flat()
   const others = (await foreign(paths.filter((path) => !copies.some(({ live }) => live === path)))).flat()
-  return Promise.all([
+  const expected: Promise<Expected | null>[] = [
     ...copies
       .filter(({ live }) => databases.includes(live))
       .map(async ({ live, copy }) => expectedAt(live, await lstat(copy, { bigint: true }), true)),
-    ...others.map(async (path) => expectedAt(path, await withParentFd(path, (at) => lstat(at, { bigint: true })).catch(() => null), false)),
-  ])
+    // Of what can't be looked at restic says itself that it couldn't read it.
+    ...others.map((path) => withParentFd(path, async (at) => expectedAt(path, await lstat(at, { bigint: true }), false)).catch(() => null)),
+  ]
+  return (await Promise.all(expected)).filter((one) => one !== null)
 }
 
 /**

@@ -12,9 +12,7 @@ export interface Expected {
   content: { bytes: number; mtime: number } | null
 }
 
-/** `stat` null: nothing could be seen there just now. */
-export function expectedAt(path: Path, stat: BigIntStats | null, exactly: boolean): Expected {
-  if (stat === null) return { path, type: 'other', content: null }
+export function expectedAt(path: Path, stat: BigIntStats, exactly: boolean): Expected {
   const type = stat.isFile() ? 'file' : stat.isDirectory() ? 'dir' : stat.isSymbolicLink() ? 'symlink' : 'other'
   return { path, type, content: exactly ? { bytes: Number(stat.size), mtime: Number(stat.mtimeMs) } : null }
 }
