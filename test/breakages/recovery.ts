@@ -133,10 +133,10 @@ export const recovery: Breakage[] = [
     id: 'dr.9',
     breaks: "a manifest that can't be stored fails the backup",
     in: 'src',
-    find: `await storeManifestOf(run, install).catch((error: unknown) =>
+    find: `await storeManifestOf(run, known.install).catch((error: unknown) =>
   warn(run, 'manifest-not-stored', \`the manifest isn't stored in the repository: \${asFailure(error).message}\`),
 )`,
-    put: 'await storeManifestOf(run, install)',
+    put: 'await storeManifestOf(run, known.install)',
     red: { file: 'test/backup/manifest.test.ts', title: '[dr.9] where it can not be stored' },
   },
   {
