@@ -16,7 +16,7 @@ export interface Userinfo {
  * As Go's net/url takes them: up to the last @ before the first /, ? or #. Of a URL that Go refuses, restic prints all; there they are taken up to
  * the last @ of all. Without a URL (`sftp:user:password@host:/path`) only what has a password.
  */
-export function userinfoIn(location: string): Userinfo | null {
+function userinfoIn(location: string): Userinfo | null {
   const slashes = location.indexOf('://')
   const begin = slashes >= 0 ? slashes + 3 : (/^(?:sftp|rest|s3|swift):(?=[^:@/]*:[^/]*@)/.exec(location)?.[0].length ?? -1)
   if (begin < 0) return null

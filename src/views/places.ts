@@ -8,7 +8,7 @@ const usual = ['/var/lib', '/srv', '/var/www', '/mnt', '/media']
 /** Below `usual`, but read by the system itself. */
 const ofTheSystem = ['/var/lib/systemd', '/var/lib/nixos', '/var/lib/polkit-1']
 
-export function isUsual(path: string): boolean {
+function isUsual(path: string): boolean {
   const below = (place: string) => path.startsWith(`${place}/`)
   return usual.some(below) && !ofTheSystem.some((place) => path === place || below(place))
 }
