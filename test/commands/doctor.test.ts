@@ -16,6 +16,8 @@ beforeAll(async () => {
   expect((await w.cli(['run', 'notes'])).exit).toBe(0)
   good = w.path('good-state')
   cpSync(w.path('state'), good, { recursive: true })
+  // Each test gets a copy, which is bound to no machine yet.
+  rmSync(join(good, 'machine.json'))
 })
 afterAll(() => w.cleanup())
 beforeEach(() => {
