@@ -48,7 +48,7 @@ export async function gatherRestoreFacts(restic: Restic, wish: RestoreWish, call
     snapshot,
     wanted,
     roots,
-    absent: wanted.length > 0 ? [] : outermost(declared).filter((path) => !isSaved(path)),
+    absent: wanted.length > 0 ? [] : [...outermost(declared).filter((path) => !isSaved(path)), ...tree.unread],
     databases: service.sqlite.flatMap((database) => followLinks(database, tree.links)).filter((path) => tree.regular.has(path)),
     postgres,
     absentDatabases: absent,

@@ -6,7 +6,7 @@ import { Failure } from '../errors.ts'
 import { isWithin, outermost } from '../host/files.ts'
 import { attributesOf } from '../host/folders.ts'
 import type { CallOptions, Node, Restic } from '../restic/types.ts'
-import { dumpsFolder } from '../snapshots/select.ts'
+import { dumpsFolder, isComplete } from '../snapshots/select.ts'
 import type { Dumps, RestoreWish } from './facts.ts'
 import { unmovablePaths } from './mounts.ts'
 import { isPrivileged } from './privileged.ts'
@@ -16,6 +16,8 @@ export interface Tree {
   roots: { node: Pick<Node, 'path' | 'type' | 'uid' | 'gid' | 'mode' | 'mtime'>; bytes: number; files: number; entries: Path[]; bare?: true }[]
   /** Mount points at and below the roots, and the folders above the mount points. */
   unmovable: Set<Path>
+  /** Paths of a partial snapshot that it holds nothing of. */
+  unread: Path[]
   links: Map<Path, string>
   /** Regular files with the name of a declared SQLite database. */
   regular: Set<Path>
@@ -33,6 +35,7 @@ export async function readTree(restic: Restic, { name, service, snapshot, wanted
   const tree: Tree = {
     roots: [],
     unmovable: await unmovablePaths(paths, snapshot),
+    unread: [],
     links: new Map(),
     regular: new Set(),
     privileged: [],
@@ -72,6 +75,9 @@ export async function readTree(restic: Restic, { name, service, snapshot, wanted
     tree.roots.push({ node: { path, type: 'dir', ...(await attributesOf(path)) }, bytes: 0, files: 0, entries: [], bare: true })
     missing.delete(path)
   }
+  // What could not be read when a partial snapshot was made stays as it is, and the rest is restored.
+  if (wanted.length === 0 && !isComplete(snapshot) && tree.roots.length > 0)
+    for (const path of paths) if (missing.delete(path)) tree.unread.push(path)
   const lost = [...missing][0] ?? wanted.find((path) => isDump(path) && !isThere(path))
   if (lost !== undefined && !paths.includes(lost) && tree.unmovable.has(lost))
     throw new Failure(
