@@ -188,7 +188,7 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
   'carry-failed': ["Excluded files can't be kept in the restored data.", 'Free space, or remove them.'],
   'not-carried': ['A warning: an excluded file was not kept in the restored data.', 'It is in the old data, where the plan says.'],
   'special-files': [
-    'The snapshot holds what can make root of a user (setuid or setgid files, file capabilities, device nodes), and the same is not there now. As a warning: it was allowed.',
+    'The snapshot holds privileged files (setuid, setgid, file capabilities, device nodes) that are not there now. As a warning: it was allowed.',
     'If you trust it, allow it: --allow-privileged. Or restore without --in-place, and move the files that you trust by hand.',
   ],
   'not-declared': [

@@ -187,7 +187,7 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
         if (privileged.length > 0)
           job.warn(
             'special-files',
-            `it holds what can make root of a user (${listed(privileged)}): restore in place and dr bring that back only where the same is there, or with --allow-privileged`,
+            `it holds privileged files (${listed(privileged)}): restore in place and dr bring that back only where the same is there, or with --allow-privileged`,
           )
       },
     },

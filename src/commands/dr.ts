@@ -139,7 +139,7 @@ async function askConsents({ choices }: Recovery): Promise<Partial<RecoveryWish>
     )
   if (privileged.length > 0)
     consents.allowPrivileged = await typeToConfirm(
-      `Type privileged to restore ${privileged.join(', ')} with what can make root of a user (Enter: leave them alone):`,
+      `Type privileged to restore ${privileged.join(', ')} with their privileged files (Enter: skip these services):`,
       'privileged',
       '--allow-privileged',
     )

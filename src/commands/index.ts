@@ -10,7 +10,7 @@ const emptyMounts: Option = {
 }
 const allowPrivileged: Option = {
   flags: '--allow-privileged',
-  description: 'also bring in what can make root of a user and is not there now: setuid and setgid files, file capabilities, device nodes',
+  description: 'also restore privileged files that are not there now: setuid, setgid, file capabilities, device nodes',
 }
 const dryRun: Option = { flags: '--dry-run', description: 'show the plan and stop' }
 

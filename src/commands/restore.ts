@@ -176,7 +176,7 @@ async function prepareInPlace(site: Site, name: string, snapshot: Snapshot, path
   if (
     privileged.length > 0 &&
     !isAllowed &&
-    !(await typeToConfirm('Type privileged to let in what can make root of a user:', 'privileged', '--allow-privileged'))
+    !(await typeToConfirm('Type privileged to restore these privileged files, too:', 'privileged', '--allow-privileged'))
   )
     throw new Failure('declined', `${name}: that isn't "privileged": nothing was touched`, { exit: 130 })
   if (!isSet(input, 'yes') && !(await typeToConfirm(`Type ${name} to restore it:`, name, '--yes (after a look at --dry-run)')))

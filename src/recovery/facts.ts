@@ -9,8 +9,8 @@ import type { Size } from '../snapshots/select.ts'
 /**
  * What was asked for on the command line. `at`: the newest snapshot not later than this time. `only`: no names means all services.
  * `partial`: take a partial snapshot where there is no complete one. `withoutUnits`: ignore units that systemd doesn't know.
- * `emptyMounts`: empty filesystems that are mounted inside the data but are not in the snapshot. `allowPrivileged`: restore what can make root of a
- * user (setuid files, capabilities, device nodes).
+ * `emptyMounts`: empty filesystems that are mounted inside the data but are not in the snapshot. `allowPrivileged`: restore privileged files
+ * (setuid, setgid, file capabilities, device nodes).
  */
 export interface RecoveryWish {
   host: string
@@ -37,7 +37,7 @@ export interface Choice {
   notes: string[]
   /** Mount points that are restored in another way than by renames; missing before the restore is planned. */
   mounts?: string[]
-  /** What can make root of a user and isn't there now; missing before the restore is planned. */
+  /** Privileged files that aren't there now; missing before the restore is planned. */
   privileged?: string[]
   /** Its size, and that of the complete snapshot before it, where it is smaller by more than `shrinkThreshold`. */
   shrunk?: Size & { before: Size & { id: string } }

@@ -37,7 +37,7 @@ export function requirePrivileged(name: string, paths: Path[], allowed: Privileg
   if (strangers.length === 0) return
   throw new Failure(
     'special-files',
-    `${name}: the snapshot holds what can make root of a user (a setuid or setgid file, file capabilities, a device node), and the same isn't there now: ${listed(strangers)}. Allow it with --allow-privileged if you trust it; or inspect it without --in-place`,
+    `${name}: the snapshot holds privileged files (setuid, setgid, file capabilities, device nodes) that aren't there now: ${listed(strangers)}. Allow it with --allow-privileged if you trust it; or inspect it without --in-place`,
   )
 }
 
@@ -73,7 +73,7 @@ async function capabilitiesBelow(folder: Path, call: { signal: AbortSignal; inhe
 }
 
 function unchecked(stderr: string): Failure {
-  return new Failure('special-files', `what was staged can't be looked through for what makes root of a user: ${stderr.trim().split('\n')[0]}`)
+  return new Failure('special-files', `the restored files can't be checked for privileged ones: ${stderr.trim().split('\n')[0]}`)
 }
 
 /** Whether the live entry has the same kind, owner, mode, capabilities and content. */

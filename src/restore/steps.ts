@@ -181,8 +181,7 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
 async function checkPrivileged({ name, journal }: RestoreJob, stage: FileHandle, signal: AbortSignal, emit: Context['emit']): Promise<void> {
   const found = await newlyStaged(stage, signal)
   requirePrivileged(name, found, journal.privileged ?? [])
-  if (found.length > 0)
-    emit({ type: 'warning', code: 'special-files', message: `${name}: allowed, though it can make root of a user: ${listed(found)}` })
+  if (found.length > 0) emit({ type: 'warning', code: 'special-files', message: `${name}: restores privileged files, as allowed: ${listed(found)}` })
 }
 
 /**

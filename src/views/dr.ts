@@ -132,7 +132,7 @@ function complaints({ choices, checks, spread }: Recovery, now: Date): string[] 
     ...choices.flatMap(({ name, skip, privileged = [] }) =>
       skip || privileged.length === 0
         ? []
-        : [`${sign('warn')} ${printable(`${name}: brings in what can make root of a user, and isn't there now:`)}`, ...privileged.map(indented)],
+        : [`${sign('warn')} ${printable(`${name}: restores privileged files that aren't there now:`)}`, ...privileged.map(indented)],
     ),
     ...choices.flatMap(({ name, skip, passed = [], mounts = [] }) =>
       skip ? [] : [...passed, ...mounts].map((note) => `${sign('warn')} ${printable(`${name}: ${note}`)}`),

@@ -25,7 +25,7 @@ export function restorePlanView(site: Site, { plan, facts }: { plan: Plan<Restor
       emptied ? 'empties' : overwritten ? 'rewrites' : live ? 'replaces' : 'restores',
       `${path}${entriesOnly ? '/*' : ''}   ${live ? `${formatBytes(live.bytes)} → ` : ''}${formatBytes(bytes)}, ${formatCount(files)} ${files === 1 ? 'entry' : 'entries'}`,
     ]),
-    ...privileged.map((path): [string, string] => ['privileged', `${path}   can make root of a user, and isn't there in this way now`]),
+    ...privileged.map((path): [string, string] => ['privileged', `${path}   setuid, setgid, capabilities or a device, and not the same now`]),
     ...brought.map(({ name, bytes, live }): [string, string] => [
       live ? 'replaces' : 'restores',
       `the database ${name}   ${live ? `${formatBytes(live.bytes)} → ` : ''}a dump of ${formatBytes(bytes)}`,

@@ -31,7 +31,7 @@ export const state: Breakage[] = [
     in: 'src',
     find: 'return limit.signal',
     put: 'return AbortSignal.any([signal, AbortSignal.timeout(60_000)])',
-    red: { file: 'test/signals.test.ts', title: '[state.3]' },
+    red: { file: 'test/timeouts.test.ts', title: '[state.3]' },
   },
   {
     id: 'state.3-remembered',

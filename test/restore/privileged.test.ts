@@ -1,4 +1,4 @@
-// What makes root of a user comes out of a snapshot only where the same stands now, or by consent.
+// Privileged files come out of a snapshot only where the same ones are there now, or by consent.
 import { chmodSync, copyFileSync, existsSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { expect, type TestContext, test } from 'vitest'
 import { output } from '../lib/live.ts'

@@ -1,6 +1,6 @@
 // What the queries for the status promise by themselves.
 import { afterEach, expect, test, vi } from 'vitest'
-import { withTimeout } from '../src/signals.ts'
+import { withTimeout } from '../src/timeouts.ts'
 
 afterEach(() => void vi.useRealTimers())
 
