@@ -68,6 +68,7 @@ describe.each(resticPrograms())('%s', (program) => {
         excludes: ['*.tmp'],
         parent: null,
         original: null,
+        isRewritten: false,
         bytes: 5000,
         files: 1,
         addedBytes: made.addedBytes,
