@@ -430,7 +430,7 @@ describe.skipIf(!isRoot)('a live database', () => {
   })
 
   test.each([
-    ['from the beginning', '', 'no-space', 'name another folder in stagingDir'],
+    ['from the beginning', '', 'no-space', 'set stagingDir to another folder'],
     ['any more as it is made', 'fallocate --length 12M STATE/fill', 'disk-full', 'no space is left for the copy'],
   ])('no room for the copy %s fails the run, and says so; nothing is left, and the next run is fine', async (_, preBackup, code, said) => {
     const name = code

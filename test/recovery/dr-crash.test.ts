@@ -75,6 +75,8 @@ describe.skipIf(!isRoot || !has('strace') || !has('sqlite3'))('a recovery that i
     w.write('srv/data/a.log', 'excluded from backups')
     sql(database(), "PRAGMA journal_mode=wal; CREATE TABLE t (a); INSERT INTO t VALUES ('of the fresh install')")
     for (const folder of folders) copy(folder, `saved-${folder}`)
+    // A copy of a state folder that is bound to its machine would count as another install's.
+    rmSync(w.path('saved-state/machine.json'), { force: true })
     old = look()
     const unkilled = await changesOf(w, dr)
     changes = unkilled.changes

@@ -65,6 +65,8 @@ export async function notes(service: object = {}): Promise<Notes> {
   }
   const folders = ['live', 'state', 'secrets']
   for (const folder of folders) copy(folder, `saved-${folder}`)
+  // A copy of a state folder that is bound to its machine would count as another install's.
+  rmSync(w.path('saved-state/machine.json'), { force: true })
   const args = (rest: string[]) => ['restore', 'notes', ...rest, ...(rest.includes('--rollback') && !rest.includes('--yes') ? ['--yes'] : [])]
   const isOurs = (path: string) => path.includes('/.atelier-backup-')
   return {

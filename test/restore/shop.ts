@@ -98,6 +98,8 @@ export async function shop(disk?: string): Promise<Shop> {
   copy(data, `${data}-saved`)
   server.start()
   for (const folder of folders) copy(w.path(folder), w.path(`saved-${folder}`))
+  // A copy of a state folder that is bound to its machine would count as another install's.
+  rmSync(w.path('saved-state/machine.json'), { force: true })
   const dumps = w.path('state/staging/shop/atelier-dumps')
   const databases = () =>
     sql('postgres', "SELECT datname FROM pg_database WHERE datname NOT IN ('postgres', 'template0', 'template1') ORDER BY 1").split('\n')
