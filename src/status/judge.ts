@@ -79,11 +79,6 @@ export function judge(service: string, found: StatusFacts): Judgement {
       state: 'unadopted',
       message: `${found.unadoptedBecause ?? 'backups from elsewhere exist'}: bring them back (atelier-backup dr --only ${service}), or say that this host's data is the truth (atelier-backup adopt ${service})`,
     }
-  if (found.lost)
-    return {
-      state: 'failed',
-      message: `the repository no longer holds its backup ${found.lost.id.slice(0, 8)} of ${found.lost.time}: it was set back, or somebody deleted it; save the data again (atelier-backup backup ${service})`,
-    }
   if (newestTime === null)
     return { state: 'overdue', message: `its snapshots are dated in the future (${newest?.time}): check the clock with timedatectl` }
   // A run that preBackup skipped (exit code 75, nothing to do) counts as a backup of that time.
@@ -93,6 +88,11 @@ export function judge(service: string, found: StatusFacts): Judgement {
     return {
       state: 'overdue',
       message: `the newest backup is from ${newestTime}; one was due by ${late.toISOString()}: journalctl -u restic-backups-${service} -n 50`,
+    }
+  if (found.lost)
+    return {
+      state: 'failed',
+      message: `the repository no longer holds its backup ${found.lost.id.slice(0, 8)} of ${found.lost.time}: it was set back, or somebody deleted it; save the data again (atelier-backup backup ${service})`,
     }
   // Append-only storage may have refused the tag `partial`; the record still says so.
   const wasPartial = lastRun?.outcome === 'partial' && (newest === null || newest.id === lastRun.snapshotId)

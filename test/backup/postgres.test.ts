@@ -218,7 +218,7 @@ describe.skipIf(!canPostgres)('PostgreSQL', () => {
     declare({}, {}, { stagingDir: small })
     const before = snapshots()
     // In a namespace of its own: the small disk is gone with it.
-    const script = 'mkdir -p "$1" && mount -t tmpfs -o size=2m tmpfs "$1" && shift && "$@"; exit=$?; find "$0" -type f; exit $exit'
+    const script = 'mkdir -p "$1" && mount -t tmpfs -o size=2m,mode=755 tmpfs "$1" && shift && "$@"; exit=$?; find "$0" -type f; exit $exit'
     const inside = ['unshare', '--mount', 'bash', '-c', script, small, small, process.execPath, cliFile, 'run', 'shop']
     const { exit, stdout, stderr } = await start(inside, { env: { ...w.env, PATH: server.path } }).ended
     expect(exit).toBe(1)

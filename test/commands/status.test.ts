@@ -174,7 +174,7 @@ describe('[state.2] running', () => {
   const alive = {
     run: 'r',
     kind: 'backup',
-    started: '2026-11-20T02:00:00.000Z',
+    started: new Date().toISOString(),
     pid: process.pid,
     startTime: stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19],
     bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
