@@ -45,10 +45,10 @@ describe('a fresh install, before and after somebody says which data is the trut
   test('[newest.3] its backups are taken, and tagged', async () => {
     expect(first.exit).toBe(0)
     expect(first.events()[0]).toMatchObject({ type: 'plan', plan: { notes: [expect.stringContaining('tagged unadopted')] } })
-    const told = "notes: saved, but it doesn't count yet: backups from elsewhere exist. Bring them back (atelier-backup dr --only notes), or"
+    const told = "notes: saved, but it doesn't count yet: backups from elsewhere exist. Bring the others back (atelier-backup dr --only notes), or"
     expect(first.events()).toContainEqual(expect.objectContaining({ type: 'warning', code: 'unadopted', message: expect.stringContaining(told) }))
     expect((await w.cli(['doctor', '--json'])).json().checks).toContainEqual(
-      expect.objectContaining({ name: 'adopted', ok: false, message: expect.stringContaining('backups of notes are made') }),
+      expect.objectContaining({ name: 'adopted', ok: false, message: expect.stringContaining('backups of notes are unadopted') }),
     )
     expect((await w.list()).map(isUnadopted)).toEqual([true, true, false, false])
   })
@@ -71,7 +71,7 @@ describe('a fresh install, before and after somebody says which data is the trut
     expect((await w.cli(['restore', 'notes', '--snapshot', good.slice(0, 8), '--dry-run'])).stdout).not.toMatch(passed)
     const prune = await w.cli(['prune', '--json'])
     expect(prune.exit).toBe(0)
-    expect(prune.json().services).toEqual([{ name: 'notes', message: expect.stringContaining('unadopted'), keep: [], remove: [] }])
+    expect(prune.json().services).toEqual([{ name: 'notes', message: expect.stringContaining('unadopted'), keep: [], remove: [], strangers: 0 }])
     expect(await w.list()).toHaveLength(4)
   })
 
