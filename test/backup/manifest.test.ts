@@ -1,5 +1,5 @@
 // The manifest in the repository: stored when it changed, never in the way of a backup, never taken for a service's snapshot.
-import { rmSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
 import { beforeEach, expect, test } from 'vitest'
 import { resticBefore } from '../lib/live.ts'
 import { makeRepository } from '../lib/repository.ts'
@@ -109,15 +109,16 @@ test('[dr.9] a fresh install that was not recovered stores none in place of the 
 
 test('[retention.8] prune keeps the ten newest manifests of this host, and touches no other host’s', async () => {
   w.manifest({ services: services() })
+  expect(await w.cli(['backup', '--all'])).toMatchObject({ exit: 0 })
+  const tags = `atelier:manifest,install:${readFileSync(w.path('state/install-id'), 'utf8').trim()}`
   const save = (day: number, host: string) =>
-    w.restic(['backup', '--quiet', '--host', host, '--tag', 'atelier:manifest', '--time', `2020-01-${10 + day} 02:00:00`, w.path('data/disk')])
+    w.restic(['backup', '--quiet', '--host', host, '--tag', tags, '--time', `2020-01-${10 + day} 02:00:00`, w.path('data/disk')])
   for (let day = 0; day < 11; day++) await save(day, 'testhost')
   for (let day = 0; day < 2; day++) await save(day, 'other')
-  expect(await w.cli(['backup', '--all'])).toMatchObject({ exit: 0 })
   const before = await stored()
   expect(before).toHaveLength(14)
   const dry = await w.cli(['prune', '--dry-run'])
-  expect(dry.stdout.match(/\(manifest\) .*would go: 10 newer ones are kept/g)).toHaveLength(2)
+  expect(dry.stdout.match(/\(manifest\) .*would be forgotten: 10 newer ones are kept/g)).toHaveLength(2)
   expect(dry.stdout).toContain('main: 2 snapshots would be forgotten')
   expect(await stored()).toEqual(before)
   expect((await w.cli(['prune', '--json'])).json().manifests.remove).toHaveLength(2)
