@@ -26,7 +26,12 @@ test.each([
   ['nothing', 'real/nothing', [], null],
   ['below a file', 'real/deep/file/x', [], null],
 ])('[snapshot.2] %s: every link on the way is named, and where it leads', async (_, path, links, real) => {
-  expect(await resolveLinks(w.path(path))).toEqual({ links: links.map((link) => w.path(link)), real: real && w.path(real) })
+  expect(await resolveLinks(w.path(path))).toEqual({
+    refused: null,
+    foreign: null,
+    links: links.map((link) => w.path(link)),
+    real: real && w.path(real),
+  })
 })
 
 test('a loop of links is an error, not an endless one', async () => {
