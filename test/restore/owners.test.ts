@@ -33,7 +33,7 @@ test.skipIf(!isRoot)('[restore.17] files belong to the users and groups of the s
   // `one` and `two` have changed places, and one group has a new number.
   const users = ['one:5002', 'two:5001']
   const groups = ['one:7001', 'two:6002']
-  const { exit, stdout } = await as(users, groups, ['restore', 's', '--in-place', '--yes'])
+  const { exit, stdout } = await as(users, groups, ['restore', 's', '--in-place', '--yes', '--allow-privileged'])
   expect([exit, stdout]).toEqual([0, expect.stringMatching(/unknown on this host.*: gone/)])
   const ownerOf = (name: string) => `${lstatSync(data(name)).uid}:${lstatSync(data(name)).gid}`
   expect(Object.fromEntries(['', 'one', 'twin', 'two', 'gone', 'link', 'setuid', 'root'].map((name) => [name, ownerOf(name)]))).toEqual({
