@@ -7,7 +7,7 @@ import { loadedBy } from './lib/loaded.ts'
 
 /** Bottom first: what stands on a floor reaches its own and those below. */
 const floors = [
-  ['core.ts', 'errors.ts', 'execute.ts', 'text.ts', 'defaults.ts', 'timeouts.ts', 'manifest'],
+  ['core.ts', 'errors.ts', 'execute.ts', 'text.ts', 'defaults.ts', 'timeouts.ts', 'read-at-most.ts', 'manifest'],
   ['restic', 'host', 'state', 'snapshots', 'ui'],
   ['site.ts'],
   ['repository'],

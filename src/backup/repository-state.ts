@@ -12,6 +12,8 @@ import { pinnedRepository } from '../state/records.ts'
 
 /** `parent`: full id of a snapshot that the repository must hold; null: nothing to check. `unadopted`: it holds snapshots of another install. */
 export interface RepositoryState {
+  /** The id of this install; a new one if this machine was set back. */
+  install: string
   repositoryId: string
   parent: string | null
   unadopted: boolean
@@ -33,21 +35,21 @@ export async function resolveState(site: Site, name: string, record: RunRecord, 
   if (isKnown && Date.parse(last.time) < bootTime()) {
     const own = snapshotsOf(await restic.snapshots(call), { name, service, host: site.manifest.host, origin: record.origin, install })
     if (unknownToRecord(own, record, install).length > 0) {
-      await replaceInstallId(
+      const fresh = await replaceInstallId(
         site.state,
         install,
         'the repository holds newer backups of this install than its own record: it was set back, or cloned',
       )
-      return { repositoryId: last.repositoryId, parent: last.id, unadopted: true }
+      return { install: fresh, repositoryId: last.repositoryId, parent: last.id, unadopted: true }
     }
   }
   // If units will be stopped, the repository must answer first: an unreachable one must not stop them.
-  if (!service.stopForBackup && isKnown) return { repositoryId: last.repositoryId, parent: last.id, unadopted: false }
+  if (!service.stopForBackup && isKnown) return { install, repositoryId: last.repositoryId, parent: last.id, unadopted: false }
   const repositoryId = await identify(site, service.repository, pinned, call)
-  if (record.origin) return { repositoryId, parent: null, unadopted: false }
+  if (record.origin) return { install, repositoryId, parent: null, unadopted: false }
   const subject = { name, service, host: site.manifest.host, origin: null, install }
   const elsewhere = fromElsewhere(snapshotsOf(await restic.snapshots(call), subject), install)
-  return { repositoryId, parent: null, unadopted: elsewhere.length > 0 }
+  return { install, repositoryId, parent: null, unadopted: elsewhere.length > 0 }
 }
 
 /** When this machine was started, in ms since 1970. */

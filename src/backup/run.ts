@@ -8,7 +8,7 @@ import { type Site, serviceOf, stagingOf } from '../site.ts'
 import { makeState } from '../state/install.ts'
 import { requireNoJournal } from '../state/journal.ts'
 import { lockService } from '../state/lock.ts'
-import { boundInstallId, replacedBecause } from '../state/machine.ts'
+import { boundInstallId, readMachine } from '../state/machine.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
 import { emptyRecord, lastRun, pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
 import { newRunId, recordPlan, removeRunning, writeRunning } from '../state/running.ts'
@@ -102,7 +102,7 @@ async function backUp(run: BackupRun): Promise<void> {
     await requireRepositoryApart(site, name, service.exclude)
     run.repositoryState = await resolveState(site, name, record, install, { signal: options.signal, inheritFds })
     // A machine that was set back has got a new id.
-    known.install = await boundInstallId(site.state)
+    known.install = run.repositoryState.install
     return gatherBackupFacts(service, { ...known, unadopted: run.repositoryState.unadopted })
   }
   // After a failure the plan still has the steps that always run, such as postBackup.
@@ -125,7 +125,7 @@ async function backUp(run: BackupRun): Promise<void> {
   const { failure } = await execute(plan, handlers, { now: site.now, signal: options.signal, emit: (event) => emit(run, event) })
   findings.failure ??= failure
   if (findings.summary !== null && facts.unadopted) {
-    const why = (await replacedBecause(site.state)) ?? 'backups from elsewhere exist'
+    const why = (await readMachine(site.state)).replaced ?? 'backups from elsewhere exist'
     warn(
       run,
       'unadopted',

@@ -2,7 +2,6 @@
 import type { BigIntStats } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Path } from '../core.ts'
-import { hasCode } from '../errors.ts'
 import type { Node, Restic } from '../restic/types.ts'
 
 export interface Expected {
@@ -18,21 +17,14 @@ export function expectedAt(path: Path, stat: BigIntStats, exactly: boolean): Exp
 }
 
 /**
- * The paths that the snapshot doesn't hold as expected. One call of restic, without a lock, for each folder around them: restic has just
- * written what it reads, and has it in its cache.
+ * The paths that the snapshot doesn't hold as expected. One call of restic, without a lock: it has just written what it reads, and has it in its
+ * cache.
  */
 export async function missedBy(restic: Restic, snapshot: string, expected: Expected[], signal: AbortSignal): Promise<Path[]> {
-  const missed: Path[] = []
-  for (const folder of new Set(expected.map(({ path }) => dirname(path)))) {
-    const wanted = expected.filter(({ path }) => dirname(path) === folder)
-    const nodes = await restic.folder(snapshot, folder, { signal }).catch((error: unknown) => {
-      if (hasCode(error, 'unknown-path')) return []
-      throw error
-    })
-    const found = new Map(nodes.map((node) => [node.path, node]))
-    missed.push(...wanted.filter((one) => !isAs(one, found.get(one.path))).map(({ path }) => path))
-  }
-  return missed
+  if (expected.length === 0) return []
+  const nodes = await restic.entries(snapshot, [...new Set(expected.map(({ path }) => dirname(path)))], { signal })
+  const found = new Map(nodes.map((node) => [node.path, node]))
+  return expected.filter((one) => !isAs(one, found.get(one.path))).map(({ path }) => path)
 }
 
 function isAs({ type, content }: Expected, node: Node | undefined): boolean {

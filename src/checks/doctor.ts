@@ -14,7 +14,7 @@ import type { RepositoryLock } from '../restic/types.ts'
 import { type Site, stagingOf } from '../site.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
-import { foreignState } from '../state/machine.ts'
+import { readMachine } from '../state/machine.ts'
 import { pinnedRepository, readRecord, setAsideRecords } from '../state/records.ts'
 import { readRunning } from '../state/running.ts'
 import { pluralize } from '../text.ts'
@@ -133,7 +133,10 @@ async function checkState(site: Site, repositories: string[]): Promise<Check[]> 
   const checks: Check[] = []
   const failing = (remedy: string) => (error: unknown) => void checks.push(bad('state', asFailure(error).message, remedy))
   await installIdIfThere(site.state).catch(failing('remove the file, then: atelier-backup adopt --all'))
-  const foreign = await foreignState(site.state).catch(() => null)
+  const foreign = await readMachine(site.state).then(
+    (machine) => machine.foreign,
+    () => null,
+  )
   if (foreign !== null)
     checks.push(
       bad(

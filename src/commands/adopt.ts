@@ -3,14 +3,15 @@
 import { Failure } from '../errors.ts'
 import { createIfAllowed } from '../repository/identity.ts'
 import { type Site, serviceOf } from '../site.ts'
-import { fromElsewhere, snapshotsOf } from '../snapshots/select.ts'
-import { installIdIfThere, makeState } from '../state/install.ts'
+import { fromElsewhere } from '../snapshots/select.ts'
+import { makeState } from '../state/install.ts'
 import { lockService } from '../state/lock.ts'
 import { boundInstallId } from '../state/machine.ts'
 import { pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
 import { withTimeout } from '../timeouts.ts'
 import { chooseMany, requireTerminal, typeToConfirm } from '../ui/prompt.ts'
 import { isInteractive, print, printJson } from '../ui/terminal.ts'
+import { findEntries } from './choose.ts'
 import { type Input, isSet, textFlag } from './command.ts'
 
 export async function run(input: Input): Promise<number> {
@@ -32,7 +33,8 @@ export async function run(input: Input): Promise<number> {
   // The state folder of another machine: this one becomes an install of its own first.
   await boundInstallId(site.state)
   if (repository !== undefined) await adoptRepository(site, repository, input)
-  for (const name of names) await adopt(site, name, input.signal)
+  const inherited = await snapshotsThere(site, names, input.signal)
+  for (const name of names) await adopt(site, name, inherited.get(name) ?? null)
   if (input.json) printJson({ adopted: names, repository: repository ?? null })
   else print(`Adopted: ${what}`)
   return 0
@@ -54,8 +56,8 @@ async function wanted(site: Site, input: Input): Promise<string[]> {
   )
 }
 
-async function adopt(site: Site, name: string, signal: AbortSignal): Promise<void> {
-  const inherited = await snapshotsThere(site, name, signal)
+/** `inherited`: null, if the repository didn't answer: the next prune finds them. */
+async function adopt(site: Site, name: string, inherited: string[] | null): Promise<void> {
   const lock = await lockService(site.state, name)
   try {
     const { setAside } = await updateRecord(site.state, name, (record) => {
@@ -70,16 +72,16 @@ async function adopt(site: Site, name: string, signal: AbortSignal): Promise<voi
   }
 }
 
-/** Full ids of what other installs saved of the service until now; null: the repository doesn't answer, and the next prune finds them. */
-async function snapshotsThere(site: Site, name: string, signal: AbortSignal): Promise<string[] | null> {
-  const service = serviceOf(site, name)
-  try {
-    const all = await site.restic(service.repository).snapshots({ signal: withTimeout(signal) })
-    const install = await installIdIfThere(site.state)
-    return fromElsewhere(snapshotsOf(all, { name, service, host: site.manifest.host, origin: null, install }), install).map(({ id }) => id)
-  } catch {
-    return null
-  }
+/** Full ids of the snapshots that other installs have made until now, by service. A service whose repository doesn't answer is missing. */
+async function snapshotsThere(site: Site, names: string[], signal: AbortSignal): Promise<Map<string, string[]>> {
+  const repositories = new Set(names.map((name) => serviceOf(site, name).repository))
+  const entries = await Promise.all(
+    [...repositories].map((repository) => {
+      const its = names.filter((name) => serviceOf(site, name).repository === repository)
+      return findEntries(site, its, undefined, withTimeout(signal)).catch(() => [])
+    }),
+  )
+  return new Map(entries.flat().map(({ subject, snapshots }) => [subject.name, fromElsewhere(snapshots, subject.install).map(({ id }) => id)]))
 }
 
 /** Pins the repository that is at its location now: after a move, or after the loss of the old one. */

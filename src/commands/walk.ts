@@ -1,7 +1,7 @@
 // Walks through the folders of a snapshot, to mark and restore files.
 import { basename, dirname } from 'node:path'
 import type { Path } from '../core.ts'
-import { isWithin } from '../host/files.ts'
+import { outermost } from '../host/files.ts'
 import type { Node, Restic, Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { printable } from '../text.ts'
@@ -57,12 +57,6 @@ export async function walk(site: Site, entry: Entry, snapshot: Snapshot, input: 
 
 function restoreLine(marked: number): string {
   return marked === 0 ? 'Restore this folder …' : `Restore what is marked (${formatCount(marked)}) …`
-}
-
-/** Removes paths below another path of the list. */
-function outermost(paths: Path[]): Path[] {
-  const all = [...new Set(paths)]
-  return all.filter((path) => !all.some((other) => other !== path && isWithin(path, other)))
 }
 
 type Folders = (path: Path) => Promise<Node[]>

@@ -1,9 +1,8 @@
 // Reads a manifest file: the manifest with every default filled in, or an error that says what to correct.
-import { readFileSync, statSync } from 'node:fs'
-import { open } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import type { $ZodIssue } from 'zod/v4/core'
 import { Failure } from '../errors.ts'
+import { readAtMost } from '../read-at-most.ts'
 import { printable } from '../text.ts'
 import { JsonError, parseJson } from './json.ts'
 import { cleanPaths } from './paths.ts'
@@ -16,7 +15,7 @@ import { isVersion1, upgraded } from './version1.ts'
 
 /** @throws Failure `manifest-missing`, `manifest-unreadable`, `manifest-invalid` (a ManifestInvalid, with all problems) */
 export async function loadManifest(file: string): Promise<Manifest> {
-  const bytes = await contentOf(file).catch((error: NodeJS.ErrnoException) => {
+  const bytes = await readAtMost(file, mostBytes).catch((error: NodeJS.ErrnoException) => {
     throw notRead(file, error)
   })
   if (bytes.length > mostBytes) throw new ManifestInvalid(file, [`more than ${mostBytes >> 20} MiB: no manifest is that large`])
@@ -25,25 +24,6 @@ export async function loadManifest(file: string): Promise<Manifest> {
 
 /** 200 services with all their fields take less than 1 MiB. */
 const mostBytes = 16 << 20
-
-/** Reads at most a little more than `mostBytes`: a device or a pipe may never end. */
-async function contentOf(file: string): Promise<Buffer> {
-  const stat = statSync(file)
-  if (stat.isFile() && stat.size <= mostBytes) return readFileSync(file)
-  const handle = await open(file, 'r')
-  try {
-    const parts: Buffer[] = []
-    for (let size = 0; size <= mostBytes; ) {
-      const { buffer, bytesRead } = await handle.read(Buffer.allocUnsafe(1 << 17))
-      if (bytesRead === 0) break
-      parts.push(buffer.subarray(0, bytesRead))
-      size += bytesRead
-    }
-    return Buffer.concat(parts)
-  } finally {
-    await handle.close()
-  }
-}
 
 /**
  * Services and repositories come without a prototype: a service called `constructor` is there only if declared.

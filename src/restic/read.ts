@@ -5,12 +5,23 @@ import { type Caller, memoize } from './call.ts'
 import { foundOf, idOf, isMessage, linkTargetOf, nodeOf, ownersOf, snapshotsOf, treesOf } from './json.ts'
 import type { CallOptions, Node, Restic } from './types.ts'
 
-type Reads = ('repositoryId' | 'cachedRepositoryId' | 'snapshots' | 'ls' | 'folder' | 'find' | 'diff') | ('readlink' | 'owners' | 'trees' | 'dump')
+type Reads =
+  | ('repositoryId' | 'cachedRepositoryId' | 'snapshots' | 'ls' | 'entries' | 'folder' | 'find' | 'diff')
+  | ('readlink' | 'owners' | 'trees' | 'dump')
 
 export function readCalls(caller: Caller): Pick<Restic, Reads> {
   const askId = (options: CallOptions) =>
     caller.ask(['cat', 'config', '--no-lock', '--json'], (config) => idOf((config as { id: unknown }).id), options)
   const cachedId = memoize(askId)
+
+  const entries = async (snapshot: string, folders: string[], options: CallOptions): Promise<Node[]> => {
+    const nodes: Node[] = []
+    for await (const message of caller.stream(['ls', '--no-lock', '--json', '--', snapshot, ...folders], options)) {
+      const node = nodeOf(message)
+      if (node) nodes.push(node)
+    }
+    return nodes
+  }
 
   return {
     async repositoryId(options = {}) {
@@ -38,16 +49,15 @@ export function readCalls(caller: Caller): Pick<Restic, Reads> {
       }
     },
 
+    async entries(snapshot, folders, options = {}) {
+      return entries(snapshot, folders, options)
+    },
+
     async folder(snapshot, path, options = {}) {
-      const nodes: Node[] = []
-      let isFolder = path === '/'
-      for await (const message of caller.stream(['ls', '--no-lock', '--json', '--', snapshot, path], options)) {
-        const node = nodeOf(message)
-        if (node?.path === path) isFolder = node.type === 'dir'
-        else if (node) nodes.push(node)
-      }
+      const nodes = await entries(snapshot, [path], options)
+      const isFolder = path === '/' || nodes.some((node) => node.path === path && node.type === 'dir')
       if (!isFolder) throw new Failure('unknown-path', `${printable(path)} is no folder in snapshot ${snapshot.slice(0, 8)}`)
-      return nodes
+      return nodes.filter((node) => node.path !== path)
     },
 
     async find({ pattern, host, tags, ...options }) {

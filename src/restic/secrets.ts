@@ -2,10 +2,10 @@
 import { isUtf8 } from 'node:buffer'
 import { randomUUID } from 'node:crypto'
 import { existsSync, openSync, unlinkSync, writeSync } from 'node:fs'
-import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
+import { readAtMost } from '../read-at-most.ts'
 import { printable } from '../text.ts'
 
 /** `password` and `location`: as restic reads its own files. `variables`: an EnvironmentFile, which systemd takes as UTF-8 only; it may be empty. */
@@ -20,7 +20,7 @@ export interface Secret {
 /** @throws Failure `secrets-unreadable`, which names the file and quotes nothing of it */
 export async function readSecret(file: Path, kind: SecretKind): Promise<Secret> {
   const unreadable = (why: string, cause?: unknown) => new Failure('secrets-unreadable', `${printable(file)} ${why}`, { cause })
-  const bytes = await contentOf(file).catch((error: NodeJS.ErrnoException) => {
+  const bytes = await readAtMost(file, mostBytes).catch((error: NodeJS.ErrnoException) => {
     throw unreadable(reasons[error.code ?? ''] ?? `can't be read (${error.code})`, error)
   })
   if (bytes.length > mostBytes) throw unreadable('holds more than 1 MiB: no secret is that large')
@@ -37,23 +37,6 @@ const reasons: Record<string, string> = {
   EACCES: "isn't ours to read: run this as root",
 }
 const mostBytes = 1 << 20
-
-/** Reads at most a little more than `mostBytes`: a device or a pipe may never end. */
-async function contentOf(file: Path): Promise<Buffer> {
-  const handle = await open(file, 'r')
-  try {
-    const parts: Buffer[] = []
-    for (let size = 0; size <= mostBytes; ) {
-      const { buffer, bytesRead } = await handle.read(Buffer.allocUnsafe(1 << 16))
-      if (bytesRead === 0) break
-      parts.push(buffer.subarray(0, bytesRead))
-      size += bytesRead
-    }
-    return Buffer.concat(parts)
-  } finally {
-    await handle.close()
-  }
-}
 
 /** A byte order mark goes, and UTF-16 that begins with one is decoded. Source: Decode() in restic's internal/textfile/read.go. */
 function decoded(bytes: Buffer): string {

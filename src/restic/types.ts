@@ -151,6 +151,8 @@ export interface Restic {
   snapshots(options?: CallOptions): Promise<Snapshot[]>
   /** The tree of a snapshot, streamed in restic's order, without a lock; below `under` if given (literal path, itself included). */
   ls(snapshot: string, under?: Path, options?: CallOptions): AsyncGenerator<Node>
+  /** These folders of a snapshot and the entries directly in them, without a lock. Nothing of a folder that isn't there. */
+  entries(snapshot: string, folders: Path[], options?: CallOptions): Promise<Node[]>
   /** The entries directly in a folder of a snapshot, without a lock. @throws Failure `unknown-path` if it isn't a folder */
   folder(snapshot: string, path: Path, options?: CallOptions): Promise<Node[]>
   /** Matches of a pattern of `restic find`, ignoring case, newest snapshot first, without a lock. @throws Failure `usage` for an invalid pattern */

@@ -33,15 +33,10 @@ export async function boundInstallId(state: string): Promise<string> {
   return id
 }
 
-/** Why the state folder isn't this machine's, or null. Changes nothing. */
-export async function foreignState(state: string): Promise<string | null> {
+/** Why the state folder isn't this machine's (`foreign`), and why its id replaced an earlier one (`replaced`); null: it is, it didn't. Changes nothing. */
+export async function readMachine(state: string): Promise<{ foreign: string | null; replaced: string | null }> {
   const binding = await readBinding(state)
-  return binding === null ? null : mismatch(state, binding)
-}
-
-/** Why the id of this install replaced an earlier one, or null. */
-export async function replacedBecause(state: string): Promise<string | null> {
-  return (await readBinding(state))?.replaced ?? null
+  return { foreign: binding && (await mismatch(state, binding)), replaced: binding?.replaced ?? null }
 }
 
 /** Makes a new id in place of `known`, unless another run has done so meanwhile. Returns the id that is valid from now on. */

@@ -11,7 +11,7 @@ import { type Site, serviceOf } from '../site.ts'
 import { countedSnapshots, eligible, fromElsewhere, newestOf, otherHosts, type Subject, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { isRestoreOpen } from '../state/journal.ts'
-import { foreignState, replacedBecause, unknownToRecord } from '../state/machine.ts'
+import { readMachine, unknownToRecord } from '../state/machine.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
 import { lastRun, pinnedRepository, readHistory } from '../state/records.ts'
 import { lastProgress, type Running, readRunning } from '../state/running.ts'
@@ -61,8 +61,7 @@ export async function queryStatus(site: Site, options: { services: string[]; loc
   const declared = names.map((name) => [name, serviceOf(site, name)] as const)
   const repositories = [...new Set(declared.map(([, { repository }]) => repository))]
   const install = await installIdIfThere(site.state)
-  const foreign = await foreignState(site.state).catch(() => null)
-  const machine = { install, foreign, replaced: await replacedBecause(site.state).catch(() => null) }
+  const machine = { install, ...(await readMachine(site.state).catch(() => ({ foreign: null, replaced: null }))) }
   // The state folder is read while restic waits for the repositories.
   const days = lastDays(site.now())
   const [asked, jobs, states] = await Promise.all([
