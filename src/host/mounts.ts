@@ -82,10 +82,12 @@ function unescapeOctal(text: string): string {
   return text.replaceAll(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
 }
 
-/** Whether this process may make a private mount namespace (root, and not in a container that forbids it). */
-export async function canMountPrivately(): Promise<boolean> {
-  return (await run(['unshare', '--mount', '--propagation', 'slave', '--', 'true'])).exit === 0
+/** Whether this process may make a private mount namespace (root, and not in a container that forbids it). Tried once: it doesn't change. */
+export function canMountPrivately(): Promise<boolean> {
+  mountsPrivately ??= run(['unshare', '--mount', '--propagation', 'slave', '--', 'true']).then(({ exit }) => exit === 0)
+  return mountsPrivately
 }
+let mountsPrivately: Promise<boolean> | undefined
 
 /**
  * Command prefix: the command sees the copies in `over` (live path → copy) in place of the live files, and no other process does.
