@@ -86,7 +86,7 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
     'The message holds the reason. Before the file is overwritten nothing is lost; after that, use --rollback.',
   ],
   'unsafe-path': [
-    'A path goes through a symbolic link in a folder that not only root can write: its owner could redirect a restore.',
+    'A path goes through a symbolic link in a folder that not only root can write, or something else took its place meanwhile: another user could redirect what root reads or writes.',
     'Declare the path that it points to, or give its parent folder to root.',
   ],
   'not-a-folder': ['A file or a dangling link is where a folder is needed.', 'Move aside what the message names.'],
@@ -133,7 +133,10 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
     "A frozen copy of the data (a btrfs snapshot or a reflink copy) can't be made or removed.",
     'See the message. Without stopForBackup no frozen copy is needed.',
   ],
-  'staging-unsafe': ['The staging folder belongs to another user.', 'Remove it, or name another stagingDir.'],
+  'staging-unsafe': [
+    'Other users than root can write to the staging folder, or to a folder above it.',
+    'Name a folder in stagingDir that root alone can write to, with all folders above it.',
+  ],
   'tag-failed': [
     "A warning: a snapshot can't be tagged, because its storage is append-only.",
     'The record of this host holds the tag; set it from a host that may delete.',
