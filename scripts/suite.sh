@@ -18,8 +18,12 @@ suite() {
 
 # breakages ARGUMENTS…: sets `good` and `bad` to numbers of breakages.
 breakages() {
-  local last
+  local line last=''
   good=0 bad=1
-  last=$(scripts/breakages "$@" | tee /dev/stderr | tail -n 1)
+  # Not by tee /dev/stderr: it opens a log file anew, and empties what stands in it.
+  while IFS= read -r line; do
+    echo "$line"
+    last=$line
+  done < <(scripts/breakages "$@")
   [[ ! $last =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]] || good=${BASH_REMATCH[1]} bad=${BASH_REMATCH[2]}
 }
