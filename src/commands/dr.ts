@@ -45,7 +45,7 @@ export async function run(input: Input): Promise<number> {
   const { host } = site.manifest
   // Without services to restore there is nothing to confirm.
   const sure = isSet(input, 'yes') || recovery.choices.every(({ snapshot, skip }) => snapshot === null || skip !== null)
-  if (!sure && !(await typeToConfirm(`Type ${host} to restore these services:`, host, '--yes (after a look at --dry-run)')))
+  if (!sure && !(await typeToConfirm(`Type ${host} to bring these services back:`, host, '--yes (after a look at --dry-run)')))
     throw new Failure('declined', "the answer is not this host's name: nothing was touched", { exit: 130 })
   const names = recovery.choices.map(({ name }) => name)
   const begun = performance.now()
