@@ -8,7 +8,7 @@ import { foreignFolder, isWithin, outermost, resolveOwnLinks, withParentFd } fro
 import { removeFolder } from '../host/folders.ts'
 import { makeFrozenCopy, removeFrozenCopy } from '../host/frozen.ts'
 import { runHook } from '../host/hooks.ts'
-import { canMountPrivately, sealedMounts, withPrivateMounts } from '../host/mounts.ts'
+import { canMountPrivately, type SealedMounts, sealedMounts, withPrivateMounts } from '../host/mounts.ts'
 import { copyDatabase, holdDatabase, isAtPath, otherName, sidecarSuffixes } from '../host/sqlite.ts'
 import { type Watch, whileGrowing } from '../host/stall.ts'
 import { afterStop, startUnits, stopUnits } from '../host/systemd.ts'
@@ -167,7 +167,7 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
         const expected = await expectedOf(savable, copies)
         const replaced = await replacedBefore(copies)
         const over = copies.filter(({ live }) => !replaced.includes(live)).map(({ live, copy }) => [live, copy])
-        const sealed = (await canMountPrivately()) ? await sealedMounts(savable) : undefined
+        const sealed = await mountsToSeal(job, savable)
         const request = {
           signal: context.signal,
           inheritFds: job.inheritFds,
@@ -214,6 +214,18 @@ function withPrefix(prefix: string): (error: unknown) => never {
     const failure = asFailure(error)
     throw new Failure(failure.code, `${prefix}: ${failure.message}`, { cause: error })
   }
+}
+
+/** What is sealed while restic reads `paths`. Where a container forbids it, the backup goes on, and the warning names what isn't safe. */
+async function mountsToSeal(job: Job, paths: Path[]): Promise<SealedMounts | undefined> {
+  if (await canMountPrivately()) return sealedMounts(paths)
+  const foreign = (await Promise.all(paths.map(foreignFolder))).find((folder) => folder !== null)
+  if (process.getuid?.() === 0 && foreign != null)
+    job.warn(
+      'unsafe-path',
+      `${foreign} isn't root's alone, and this process may not make a private mount namespace: a link that its owner makes there during the backup can lead restic elsewhere. Run this outside of a restricted container`,
+    )
+  return undefined
 }
 
 async function requireNamespaces(name: string): Promise<void> {

@@ -88,6 +88,22 @@ test.skipIf(!isRoot)('[snapshot.12] a folder that becomes a link while restic st
   expect(dumped.stdout).not.toContain(readFileSync(secret, 'utf8'))
 })
 
+test.skipIf(!isRoot)(
+  '[snapshot.13] where mount namespaces aren’t allowed, a backup of another user’s data says that links aren’t kept out',
+  async () => {
+    const [theirs, own] = [w.write('open/home/file', 'x'), w.write('open/own/file', 'x')]
+    output(['chown', '--recursive', '4242', w.path('open/home')])
+    w.manifest({ services: { theirs: { paths: [theirs] }, own: { paths: [own] } } })
+    // As in a container: root, without the right to mount.
+    chmodSync(w.write('confined/unshare', '#!/bin/sh\nexec setpriv --bounding-set -sys_admin --inh-caps -all /usr/bin/unshare "$@"\n'), 0o755)
+    const env = { PATH: `${w.path('confined')}:${process.env.PATH}` }
+    const { exit, stderr } = await w.cli(['run', 'theirs'], { env })
+    expect([exit, stderr]).toEqual([0, expect.stringContaining(`${w.path('open/home')} isn't root's alone`)])
+    expect(record('theirs').runs.at(-1)).toMatchObject({ outcome: 'ok', warnings: [{ code: 'unsafe-path' }] })
+    expect((await w.cli(['run', 'own'], { env })).stderr).not.toContain("root's alone")
+  },
+)
+
 test('[snapshot.3] a snapshot carries the host, the service, the install and the declared tags', async () => {
   w.manifest({ host: 'cellar', services: { tags: { paths: [w.write('tags/file', '')], tags: ['important', 'a/b=c'] } } })
   expect(await w.cli(['run', 'tags'])).toMatchObject({ exit: 0 })
