@@ -9,7 +9,7 @@ import { canMountPrivately } from '../host/mounts.ts'
 import { askServer, sharedWith } from '../host/postgres.ts'
 import { run } from '../host/shell.ts'
 import { requireRepositoryApart } from '../repository/apart.ts'
-import { requirePlace } from '../repository/identity.ts'
+import { createdByFirst } from '../repository/identity.ts'
 import type { RepositoryLock } from '../restic/types.ts'
 import { type Site, stagingOf } from '../site.ts'
 import { installIdIfThere } from '../state/install.ts'
@@ -69,15 +69,15 @@ async function checkRepository(site: Site, name: string, signal: AbortSignal): P
     const { code, message } = asFailure(error)
     const wasThere = code === 'no-repository' && (await pinnedRepository(site.state, name).catch(() => '')) !== null
     if (wasThere) return [bad('repository', message, 'mount its disk, or restore the repository')]
-    if (code === 'no-repository' && site.manifest.repositories[name]?.initialize) return [await judgePlace(name, location)]
+    if (code === 'no-repository' && site.manifest.repositories[name]?.initialize) return [await judgePlace(site, name, error)]
     return judgeRepository(name, location, asFailure(error))
   }
 }
 
 /** For a repository that the first backup will create. */
-function judgePlace(name: string, location: string): Promise<Check> {
-  return requirePlace(location).then(
-    () => good('repository', `${name} (${location}) doesn't exist yet: the first backup creates it`),
+function judgePlace(site: Site, name: string, missing: unknown): Promise<Check> {
+  return createdByFirst(site, name, missing).then(
+    (words) => good('repository', words),
     (error) =>
       bad(
         'repository',

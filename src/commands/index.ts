@@ -69,7 +69,7 @@ export const commands: CommandSpec[] = [
     description: 'Without --in-place the snapshot is restored into a new folder (/tmp/restore-SERVICE-SNAPSHOT); live data is not touched.',
     options: [
       { flags: '--snapshot <id>', description: 'the snapshot to restore ("latest", the default: the newest, even a partial one)' },
-      { flags: '--at <time>', description: 'the newest snapshot not later than this time (a date means the end of that day)' },
+      { flags: '--at <time>', description: 'the newest snapshot not later than this time (a minute or a date means its end)' },
       { flags: '--path <path>', description: 'only this path of the snapshot', repeatable: true },
       { flags: '--target <folder>', description: 'restore into this folder, which must not exist yet' },
       { flags: '--in-place', description: 'replace the live data; the old data is kept' },
@@ -90,7 +90,7 @@ export const commands: CommandSpec[] = [
     aliases: ['disaster-recovery'],
     summary: 'disaster recovery: restore every service on a fresh install',
     options: [
-      { flags: '--at <time>', description: 'for each service the newest snapshot not later than this time (a date means the end of that day)' },
+      { flags: '--at <time>', description: 'for each service the newest snapshot not later than this time (a minute or a date means its end)' },
       { flags: '--only <service>', description: 'only this service', repeatable: true },
       { flags: '--except <service>', description: 'not this service', repeatable: true },
       { flags: '--overwrite', description: 'also replace data of services that were adopted or recovered here' },

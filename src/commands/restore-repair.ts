@@ -80,7 +80,7 @@ async function resumed(site: Site, name: string, input: Input, watcher: Watcher)
 /** Undoes an unfinished restore without a question; for a finished one the user confirms, because live data is replaced. */
 async function rollback(site: Site, name: string, input: Input): Promise<number> {
   const at = textFlag(input, 'at')
-  const until = at === undefined ? null : endOfMinute(at)
+  const until = at === undefined ? null : parseTime(at)
   if ((await readJournal(site.state, name)) !== null) {
     if (until)
       throw new Failure('usage', `${name}: a restore is unfinished, and --rollback undoes that one: give no --at, or finish it with --resume`)
@@ -94,12 +94,6 @@ async function rollback(site: Site, name: string, input: Input): Promise<number>
   if (!isSet(input, 'yes') && !(await typeToConfirm(`Type ${name} to undo this restore:`, name, '--yes')))
     throw new Failure('declined', `${name}: that isn't its name: nothing was touched`, { exit: 130 })
   return repaired(name, input, (watcher) => rollBackRestore(site, name, { signal: input.signal, ...watcher }, kept.run), describeRollback)
-}
-
-/** Lists show times to the minute, so such a time means the end of that minute, as a date means the end of that day. */
-function endOfMinute(text: string): Date {
-  const time = parseTime(text)
-  return /T\d\d:\d\d(Z|[+-]\d\d:\d\d)?$/.test(text.replace(' ', 'T')) ? new Date(time.getTime() + 59_999) : time
 }
 
 function chooseKept(site: Site, all: KeptRestore[]): Promise<KeptRestore> {

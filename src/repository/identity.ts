@@ -34,6 +34,18 @@ export async function createIfAllowed(site: Site, name: string, error: unknown, 
   })
 }
 
+/**
+ * In words, that the first backup will create a repository which restic doesn't find.
+ * @throws `error`, where none may be created; Failure `not-mounted`, `no-repository` where there is no place for one
+ */
+export async function createdByFirst(site: Site, name: string, error: unknown): Promise<string> {
+  const wasThere = (await pinnedRepository(site.state, name).catch(() => '')) !== null
+  if (wasThere || !site.manifest.repositories[name]?.initialize || !hasCode(error, 'no-repository')) throw error
+  const location = await site.restic(name).location()
+  await requirePlace(location)
+  return `${name} (${location}) doesn't exist yet: the first backup creates it`
+}
+
 /** @throws Failure `other-repository` */
 export function requireSame(name: string, id: string, pinned: string | null): void {
   if (pinned === null || id === pinned) return

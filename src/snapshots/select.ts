@@ -193,13 +193,15 @@ export function pick(snapshots: Snapshot[], subject: Subject, wanted: SnapshotCh
 }
 
 /**
- * A time in ISO 8601, as "2026-11-20 14:00", or as a date, which means the end of that day. Without a zone: local time.
+ * A time in ISO 8601, as "2026-11-20 14:00", or as a date. Without a zone: local time. What is given means its end: lists show minutes, and the
+ * backup of a minute or a day that is named is in it.
  * @throws Failure `usage`
  */
 export function parseTime(text: string): Date {
-  const [, date = '', clock = 'T23:59:59.999'] = /^(\d{4}-\d{2}-\d{2})([T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:\d{2})?)?$/.exec(text) ?? []
+  const [, date = '', minute = 'T23:59', second = ':59', fraction = '.999', zone = ''] =
+    /^(\d{4}-\d{2}-\d{2})(?:([T ]\d{2}:\d{2})(?:(:\d{2})(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?$/.exec(text) ?? []
   const day = new Date(`${date}T00:00Z`)
-  const time = new Date(date + clock.replace(' ', 'T'))
+  const time = new Date(`${date}${minute.replace(' ', 'T')}${second}${fraction}${zone}`)
   // Node parses 31 February as 3 March.
   if (!Number.isNaN(time.getTime()) && day.toISOString().startsWith(date)) return time
   throw new Failure('usage', `--at ${JSON.stringify(text)} is not a time: write 2026-11-20 or 2026-11-20T14:00`)

@@ -5,7 +5,7 @@ import { asFailure, Failure } from '../errors.ts'
 import { elapsesAfter, type Job, jobsOf } from '../host/jobs.ts'
 import { scheduleOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
-import { requireKnown } from '../repository/identity.ts'
+import { createdByFirst, requireKnown } from '../repository/identity.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { countedSnapshots, eligible, fromElsewhere, newestOf, otherHosts, type Subject, snapshotsOf } from '../snapshots/select.ts'
@@ -82,7 +82,7 @@ export async function queryStatus(site: Site, options: { services: string[]; loc
           .restic(name)
           .location()
           .catch(() => null),
-        reachable: answer === null ? null : answer.failure === null,
+        reachable: answer === null ? null : answer.failure === null && answer.awaited === null,
         error: answer?.failure?.message ?? null,
         exit: answer?.failure?.exit ?? 0,
       })),
@@ -123,6 +123,8 @@ function latest(times: (Date | null)[]): Date | null {
 
 interface Answer {
   snapshots: Snapshot[]
+  /** The first backup will create the repository: says so. Null: it is there, or that isn't known. */
+  awaited: string | null
   failure: Failure | null
   /** The id under which the repository is known here. */
   pinned: string | null
@@ -140,11 +142,18 @@ async function askRepository(site: Site, name: string, signal: AbortSignal): Pro
   try {
     const snapshots = await site.restic(name).snapshots(call)
     await requireKnown(site, name, snapshots, call)
-    return { snapshots, failure: null, pinned: await pinnedRepository(site.state, name).catch(() => null) }
+    return { snapshots, awaited: null, failure: null, pinned: await pinnedRepository(site.state, name).catch(() => null) }
   } catch (error) {
     // An interruption of this command says nothing about the services.
     if (signal.aborted) throw signal.reason
-    return { snapshots: [], failure: asFailure(error), pinned: null }
+    const none = { snapshots: [], awaited: null, failure: null, pinned: null }
+    return createdByFirst(site, name, error).then(
+      (awaited) => ({ ...none, awaited }),
+      (why) => {
+        const { code, message } = asFailure(why)
+        return { ...none, failure: new Failure(code, message, { exit: asFailure(error).exit }) }
+      },
+    )
   }
 }
 
@@ -224,7 +233,8 @@ function serviceStatus(
 }
 
 function messageFor({ state, message }: Judgement, answer: Answer | null, subject: Subject): string | null {
-  return state === 'never' && answer ? neverMessage(message, answer.snapshots, subject) : message
+  if (state !== 'never' || answer === null) return message
+  return answer.awaited === null ? neverMessage(message, answer.snapshots, subject) : `${answer.awaited}: atelier-backup backup ${subject.name}`
 }
 
 /** Other installs' snapshots hide in a list of many, and may be somebody's attempt to pass for this one's. */

@@ -48,11 +48,16 @@ function block(lines: string[]): string[] {
 function heading(host: string, repositories: Status['repositories'], width: number): string[] {
   const each = repositories.map(
     ({ name, location, reachable, error }) =>
-      `${name}  ${printable(location ?? '')} ${reachable === null ? '(not asked)' : sign(error === null ? 'good' : 'bad')}`,
+      `${name}  ${printable(location ?? '')} ${reachable === null ? '(not asked)' : signOfRepository(reachable, error)}`,
   )
   const all = each.join('   ')
   const room = Math.max(width, Math.min(columns(), 80)) - displayWidth(host) - 2
   return displayWidth(all) <= room ? [`${styled('bold', host)}  ${pad(all, room, true)}`] : [styled('bold', host), ...each.map((line) => `  ${line}`)]
+}
+
+/** Not reachable and no error: the first backup creates it. */
+function signOfRepository(reachable: boolean, error: string | null): string {
+  return sign(reachable ? 'good' : error === null ? 'waiting' : 'bad')
 }
 
 function tableOf(services: ServiceStatus[], now: Date): string[] {

@@ -262,6 +262,53 @@ describe('[state.3] a repository that doesn’t open', () => {
   })
 })
 
+describe('[state.12] a first look, before the repository is there', () => {
+  test('tells that nothing was ever backed up, and who creates it, as doctor does', async (t) => {
+    const w = await world(t)
+    const main = { ...w.repository, repository: w.path('new'), initialize: true }
+    w.manifest({ services: { notes: { paths: [w.write('notes/a', 'a')] } }, repositories: { main } })
+    const words = `main (${main.repository}) doesn't exist yet: the first backup creates it`
+    const look = async () => {
+      const { exit, json } = await w.cli(['status', '--json'])
+      return { exit, ...json() }
+    }
+    expect(await look()).toMatchObject({
+      exit: 4,
+      repositories: [{ name: 'main', reachable: false, error: null, exit: 0 }],
+      services: [{ state: 'never', exit: 4, message: `${words}: atelier-backup backup notes` }],
+    })
+    expect((await w.cli(['doctor', '--json'])).json().checks).toContainEqual({ name: 'repository', ok: true, message: words, remedy: null })
+    expect((await w.cli(['status'])).stdout).toContain('the first backup creates it')
+    // Where its folder is missing (a disk that isn't mounted), and where nobody may create it, nothing is known.
+    w.manifest({ services: { notes: { paths: [w.path('notes')] } }, repositories: { main: { ...main, repository: w.path('none/new') } } })
+    const missing = expect.stringContaining(`${w.path('none')} doesn't exist: no repository is created`)
+    expect(await look()).toMatchObject({ exit: 10, services: [{ state: 'unknown', message: missing }] })
+    w.manifest({ services: { notes: { paths: [w.path('notes')] } }, repositories: { main: { ...main, initialize: false } } })
+    expect(await look()).toMatchObject({ exit: 10, services: [{ state: 'unknown' }] })
+    // Once there was one, it is missing.
+    w.manifest({ services: { notes: { paths: [w.path('notes')] } }, repositories: { main } })
+    expect((await w.cli(['run', 'notes'])).exit).toBe(0)
+    expect(await look()).toMatchObject({ exit: 0, services: [{ state: 'ok' }] })
+    rmSync(main.repository, { recursive: true })
+    expect(await look()).toMatchObject({ exit: 10, services: [{ state: 'unknown', message: expect.stringContaining('existed before') }] })
+  })
+})
+
+test('[newest.2] the minute that is listed names its snapshot, for each command that takes a time', async (t) => {
+  const w = await world(t)
+  w.manifest({ services: { notes: { paths: [w.write('notes/a', 'a')] } } })
+  const save = async (time: string) =>
+    (await w.restic(['backup', '--json', '--host', 'testhost', '--tag', 'service:notes', '--time', time, w.path('notes')])).stdout.match(
+      /"snapshot_id":"(\w{8})/,
+    )?.[1] as string
+  await save('2026-01-20 13:04:30')
+  const meant = await save('2026-01-20 14:04:30')
+  await save('2026-01-20 14:05:00')
+  expect((await w.cli(['list', 'notes'])).stdout).toMatch(new RegExp(`14:04 .* ${meant}`))
+  for (const args of [['restore', 'notes', '--target', w.path('look')], ['dr']])
+    expect((await w.cli([...args, '--dry-run', '--at', '2026-01-20 14:04'])).stdout, args.join(' ')).toContain(meant)
+})
+
 describe('[state.8] how often restic is called', () => {
   test('once for each repository by status, never by status --local, once by a backup that isn’t the first', async (t) => {
     const w = await world(t)
