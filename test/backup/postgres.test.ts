@@ -328,5 +328,5 @@ function mover({ declared, path }: Server): string {
     'BEGIN; INSERT INTO ledger (amount) VALUES (5); INSERT INTO ledger (amount) VALUES (-5);',
     `UPDATE orders SET stock = stock + 1 WHERE id = $((n + i)); UPDATE orders SET stock = stock - 1 WHERE id = ${orders} - $((n + i)); COMMIT;`,
   ]
-  return `export PATH='${path}'; while :; do for i in {1..200}; do echo "${move.join(' ')}"; done | psql -X -q -h ${declared.socketDir} -d shop; n=$((n + 200)); done`
+  return `export PATH='${path}'; while [ -d ${declared.socketDir} ]; do for i in {1..200}; do echo "${move.join(' ')}"; done | psql -X -q -h ${declared.socketDir} -d shop; n=$((n + 200)); done`
 }

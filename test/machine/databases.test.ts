@@ -56,18 +56,19 @@ describe.skipIf(!canHost)('a host with PostgreSQL 17', () => {
     const rows = await sql(host, known)
     await forgetStarts()
     // A time limit of the host's ends nothing of ours, although another restore makes its roles first.
-    await sql(host, "ALTER ROLE postgres SET transaction_timeout = '100ms'", 'postgres')
+    await sql(host, "ALTER ROLE postgres SET transaction_timeout = '1s'", 'postgres')
     const waits = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
     const other = sql(
       host,
       `BEGIN;
        SELECT pg_advisory_xact_lock(6841123);
-       DO $$ BEGIN FOR i IN 1..600 LOOP EXIT WHEN EXISTS (${waits}); PERFORM pg_sleep(0.05); END LOOP; PERFORM pg_sleep(0.5); END $$;
+       DO $$ BEGIN FOR i IN 1..600 LOOP EXIT WHEN EXISTS (${waits}); PERFORM pg_sleep(0.05); END LOOP; PERFORM pg_sleep(2); END $$;
        COMMIT`,
       'postgres',
     )
     const { exit, stdout, stderr } = await host.cli(inPlace)
     await other
+    await sql(host, 'ALTER ROLE postgres RESET transaction_timeout', 'postgres')
     expect([exit, stderr]).toEqual([0, expect.stringContaining('the database shop is loaded')])
     expect(stdout).toMatch(/stops +shop.service +running now/)
     await atWork(host)
@@ -75,7 +76,6 @@ describe.skipIf(!canHost)('a host with PostgreSQL 17', () => {
     await takeBack()
     expect(await committed(host)).toBeGreaterThan(before)
     expect(await sql(host, `${known}; SELECT count(*) FROM own.a FULL JOIN own.b USING (n) WHERE a.n IS NULL OR b.n IS NULL`)).toBe(`${rows}\n0`)
-    await sql(host, 'ALTER ROLE postgres RESET transaction_timeout', 'postgres')
   })
 
   test.for([

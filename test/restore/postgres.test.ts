@@ -230,7 +230,7 @@ describe.skipIf(!canPostgres)('databases in place', () => {
     const { declared, path } = s.server
     const insert = "INSERT INTO own.orders (customer) VALUES ('by a connection') RETURNING 'committed';"
     const stop = join(declared.socketDir, 'stop')
-    const loop = `export PATH='${path}'; while [ ! -e ${stop} ]; do for i in {1..100}; do echo "${insert}"; done | psql -XqAt -h ${declared.socketDir} -d shop; done`
+    const loop = `export PATH='${path}'; while [ -d ${declared.socketDir} ] && [ ! -e ${stop} ]; do for i in {1..100}; do echo "${insert}"; done | psql -XqAt -h ${declared.socketDir} -d shop; done`
     const writing = start(['setpriv', '--reuid=postgres', '--regid=postgres', '--clear-groups', 'bash', '-c', loop])
     await until(() => Number(s.server.sql('shop', 'SELECT count(*) FROM own.orders')) > 600, 'it writes')
     // One that would stay for longer than a restore waits.
