@@ -36,6 +36,8 @@ const isRights = /^\d+; (826 \d+ DEFAULT ACL|0 0 (ACL|COMMENT|SECURITY LABEL)) /
 const isEventTrigger = /^\d+; (\d+ \d+ EVENT TRIGGER - |0 0 (COMMENT|SECURITY LABEL) - EVENT TRIGGER )/
 const isView = /^\d+; 0 \d+ MATERIALIZED VIEW DATA /
 const isRows = /^\d+; 0 \d+ (TABLE DATA|BLOBS|SEQUENCE SET) /
+/** Since PostgreSQL 17 these stand among the rows, and may follow some; the content of large objects (`BLOBS`) can't be loaded without them. */
+const isLargeObject = /^\d+; 2613 \d+ BLOB METADATA /
 const isTable = /^\d+; 0 \d+ TABLE DATA /
 
 /**
@@ -51,7 +53,7 @@ export function partsOf(list: string, roles: { name: string; superuser: boolean 
   const of = (kind: RegExp) => entries.filter(({ line }) => kind.test(line))
   const others = entries.filter(({ line }) => ![isEventTrigger, isRights, isView, isRows].some((kind) => kind.test(line)))
   const firstRow = entries.findIndex(({ line }) => isRows.test(line))
-  const isBefore = (entry: (typeof entries)[number]) => firstRow < 0 || entries.indexOf(entry) < firstRow
+  const isBefore = (entry: (typeof entries)[number]) => firstRow < 0 || isLargeObject.test(entry.line) || entries.indexOf(entry) < firstRow
   const rows = of(isRows).map(({ line, as }) => ({ line, as: as === superuser && isTable.test(line) ? nobody : as }))
   return {
     definitions: inTurn(others.filter(isBefore)),
