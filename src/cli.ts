@@ -129,9 +129,14 @@ async function inputOf(args: string[], flags: Input['flags']): Promise<ParsedInp
   const json = flags.json === true
   if (json) (await import('./ui/terminal.ts')).askNothing()
   const open = async () => {
-    const [{ openSite }, { requireRights }] = await Promise.all([import('./site.ts'), import('./commands/rights.ts')])
+    const [{ openSite }, { requireRights }, { takeOverFormer }] = await Promise.all([
+      import('./site.ts'),
+      import('./commands/rights.ts'),
+      import('./state/lock.ts'),
+    ])
     const site = await openSite({ manifest: text(flags.manifest), stateDir: text(flags.stateDir) })
     await requireRights(site)
+    await takeOverFormer(site.state, site.manifest.services)
     return site
   }
   let site: Promise<Site> | undefined

@@ -9,6 +9,7 @@ import type { Manifest, Service } from './manifest/types.gen.ts'
 import { openRestic } from './restic/client.ts'
 import type { Credentials, Restic } from './restic/types.ts'
 import { statePath } from './state/install.ts'
+import { type Lock, lockService } from './state/lock.ts'
 import { pinnedRepository } from './state/records.ts'
 import { resticProcesses } from './state/restic-processes.ts'
 
@@ -102,6 +103,11 @@ export function serviceOf(site: Site, name: string): Service {
       ? ': none is declared'
       : didYouMean(name, known) || `; declared are ${known.slice(0, 10).join(', ')}${known.length > 10 ? ' …' : ''}`
   throw new Failure('unknown-service', `no service ${JSON.stringify(name.slice(0, 64))} in ${site.manifestFile}${hint}`)
+}
+
+/** The service's lock. @throws Failure as `lockService` */
+export function lockOf(site: Site, name: string): Promise<Lock> {
+  return lockService(site.state, name, serviceOf(site, name).formerNames)
 }
 
 /** The folder for a service's copies of databases and its dumps. @throws Failure `staging-unsafe` */

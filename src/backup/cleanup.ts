@@ -23,7 +23,7 @@ type Output = (line: string) => void
 export async function cleanUp(site: Site, name: string, output: Output): Promise<boolean> {
   const killed = await readKilledRun(site.state, name).catch((error: unknown) => setAside(site, name, asFailure(error), output))
   await clearState(site.state, name)
-  await removeFolder(await stagingOf(site, name))
+  for (const each of [name, ...serviceOf(site, name).formerNames]) await removeFolder(await stagingOf(site, each))
   if (killed?.kind !== 'backup') return false
   const record = await readRecord(site.state, name).catch(() => emptyRecord(name))
   const isUnrecorded = !isRecorded(record, killed)
@@ -35,7 +35,7 @@ export async function cleanUp(site: Site, name: string, output: Output): Promise
 async function finishKilledRun(site: Site, name: string, killed: Running, output: Output): Promise<void> {
   const warn = (error: unknown) => output(asFailure(error).message)
   const service = serviceOf(site, name)
-  await endHook(name)
+  for (const each of [name, ...service.formerNames]) await endHook(each)
   if (!killed.plan) await removeProbes(service, { name, run: killed.run }).catch(warn)
   const plan = await planOfKilledRun(site, name, killed)
   const handlers = backupHandlers({

@@ -4,10 +4,9 @@ import { asFailure, type Code, Failure } from '../errors.ts'
 import { execute } from '../execute.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import { requireRepositoryApart } from '../repository/apart.ts'
-import { type Site, serviceOf, stagingOf } from '../site.ts'
+import { lockOf, type Site, serviceOf, stagingOf } from '../site.ts'
 import { makeState } from '../state/install.ts'
 import { requireNoJournal } from '../state/journal.ts'
-import { lockService } from '../state/lock.ts'
 import { boundInstallId, readMachine } from '../state/machine.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
 import { emptyRecord, lastRun, pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
@@ -57,7 +56,7 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
   try {
     const service = serviceOf(site, name)
     await makeState(site.state)
-    const lock = await lockService(site.state, name)
+    const lock = await lockOf(site, name)
     try {
       await cleanUp(site, name, options.output)
       await requireNoJournal(site.state, name)

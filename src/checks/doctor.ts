@@ -12,7 +12,7 @@ import { requireRepositoryApart } from '../repository/apart.ts'
 import { createdByFirst } from '../repository/identity.ts'
 import type { RepositoryLock } from '../restic/types.ts'
 import { type Site, stagingOf } from '../site.ts'
-import { installIdIfThere } from '../state/install.ts'
+import { installIdIfThere, strangeEntries } from '../state/install.ts'
 import { readJournal } from '../state/journal.ts'
 import { readMachine } from '../state/machine.ts'
 import { pinnedRepository, readRecord, setAsideRecords } from '../state/records.ts'
@@ -155,6 +155,7 @@ async function checkState(site: Site, repositories: string[]): Promise<Check[]> 
     )
     if (journal) checks.push(bad('state', `${name}: a restore is unfinished`, resume))
   }
+  for (const { message } of await strangeEntries(site.state)) checks.push(bad('state', message, 'move it away: nothing is lost by that'))
   for (const file of await setAsideRecords(site.state))
     checks.push(
       bad('state', `a damaged record was set aside as ${file}`, 'look in it for old data of restores that no other record names, then remove it'),

@@ -2,10 +2,9 @@
 
 import { Failure } from '../errors.ts'
 import { createIfAllowed } from '../repository/identity.ts'
-import { type Site, serviceOf } from '../site.ts'
+import { lockOf, type Site, serviceOf } from '../site.ts'
 import { fromElsewhere } from '../snapshots/select.ts'
 import { makeState } from '../state/install.ts'
-import { lockService } from '../state/lock.ts'
 import { boundInstallId } from '../state/machine.ts'
 import { pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
 import { withTimeout } from '../timeouts.ts'
@@ -58,7 +57,7 @@ async function wanted(site: Site, input: Input): Promise<string[]> {
 
 /** `inherited`: null, if the repository didn't answer: the next prune finds them. */
 async function adopt(site: Site, name: string, inherited: string[] | null): Promise<void> {
-  const lock = await lockService(site.state, name)
+  const lock = await lockOf(site, name)
   try {
     const { setAside } = await updateRecord(site.state, name, (record) => {
       // A recovered service stays `recovered`: with `adopted`, the empty backups from before the recovery would count.

@@ -1,11 +1,11 @@
 // `backup`: one service, several, or all, by their systemd units if these run this manifest, otherwise in this process.
-import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { runBackup } from '../backup/run.ts'
 import { type Event, type Result, resultOf } from '../core.ts'
 import { defaultManifest } from '../defaults.ts'
 import { Failure } from '../errors.ts'
 import { mapConcurrent } from '../execute.ts'
+import { readIfThere } from '../host/files.ts'
 import { execStartOf, startAndWait } from '../host/systemd.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { statePath } from '../state/install.ts'
@@ -73,7 +73,8 @@ async function followUnit(site: Site, name: string, watcher: Watcher, signal: Ab
   if (running)
     watcher.output(`${name}: a ${running.kind} has been running since ${formatTime(running.started, site.now())} (pid ${running.pid}): following it`)
   // The file holds the events of the previous run, unless that run is still active.
-  const before = running ? '' : await readFile(file, 'utf8').catch(() => '')
+  const events = async () => (await readIfThere(file).catch(() => null)) ?? ''
+  const before = running ? '' : await events()
   const unit = unitOf(name)
   const begun = performance.now()
   let ended = false
@@ -85,7 +86,7 @@ async function followUnit(site: Site, name: string, watcher: Watcher, signal: Ab
   let seen = 0
   let result: Result | null = null
   const read = async () => {
-    const text = await readFile(file, 'utf8').catch(() => '')
+    const text = await events()
     if (text === before && seen === 0) return
     const lines = text.split('\n').slice(0, -1)
     for (const line of lines.slice(seen)) {

@@ -2,9 +2,8 @@
 import { cleanUp } from '../backup/cleanup.ts'
 import { runBackup } from '../backup/run.ts'
 import { Failure } from '../errors.ts'
-import { serviceOf } from '../site.ts'
+import { lockOf, serviceOf } from '../site.ts'
 import { makeState } from '../state/install.ts'
-import { lockService } from '../state/lock.ts'
 import { printable } from '../text.ts'
 import { reportOne } from '../views/report.ts'
 import { type Input, isSet } from './command.ts'
@@ -15,7 +14,7 @@ export async function run(input: Input): Promise<number> {
   serviceOf(site, name)
   if (isSet(input, 'cleanup')) {
     await makeState(site.state)
-    const lock = await lockService(site.state, name).catch((error: unknown) => {
+    const lock = await lockOf(site, name).catch((error: unknown) => {
       // The run is still active: there is nothing to clean up.
       if (error instanceof Failure && error.code === 'busy') return null
       throw error

@@ -1,6 +1,6 @@
 // Files: durable writes and renames, symbolic links resolved, access by descriptors of parent folders.
 import { randomUUID } from 'node:crypto'
-import { constants, readFileSync, type Stats, statSync } from 'node:fs'
+import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync, type Stats, statSync } from 'node:fs'
 import { type FileHandle, lstat, open, readdir, readlink, rename, rm, statfs } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { Failure } from '../errors.ts'
@@ -119,19 +119,37 @@ export function asideName(file: string): string {
 /** The text of a small file, or null if there is none. @throws Failure `state-damaged` if something other than a file has its name */
 export async function readIfThere(file: string): Promise<string | null> {
   try {
-    // Most often the file is missing, several for each service: statSync reports that without the cost of an error. A synchronous read of a
+    // Most often the file is missing, several for each service: lstatSync reports that without the cost of an error. A synchronous read of a
     // small file is faster than one in Node's thread pool.
-    const there = statSync(file, { throwIfNoEntry: false })
+    const entry = lstatSync(file, { throwIfNoEntry: false })
+    // A link that leads nowhere isn't nothing: the file that it stood for is gone.
+    const there = entry?.isSymbolicLink() ? statSync(file, { throwIfNoEntry: false }) : entry
     // Reading from a pipe would wait for a writer forever.
-    if (there && !there.isFile()) throw notOurs(file)
-    return there ? readFileSync(file, 'utf8') : null
+    if (entry && !there?.isFile()) throw notOurs(file)
+    return entry ? readFileSync(file, 'utf8') : null
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ELOOP') throw notOurs(file)
     return nullIfMissing(error as NodeJS.ErrnoException)
   }
 }
 
-function notOurs(file: string): Failure {
+/**
+ * Opens a file of ours for writing at its end, and makes it if it is missing. Follows no link, and never waits for the reader of a pipe: no signal
+ * would end that. @throws Failure `state-damaged` if something other than a file has its name
+ */
+export function openOwn(file: string, more = 0): number {
+  try {
+    const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants
+    const fd = openSync(file, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | more, 0o600)
+    if (fstatSync(fd).isFile()) return fd
+    closeSync(fd)
+  } catch (error) {
+    if (!['ENXIO', 'EISDIR', 'ELOOP'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
+  }
+  throw notOurs(file)
+}
+
+export function notOurs(file: string): Failure {
   return new Failure('state-damaged', `${file} is not a regular file: move it away, then run this again`)
 }
 

@@ -6,10 +6,9 @@ import { isWithin, lstatIfThere } from '../host/files.ts'
 import { removeEmpty, removeFolder } from '../host/folders.ts'
 import { dropDatabases } from '../host/postgres-load.ts'
 import { unitsOf } from '../manifest/resolve.ts'
-import { type Site, serviceOf } from '../site.ts'
+import { lockOf, type Site, serviceOf } from '../site.ts'
 import { makeState } from '../state/install.ts'
 import { readJournal, requireNoJournal, unfinished } from '../state/journal.ts'
-import { lockService } from '../state/lock.ts'
 import type { OldData, OldDatabase, RunRecord } from '../state/record.gen.ts'
 import { readRecord, updateRecord } from '../state/records.ts'
 import { cleanUpRestore } from './cleanup.ts'
@@ -110,7 +109,7 @@ export function nothingKept(name: string): Failure {
 /** Deletes the old data of restores that are `wanted`. Returns the deleted folders and databases. @throws Failure */
 export async function discardOld(site: Site, name: string, wanted: (old: { since: Iso }) => boolean): Promise<string[]> {
   await makeState(site.state)
-  const lock = await lockService(site.state, name)
+  const lock = await lockOf(site, name)
   try {
     await requireNoJournal(site.state, name)
     const record = await readRecord(site.state, name)

@@ -8,10 +8,9 @@ import { execute, type Limiter } from '../execute.ts'
 import { maskableUnits, maskUnits, startUnits, unmaskUnits } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
-import { type Site, serviceOf } from '../site.ts'
+import { lockOf, type Site, serviceOf } from '../site.ts'
 import { makeState } from '../state/install.ts'
 import { type RestoreJournal, writeJournal } from '../state/journal.ts'
-import { lockService } from '../state/lock.ts'
 import type { Run } from '../state/record.gen.ts'
 import { updateRecord } from '../state/records.ts'
 import { newRunId, readKilledRun, removeRunning, writeRunning } from '../state/running.ts'
@@ -86,7 +85,7 @@ export async function transact(
   let release = () => {}
   try {
     await makeState(site.state)
-    const lock = await lockService(site.state, name)
+    const lock = await lockOf(site, name)
     release = lock.release
     // writeRunning would overwrite the plan of a killed backup, which the clean-up needs.
     if ((await readKilledRun(site.state, name))?.kind === 'backup') await cleanUp(site, name, options.output)

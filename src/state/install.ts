@@ -1,9 +1,9 @@
 // The state folder and its subfolders, and the id of this install.
 import { randomBytes } from 'node:crypto'
-import { link, mkdir, rm, stat } from 'node:fs/promises'
+import { link, mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Failure } from '../errors.ts'
-import { readIfThere, syncFolder, writeDurably } from '../host/files.ts'
+import { lstatIfThere, notOurs, readIfThere, syncFolder, writeDurably } from '../host/files.ts'
 
 /** Subfolders of the state folder (default /var/lib/atelier-backup, 0700). */
 export const stateFolders = ['locks', 'records', 'running', 'journals', 'staging', 'repositories', 'reports', 'kept'] as const
@@ -17,6 +17,7 @@ export function statePath(state: string, folder: StateFolder, name: string): str
 
 /** Creates the state folder. @throws Failure `needs-root`, `state-damaged` */
 export async function makeState(state: string): Promise<void> {
+  await requireFolder(state)
   try {
     for (const folder of stateFolders) await mkdir(join(state, folder), { recursive: true, mode: 0o700 })
   } catch (error) {
@@ -71,16 +72,30 @@ function stateFailure(state: string, error: unknown): unknown {
   const { code } = error as NodeJS.ErrnoException
   if (code === 'EACCES' || code === 'EPERM')
     return new Failure('needs-root', `this user may not write to the state folder ${state}: run this as root, for example with sudo`)
-  if (code === 'ENOTDIR' || code === 'EEXIST' || code === 'ELOOP') return notAFolder(state)
+  if (code === 'ENOTDIR' || code === 'EEXIST' || code === 'ELOOP') return notAFolder(state, state)
   return error
 }
 
-/** A file in the folder's place would read as "never backed up". @throws Failure `state-damaged` */
+/** Anything else in the folder's place, or in that of one of its folders, would read as "never backed up". @throws Failure `state-damaged` */
 export async function requireFolder(state: string): Promise<void> {
-  const there = await stat(state).catch(() => null)
-  if (there && !there.isDirectory()) throw notAFolder(state)
+  for (const folder of [state, ...stateFolders.map((name) => join(state, name))]) {
+    const there = await stat(folder).catch((error: NodeJS.ErrnoException) => error.code)
+    const isNothing = there === 'ENOENT' && (await lstatIfThere(folder)) === null
+    if (typeof there === 'object' ? !there.isDirectory() : there === 'ELOOP' || (there === 'ENOENT' && !isNothing))
+      throw notAFolder(state, folder)
+  }
 }
 
-function notAFolder(state: string): Failure {
-  return new Failure('state-damaged', `the state folder ${state} is not a folder: move the file away, or give another folder with --state-dir`)
+function notAFolder(state: string, folder: string): Failure {
+  const other = folder === state ? ', or give another folder with --state-dir' : ' and put the folder back, which says what was saved and restored'
+  return new Failure('state-damaged', `the state folder ${folder} is not a folder: move the file away${other}`)
+}
+
+/** What stands in the place of a lock or of a run's events and is no file: nothing that takes the lock can run. */
+export async function strangeEntries(state: string): Promise<Failure[]> {
+  const folders = [state, ...(['locks', 'running', 'repositories'] as const).map((name) => join(state, name))]
+  const all = await Promise.all(folders.map(async (folder) => (await readdir(folder).catch(() => [])).map((name) => join(folder, name))))
+  const ours = all.flat().filter((file) => /\.(lock|ndjson)$/.test(file))
+  const stats = await Promise.all(ours.map(lstatIfThere))
+  return ours.flatMap((file, i) => (stats[i]?.isFile() === false ? [notOurs(file)] : []))
 }

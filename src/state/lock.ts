@@ -1,9 +1,11 @@
 // flock(2) on a file for each service (run, restore, dr and adopt take it) and for each repository. The kernel releases it when the last
 // process that has inherited the descriptor ends.
-import { closeSync, openSync } from 'node:fs'
+import { closeSync } from 'node:fs'
 import { join } from 'node:path'
 import { Failure } from '../errors.ts'
+import { openOwn } from '../host/files.ts'
 import { run } from '../host/shell.ts'
+import { leftOf, takeOver } from './former.ts'
 import { statePath } from './install.ts'
 import { readRunning } from './running.ts'
 
@@ -29,7 +31,7 @@ export function withLoadLock<T>(state: string, work: () => Promise<T>): Promise<
 }
 
 async function withLock<T>(file: string, what: string, work: (fd: number) => Promise<T>): Promise<T> {
-  const fd = openSync(file, 'a', 0o600)
+  const fd = openOwn(file)
   try {
     const { exit, stderr } = await run(['flock', '--exclusive', '3'], { inheritFds: [fd] })
     if (exit !== 0) throw new Failure('lock-failed', `${what}: flock failed: ${stderr.trim()}`)
@@ -41,11 +43,42 @@ async function withLock<T>(file: string, what: string, work: (fd: number) => Pro
 
 /**
  * Takes a service's lock, without waiting for another run. flock(2) belongs to the open file, not to the process: flock(1) locks the descriptor
- * that it inherits from us, and we keep it open.
+ * that it inherits from us, and we keep it open. What is known under the service's former names becomes its own: a run that is still at work under one
+ * of them (it was started before the rename) holds that name's lock.
  * @throws Failure `busy` (exit 11), which names the run that holds it.
  */
-export async function lockService(state: string, service: string): Promise<Lock> {
-  const fd = openSync(`${statePath(state, 'locks', service)}.lock`, 'a', 0o600)
+export async function lockService(state: string, service: string, formerNames: string[] = []): Promise<Lock> {
+  const lock = await lockName(state, service)
+  try {
+    for (const former of await leftOf(state, formerNames)) {
+      if (former === service) continue
+      const held = await lockName(state, former)
+      try {
+        await takeOver(state, service, former)
+      } finally {
+        held.release()
+      }
+    }
+    return lock
+  } catch (error) {
+    lock.release()
+    throw error
+  }
+}
+
+/** Takes over what is known under former names, as far as nothing is at work: for commands that only read. */
+export async function takeOverFormer(state: string, services: Record<string, { formerNames: string[] }>): Promise<void> {
+  for (const [name, { formerNames }] of Object.entries(services)) {
+    if (formerNames.length === 0 || (await leftOf(state, formerNames)).length === 0) continue
+    await lockService(state, name, formerNames).then(
+      ({ release }) => release(),
+      () => {},
+    )
+  }
+}
+
+async function lockName(state: string, service: string): Promise<Lock> {
+  const fd = openOwn(`${statePath(state, 'locks', service)}.lock`)
   const release = () => closeSync(fd)
   try {
     const take = (...how: string[]) => run(['flock', ...how, '--exclusive', '3'], { inheritFds: [fd] })

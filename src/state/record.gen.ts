@@ -1,6 +1,11 @@
 // Written by scripts/generate from schema/run-record.schema.json; edit that one.
 import * as z from 'zod/mini'
 
+const set = z.strictObject({
+  at: z.string(),
+  ms: z.number(),
+})
+
 const warning = z.strictObject({
   code: z.string(),
   message: z.string(),
@@ -64,6 +69,12 @@ export const runRecordSchema = z.strictObject({
     time: z.string(),
     repositoryId: z.string(),
   })), null),
+  clock: z._default(z.nullable(z.strictObject({
+    boot: z.string(),
+    uptime: z.number(),
+    time: z.string(),
+    set: z.array(set),
+  })), null),
   runs: z._default(z.array(run), []),
   old: z._default(z.array(old), []),
   oldDatabases: z._default(z.array(oldDatabase), []),
@@ -120,6 +131,27 @@ export interface RunRecord {
     repositoryId: string
   } | null
   /**
+   * When this was written last. Null: before this field existed.
+   */
+  clock: {
+    /**
+     * Id of the boot.
+     */
+    boot: string
+    /**
+     * Seconds since that boot.
+     */
+    uptime: number
+    /**
+     * Time by the clock, ISO 8601.
+     */
+    time: string
+    /**
+     * How often the clock said something else than the kernel: it was set, or the host was off.
+     */
+    set: ClockSet[]
+  } | null
+  /**
    * The latest runs, oldest first.
    */
   runs: Run[]
@@ -131,6 +163,19 @@ export interface RunRecord {
    * Databases replaced by restores in place.
    */
   oldDatabases: OldDatabase[]
+}
+/**
+ * A clock that was set, or a host that was off.
+ */
+export interface ClockSet {
+  /**
+   * The first time that was noted after it, ISO 8601.
+   */
+  at: string
+  /**
+   * By how much, in milliseconds.
+   */
+  ms: number
 }
 /**
  * One run.

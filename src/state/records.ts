@@ -1,10 +1,11 @@
 // The record of each service (its runs, its last snapshot): records/SERVICE.json, written atomically and fsynced, 0600.
-import { link, readdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { link, readdir, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import type { Iso } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { asideName, readIfThere, writeDurably } from '../host/files.ts'
+import { asideName, readIfThere, syncFolder, writeDurably } from '../host/files.ts'
 import { parseWithChecksum, withChecksum } from './checksum.ts'
+import { tick } from './clock.ts'
 import { installIdIfThere, statePath } from './install.ts'
 import { type Run, type RunRecord, runRecordSchema } from './record.gen.ts'
 import { readKilledRun } from './running.ts'
@@ -13,7 +14,7 @@ import { readKilledRun } from './running.ts'
 const runsKept = 200
 
 export function emptyRecord(service: string): RunRecord {
-  return { version: 1, service, install: null, origin: null, inherited: null, lastSnapshot: null, runs: [], old: [], oldDatabases: [] }
+  return { version: 1, service, install: null, origin: null, inherited: null, lastSnapshot: null, clock: null, runs: [], old: [], oldDatabases: [] }
 }
 
 /**
@@ -70,14 +71,26 @@ export async function updateRecord(state: string, service: string, change: (reco
   })
   change(record)
   record.install = await installIdIfThere(state).catch(() => null)
+  record.clock = tick(record.clock, new Date())
   record.runs = record.runs.slice(-runsKept)
   await writeDurably(fileOf(state, service), withChecksum(record))
   return { setAside }
 }
 
+/** Of a former name, whose record is the service's now. */
+export async function removeRecord(state: string, name: string): Promise<void> {
+  await rm(fileOf(state, name), { force: true })
+  await syncFolder(dirname(fileOf(state, name)))
+}
+
 /** The newest run of a kind, or null. */
 export function lastRun(record: RunRecord, kind: Run['kind']): Run | null {
   return record.runs.findLast((run) => run.kind === kind) ?? null
+}
+
+/** Ids of the snapshots that its runs saved, oldest first. */
+export function savedIn({ runs }: Pick<RunRecord, 'runs'>): string[] {
+  return runs.flatMap(({ kind, snapshotId }) => (kind === 'backup' && snapshotId !== null ? [snapshotId] : []))
 }
 
 /** The repository's id at the first successful backup, or null. A later backup to a repository with another id is refused. */

@@ -46,8 +46,8 @@ export function resticProcesses(state: string, repository: string): { started(pi
 /** Processes that were killed, and may have left a lock. */
 export async function deadResticProcesses(state: string, repository: string): Promise<ResticProcess[]> {
   const folder = folderOf(state, repository)
-  const texts = await Promise.all((await readdir(folder).catch(() => [])).map((pid) => readIfThere(join(folder, pid))))
-  // A damaged file (half written before a power cut) is ignored: the lock isn't removed.
+  // A damaged file (half written before a power cut), and what is no file, is ignored: the lock isn't removed.
+  const texts = await Promise.all((await readdir(folder).catch(() => [])).map((pid) => readIfThere(join(folder, pid)).catch(() => null)))
   const processes = texts.flatMap((text) => (text === null ? [] : ((parseWithChecksum(text) as ResticProcess | null) ?? [])))
   return processes.filter((restic) => Number.isInteger(restic.pid) && !isAlive(restic))
 }

@@ -1,11 +1,11 @@
 // The run of a service that is at work now: running/SERVICE.json, and its events in running/SERVICE.ndjson. A run that ends removes the first
 // file; a killed one leaves it, which tells the next run what to clean up.
 import { randomBytes } from 'node:crypto'
-import { appendFileSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { appendFileSync, closeSync, constants, readFileSync, rmSync, utimesSync } from 'node:fs'
 import { rename, stat } from 'node:fs/promises'
 import type { Event, Iso, Plan } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { asideName, clearUnfinished, readIfThere, writeDurably } from '../host/files.ts'
+import { asideName, clearUnfinished, openOwn, readIfThere, writeDurably } from '../host/files.ts'
 import { parseWithChecksum, withChecksum } from './checksum.ts'
 import { statePath } from './install.ts'
 
@@ -36,7 +36,7 @@ export async function writeRunning(state: string, service: string, run: Pick<Run
   await clearState(state, service)
   const base = statePath(state, 'running', service)
   const running: Running = { ...run, pid: process.pid, ...processIdentity(process.pid) }
-  writeFileSync(`${base}.ndjson`, '', { mode: 0o600 })
+  closeSync(openOwn(`${base}.ndjson`, constants.O_TRUNC))
   await writeDurably(`${base}.json`, withChecksum(running))
   let done = ''
   return (event) => {
