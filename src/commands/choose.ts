@@ -7,7 +7,7 @@ import { type Site, serviceOf } from '../site.ts'
 import { requireHost } from '../snapshots/hosts.ts'
 import { eligible, newestFirst, otherHostsHint, pick, type Subject, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
-import { readRecord } from '../state/records.ts'
+import { readRecord, savedIn } from '../state/records.ts'
 import { printable } from '../text.ts'
 import { dayAndClock, formatBytes, formatCount, formatTime } from '../ui/format.ts'
 import { type Choice, choose } from '../ui/prompt.ts'
@@ -39,7 +39,7 @@ export async function findEntries(site: Site, names: string[], host: string | un
   if (host !== undefined) requireHost(host, asked)
   return subjects.map((subject) => {
     const its = all.get(serviceOf(site, subject.name).repository) ?? []
-    return { subject, snapshots: newestFirst(snapshotsOf(its, subject)), elsewhere: otherHostsHint(its, subject) }
+    return { subject, snapshots: newestFirst(snapshotsOf(its, subject), subject.order), elsewhere: otherHostsHint(its, subject) }
   })
 }
 
@@ -47,7 +47,8 @@ export async function findEntries(site: Site, names: string[], host: string | un
 async function subjectOf(site: Site, name: string, host = site.manifest.host): Promise<Subject> {
   const record = await readRecord(site.state, name).catch(() => null)
   const origin = host === site.manifest.host ? (record?.origin ?? null) : null
-  return { name, service: serviceOf(site, name), host, origin, install: await installIdIfThere(site.state) }
+  const order = savedIn(record ?? { runs: [] })
+  return { name, service: serviceOf(site, name), host, origin, order, install: await installIdIfThere(site.state) }
 }
 
 export async function chooseEntry(site: Site, message: string, entries: Entry[]): Promise<Entry> {

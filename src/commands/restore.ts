@@ -7,10 +7,10 @@ import type { Snapshot } from '../restic/types.ts'
 import type { RestoreFacts } from '../restore/facts.ts'
 import { emptiedBy, planInPlace, restoreInPlace } from '../restore/inplace.ts'
 import { freeTarget, inspectTarget, restoreInspect } from '../restore/inspect.ts'
-import { partialNotes, passedNotes } from '../restore/notes.ts'
+import { clockNotes, partialNotes, passedNotes } from '../restore/notes.ts'
 import { requirePrivileged } from '../restore/privileged.ts'
 import { type Site, serviceOf } from '../site.ts'
-import { completeBefore, newerUnadopted, pick, type SnapshotChoice, snapshotChoice } from '../snapshots/select.ts'
+import { completeBefore, datedLater, newerUnadopted, pick, type SnapshotChoice, snapshotChoice } from '../snapshots/select.ts'
 import { printable } from '../text.ts'
 import { formatBytes, formatTime } from '../ui/format.ts'
 import { choose, chooseMany, requireTerminal, typeToConfirm, wizard } from '../ui/prompt.ts'
@@ -83,7 +83,12 @@ export async function restore(site: Site, draft: Draft, input: Input): Promise<n
     async () => {
       const isNewest = draft.wanted !== null && 'latest' in draft.wanted
       const { snapshots, subject } = entry
-      const beside = { complete: completeBefore(snapshots, subject, snapshot), passed: isNewest ? newerUnadopted(snapshots, subject, snapshot) : [] }
+      const later = datedLater(snapshots, subject, snapshot)
+      const beside = {
+        later,
+        complete: completeBefore(snapshots, subject, snapshot),
+        passed: isNewest ? newerUnadopted(snapshots, subject, snapshot) : [],
+      }
       begin = await (inPlace ? prepareInPlace : prepareInspect)(site, subject.name, snapshot, paths, beside, input)
       return false
     },
@@ -129,7 +134,7 @@ async function chooseInPlace(name: string, snapshot: Snapshot): Promise<boolean>
 type Begin = () => Promise<number>
 
 /** Other snapshots that the plan mentions. */
-type Beside = Required<Pick<RestoreFacts, 'complete' | 'passed'>>
+type Beside = Required<Pick<RestoreFacts, 'complete' | 'later' | 'passed'>>
 
 async function prepareInspect(site: Site, name: string, snapshot: Snapshot, paths: Path[], beside: Beside, input: Input): Promise<Begin> {
   // If the default folder exists, a script gets an error, and at a terminal the next free name is used.
@@ -139,7 +144,7 @@ async function prepareInspect(site: Site, name: string, snapshot: Snapshot, path
     if (isWithin(target, path))
       throw new Failure('usage', `${name}: ${target} is inside its live data: restore to another folder, or with --in-place`)
   const wanted = paths.length > 0 ? paths : snapshot.paths
-  const notes = [...partialNotes(snapshot, beside.complete), ...passedNotes(beside.passed)]
+  const notes = [...partialNotes(snapshot, beside.complete), ...clockNotes(snapshot, beside.later), ...passedNotes(beside.passed)]
   if (!input.json) print(...notes.map((note) => `${sign('warn')} ${printable(note)}`))
   if (isSet(input, 'dryRun')) {
     const { id, time, bytes, shortId } = snapshot

@@ -8,11 +8,22 @@ import type { Service } from '../manifest/types.gen.ts'
 import { toldLocation } from '../restic/errors.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { uninterruptible } from '../restore/databases.ts'
-import { passedNotes } from '../restore/notes.ts'
+import { clockNotes, passedNotes } from '../restore/notes.ts'
 import type { Site } from '../site.ts'
-import { eligible, hasShrunk, isComplete, newerUnadopted, newestFirst, otherHosts, otherHostsHint, snapshotsOf } from '../snapshots/select.ts'
+import {
+  byDate,
+  datedLater,
+  eligible,
+  hasShrunk,
+  isComplete,
+  newerUnadopted,
+  newestFirst,
+  otherHosts,
+  otherHostsHint,
+  snapshotsOf,
+} from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
-import { readRecord } from '../state/records.ts'
+import { readRecord, savedIn } from '../state/records.ts'
 import { shellWord } from '../text.ts'
 import type { Choice, RecoveryWish } from './facts.ts'
 
@@ -59,11 +70,14 @@ async function chooseFor(
   if (all instanceof Failure) return skip(all.code, all.message, { of: 'repository' })
   const record = await readRecord(site.state, name).catch(asFailure)
   const origin = record instanceof Failure ? null : record.origin
-  const subject = { name, service, host: wish.host, origin: wish.host === site.manifest.host ? origin : null, install }
+  const order = savedIn(record instanceof Failure ? { runs: [] } : record)
+  const subject = { name, service, host: wish.host, origin: wish.host === site.manifest.host ? origin : null, install, order }
   const until = snapshotsOf(all, subject).filter(({ time }) => wish.at === null || Date.parse(time) <= Date.parse(wish.at))
   const upTo = eligible(until, subject)
-  const [newest] = newestFirst(upTo)
-  const complete = newestFirst(upTo).find(isComplete)
+  // A time is meant as lists show it.
+  const sorted = wish.at === null ? newestFirst(upTo, order) : byDate(upTo)
+  const [newest] = sorted
+  const complete = sorted.find(isComplete)
   if (record instanceof Failure && !wish.overwrite && (await holdsData(site, service)))
     return skip(
       'protected',
@@ -81,8 +95,8 @@ async function chooseFor(
   }
   const passed = passedNotes(newerUnadopted(until, subject, complete ?? newest))
   if (complete) {
-    const previous = newestFirst(upTo).find((snapshot) => isComplete(snapshot) && Date.parse(snapshot.time) < Date.parse(complete.time))
-    const notes = complete === newest ? [] : ['a newer snapshot is partial']
+    const previous = sorted.find((snapshot) => isComplete(snapshot) && Date.parse(snapshot.time) < Date.parse(complete.time))
+    const notes = [...(complete === newest ? [] : ['a newer snapshot is partial']), ...clockNotes(complete, datedLater(upTo, subject, complete))]
     return { name, snapshot: complete, skip: null, notes, passed, ...shrunkSince(complete, previous, service) }
   }
   if (wish.partial) return { name, snapshot: newest, skip: null, notes: ['only partial snapshots exist'], passed }

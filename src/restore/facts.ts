@@ -32,6 +32,8 @@ export interface RestoreFacts {
   snapshot: Snapshot
   /** Set if `snapshot` is partial: the newest complete one before it. */
   complete?: Snapshot | null
+  /** A snapshot that is dated later than `snapshot`, though it was made before. */
+  later?: Snapshot | null
   /** Set if `snapshot` was chosen as the newest: newer ones that are unadopted. */
   passed?: Snapshot[]
   /** The paths that were asked for; empty: all. */

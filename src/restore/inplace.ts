@@ -30,7 +30,7 @@ export async function planInPlace(
   snapshot: Snapshot,
   wanted: Path[],
   signal: AbortSignal,
-  beside: Pick<RestoreFacts, 'complete' | 'passed'> = {},
+  beside: Pick<RestoreFacts, 'complete' | 'later' | 'passed'> = {},
 ): Promise<PlannedRestore> {
   const service = serviceOf(site, name)
   await requireRepositoryApart(site, name)

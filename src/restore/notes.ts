@@ -21,6 +21,14 @@ export function partialNotes(snapshot: Snapshot, complete: Snapshot | null = nul
   return [`this snapshot is partial: something could not be read when it was made; ${other}`]
 }
 
+/** Says that a snapshot is newer than its date. `later`: one that was made before it. */
+export function clockNotes({ time }: Snapshot, later: Snapshot | null = null): string[] {
+  if (later === null) return []
+  return [
+    `this snapshot is dated ${time.slice(0, 10)}, but was made after ${later.shortId} of ${later.time.slice(0, 10)}: the clock was wrong, and this one counts as the newer`,
+  ]
+}
+
 /** Says that newer snapshots are unadopted, and names the newest of them. */
 export function passedNotes([newest, ...others]: Snapshot[]): string[] {
   if (!newest) return []
@@ -33,11 +41,12 @@ export function passedNotes([newest, ...others]: Snapshot[]): string[] {
 }
 
 export function notesOf(
-  { absent, absentDatabases, complete, passed = [], postgres, renumbered, roots, snapshot, strangers, unseen }: RestoreFacts,
+  { absent, absentDatabases, complete, later, passed = [], postgres, renumbered, roots, snapshot, strangers, unseen }: RestoreFacts,
   carried: number,
 ): string[] {
   return [
     ...partialNotes(snapshot, complete),
+    ...clockNotes(snapshot, later),
     ...passedNotes(passed),
     ...(snapshot.tags.includes(tags.unadopted) ? ['this snapshot is unadopted: a fresh install made it, and nobody has adopted its data'] : []),
     ...absent.map((path) => `${path} isn't in this snapshot and stays as it is`),

@@ -12,10 +12,11 @@ export interface Forgotten {
 /**
  * Does what `restic forget` does, with two differences. Of each day, week and month the newest complete snapshot is kept, and the newest partial one
  * only if that period has no complete one. `last` keeps the newest N complete snapshots, and each partial one among the newest N of all.
+ * `order`: as in `Subject`: what was made last is the newest, also where its clock was behind.
  * Without a rule (all zero) everything is kept. Source: ApplyPolicy in restic's internal/data/snapshot_policy.go.
  */
-export function applyRetention(snapshots: Snapshot[], keep: Retention): Forgotten {
-  const all = newestFirst(snapshots)
+export function applyRetention(snapshots: Snapshot[], keep: Retention, order: string[] = []): Forgotten {
+  const all = newestFirst(snapshots, order)
   if (Object.values(keep).every((count) => count === 0)) return { keep: all.map((snapshot) => ({ snapshot, reasons: ['no rule'] })), remove: [] }
   const complete = all.filter(isComplete)
   const reasons = new Map<Snapshot, string[]>()

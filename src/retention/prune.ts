@@ -1,5 +1,6 @@
 // Retention: forgets old snapshots of each declared service, then prunes the repository once.
 
+import type { Iso } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { retentionOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
@@ -7,14 +8,14 @@ import { requirePinned } from '../repository/identity.ts'
 import { removeOwnLocks } from '../repository/locks.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { discardOld } from '../restore/rollback.ts'
-import type { Site } from '../site.ts'
+import { lockOf, type Site } from '../site.ts'
 import { futureManifests, surplusManifests } from '../snapshots/manifests.ts'
-import { countedSnapshots, eligible, fromElsewhere, isComplete, isInFuture, newestFirst, snapshotsOf, tags } from '../snapshots/select.ts'
+import { byDate, countedSnapshots, eligible, fromElsewhere, isComplete, isInFuture, newestOf, snapshotsOf, tags } from '../snapshots/select.ts'
+import { doubtsSince, haveGoneBy } from '../state/clock.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { isRestoreOpen } from '../state/journal.ts'
-import { lockService } from '../state/lock.ts'
-import type { RunRecord } from '../state/record.gen.ts'
-import { lastRun, readHistory, readRecord, updateRecord } from '../state/records.ts'
+import type { Run, RunRecord } from '../state/record.gen.ts'
+import { lastRun, readHistory, readRecord, savedIn, updateRecord } from '../state/records.ts'
 import { pluralize } from '../text.ts'
 import { applyRetention, type Forgotten } from './policy.ts'
 
@@ -102,7 +103,8 @@ async function planRetention(site: Site, name: string, service: Service, all: Sn
   const tagged = snapshotsOf(all, subject).filter((snapshot) => snapshot.tags.some((tag) => names.includes(tag)))
   const own = countedSnapshots(tagged, { install, origin: record.origin, inherited: record.inherited }).filter(({ isRewritten }) => !isRewritten)
   const strangers = tagged.length - own.length
-  const [latest] = newestFirst(own)
+  const order = savedIn(record)
+  const latest = newestOf(own, order)
   if (own.some((snapshot) => isInFuture(snapshot, site.now())))
     return { ...none, strangers, kept: 'a snapshot is dated in the future: check the clock' }
   if (latest && !isComplete(latest)) return { ...none, strangers, kept: 'its newest snapshot is partial' }
@@ -110,9 +112,9 @@ async function planRetention(site: Site, name: string, service: Service, all: Sn
   // Failed snapshots can go: at this point the newest snapshot is complete.
   const eligibles = eligible(own, subject)
   const passed = own.filter((snapshot) => !eligibles.includes(snapshot))
-  const wait = waitForUnadopted(site, passed)
+  const wait = waitForUnadopted(site, passed, record)
   if (wait !== null) return { ...none, strangers, kept: wait }
-  return { name, kept: null, first: passed, forgotten: applyRetention(eligibles, retentionOf(site.manifest, service)), strangers }
+  return { name, kept: null, first: passed, forgotten: applyRetention(eligibles, retentionOf(site.manifest, service), order), strangers }
 }
 
 /** Why none of a service's snapshots may be forgotten now, or null. */
@@ -131,17 +133,18 @@ async function reasonByRecord(site: Site, name: string, record: RunRecord): Prom
  * Unadopted snapshots hold what a fresh install saved before its recovery. They are kept as long as the data that the recovery moved aside
  * (`keepOldDays`), and until then no other snapshot of the service is forgotten. Returns the reason to wait, or null.
  */
-function waitForUnadopted(site: Site, passed: Snapshot[]): string | null {
+function waitForUnadopted(site: Site, passed: Snapshot[], record: RunRecord): string | null {
   const unadopted = passed.filter(({ tags: has }) => has.includes(tags.unadopted))
-  const due = Math.max(...unadopted.map(({ time }) => Date.parse(time))) + site.manifest.restore.keepOldDays * 86_400_000
-  if (due <= site.now().getTime() || unadopted.length === 0) return null
-  const until = new Date(due).toISOString().slice(0, 10)
+  const [newest] = byDate(unadopted)
+  const { keepOldDays } = site.manifest.restore
+  if (newest === undefined || haveGoneBy(keepOldDays, newest.time, record, site.now())) return null
+  const until = new Date(Date.parse(newest.time) + keepOldDays * 86_400_000).toISOString().slice(0, 10)
   return `${pluralize(unadopted.length, 'unadopted snapshot')} would distort retention; they are forgotten after ${until}`
 }
 
 /** Records which snapshots of other installs count, by their ids: ones added later don't. If a backup is running, the next prune does it. */
 async function writeInherited(site: Site, name: string, install: string | null, own: Snapshot[]): Promise<void> {
-  const lock = await lockService(site.state, name).catch(() => null)
+  const lock = await lockOf(site, name).catch(() => null)
   if (lock === null) return
   try {
     const ids = fromElsewhere(own, install).map(({ id }) => id)
@@ -153,11 +156,17 @@ async function writeInherited(site: Site, name: string, install: string | null, 
   }
 }
 
-/** Deletes old data of restores that is older than `keepOldDays` and than the newest complete backup. Returns the folders and databases deleted. */
+/**
+ * Deletes old data of restores that is older than `keepOldDays`, by more than the clock alone, and than the newest complete backup. Returns the
+ * folders and databases deleted.
+ */
 export async function discardExpired(site: Site, name: string): Promise<string[]> {
-  const { old, oldDatabases, runs } = await readRecord(site.state, name)
-  const oldest = site.now().getTime() - site.manifest.restore.keepOldDays * 86_400_000
-  const backedUp = runs.filter(({ kind, outcome }) => kind === 'backup' && outcome === 'ok').map(({ started }) => Date.parse(started))
-  const isExpired = ({ since }: { since: string }) => Date.parse(since) < oldest && backedUp.some((time) => time > Date.parse(since))
-  return [...old, ...oldDatabases].some(isExpired) ? discardOld(site, name, isExpired) : []
+  const record = await readRecord(site.state, name)
+  const { keepOldDays } = site.manifest.restore
+  const isOk = ({ kind, outcome }: Run) => kind === 'backup' && outcome === 'ok'
+  const isExpired = ({ since }: { since: Iso }) => {
+    const from = Math.max(...[since, ...doubtsSince(since, record.clock, site.now()).map(({ at }) => at)].map(Date.parse))
+    return haveGoneBy(keepOldDays, since, record, site.now()) && record.runs.some((run) => isOk(run) && Date.parse(run.started) > from)
+  }
+  return [...record.old, ...record.oldDatabases].some(isExpired) ? discardOld(site, name, isExpired) : []
 }

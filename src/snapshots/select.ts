@@ -41,6 +41,8 @@ export interface Subject {
   origin: { how: 'own' | 'adopted' | 'recovered' } | null
   /** Null before the first run. */
   install: string | null
+  /** Ids of the snapshots in the service's record, oldest first. */
+  order?: string[]
 }
 
 /**
@@ -85,7 +87,11 @@ export function isComplete(snapshot: Snapshot): boolean {
  */
 export function completeBefore(snapshots: Snapshot[], subject: Subject, snapshot: Snapshot): Snapshot | null {
   if (isComplete(snapshot)) return null
-  return newestFirst(eligible(snapshots, subject)).find((other) => isComplete(other) && Date.parse(other.time) <= Date.parse(snapshot.time)) ?? null
+  return (
+    newestFirst(eligible(snapshots, subject), subject.order).find(
+      (other) => isComplete(other) && Date.parse(other.time) <= Date.parse(snapshot.time),
+    ) ?? null
+  )
 }
 
 /** Unadopted snapshots that are newer than `snapshot`, newest first: the user should know of them before restoring an older one. */
@@ -102,22 +108,58 @@ export function isInFuture(snapshot: Snapshot, now: Date): boolean {
 }
 const clockSlackMs = 5 * 60_000
 
-/** The first of `newestFirst`, or null, without sorting. */
-export function newestOf(snapshots: Snapshot[]): Snapshot | null {
-  const [first, ...others] = snapshots
-  let newest = first ?? null
-  let time = Date.parse(newest?.time ?? '')
-  for (const snapshot of others) {
-    const snapshotTime = Date.parse(snapshot.time)
-    if (snapshotTime < time || (snapshotTime === time && snapshot.id <= (newest?.id ?? ''))) continue
-    newest = snapshot
-    time = snapshotTime
+/**
+ * In ms, the earliest time at which each snapshot can have been made: by its own time, but after its parent, and after those that the record has
+ * before it (`order`: ids, oldest first). A clock may have been behind, and then the newest data has an old date.
+ */
+function madeAt(snapshots: Snapshot[], order: string[]): Map<Snapshot, number> {
+  const made = new Map(snapshots.map((snapshot) => [snapshot, Date.parse(snapshot.time)]))
+  const byId = new Map(snapshots.map((snapshot) => [snapshot.id, snapshot]))
+  const retagged = new Map(snapshots.flatMap((snapshot) => (snapshot.original === null ? [] : [[snapshot.original, snapshot]])))
+  const recorded = order.flatMap((id) => byId.get(id) ?? retagged.get(id) ?? [])
+  const pairs = snapshots.flatMap((snapshot): [Snapshot, Snapshot][] => {
+    const parent = snapshot.parent === null ? undefined : byId.get(snapshot.parent)
+    return parent ? [[parent, snapshot]] : []
+  })
+  pairs.push(...recorded.slice(1).map((snapshot, i): [Snapshot, Snapshot] => [recorded[i] as Snapshot, snapshot]))
+  // Each turn moves one link of a chain. What somebody else wrote may go in circles.
+  for (let turn = 0, moved = true; moved && turn < 1000; turn++) {
+    moved = false
+    for (const [before, after] of pairs) {
+      const least = (made.get(before) ?? 0) + 1
+      if ((made.get(after) ?? 0) >= least) continue
+      made.set(after, least)
+      moved = true
+    }
   }
-  return newest
+  return made
 }
 
-/** Newest first; by id where times are equal, so that the order doesn't depend on the list. */
-export function newestFirst(snapshots: Snapshot[]): Snapshot[] {
+/** The first of `newestFirst`, or null, without sorting. */
+export function newestOf(snapshots: Snapshot[], order: string[] = []): Snapshot | null {
+  const made = madeAt(snapshots, order)
+  const at = (snapshot: Snapshot) => made.get(snapshot) ?? 0
+  return snapshots.reduce<Snapshot | null>(
+    (newest, next) => (newest !== null && (at(newest) - at(next) || (newest.id > next.id ? 1 : -1)) > 0 ? newest : next),
+    null,
+  )
+}
+
+/** Newest first; by id where times are equal, so that the order doesn't depend on the list. `order`: as in `Subject`. */
+export function newestFirst(snapshots: Snapshot[], order: string[] = []): Snapshot[] {
+  const made = madeAt(snapshots, order)
+  return [...snapshots].sort((a, b) => (made.get(b) ?? 0) - (made.get(a) ?? 0) || (a.id < b.id ? 1 : -1))
+}
+
+/** The snapshot with the latest time of those that were made before this one, if it is dated later than this one. */
+export function datedLater(snapshots: Snapshot[], { order = [] }: Pick<Subject, 'order'>, snapshot: Snapshot): Snapshot | null {
+  const all = newestFirst(snapshots, order)
+  const older = all.slice(all.findIndex(({ id }) => id === snapshot.id) + 1)
+  return byDate(older).find(({ time }) => Date.parse(time) > Date.parse(snapshot.time)) ?? null
+}
+
+/** Newest first, by their own times alone. */
+export function byDate(snapshots: Snapshot[]): Snapshot[] {
   return [...snapshots].sort((a, b) => Date.parse(b.time) - Date.parse(a.time) || (a.id < b.id ? 1 : -1))
 }
 
@@ -182,14 +224,15 @@ export function pick(snapshots: Snapshot[], subject: Subject, wanted: SnapshotCh
     const hint = near ? `; did you mean ${near.shortId}?` : `; see: atelier-backup list ${name}`
     throw new Failure('unknown-snapshot', `${name}: no snapshot ${wanted.id} on ${host}${hint}`)
   }
-  const candidates = newestFirst(eligible(snapshots, subject))
+  const candidates = newestFirst(eligible(snapshots, subject), subject.order)
   if (candidates.length === 0) {
     const ineligible = snapshots.length > 0 ? ` (${snapshots.length} unadopted or failed: name one with --snapshot)` : ''
     throw new Failure('unknown-snapshot', `${name}: no snapshots on ${host}${ineligible}; see: atelier-backup list ${name}`)
   }
-  const found = 'at' in wanted ? candidates.find(({ time }) => Date.parse(time) <= wanted.at.getTime()) : candidates[0]
+  // A time is meant as lists show it.
+  const found = 'at' in wanted ? byDate(candidates).find(({ time }) => Date.parse(time) <= wanted.at.getTime()) : candidates[0]
   if (found) return found
-  throw new Failure('unknown-snapshot', `${name}: no snapshot at that time or before it; the oldest is from ${candidates.at(-1)?.time}`)
+  throw new Failure('unknown-snapshot', `${name}: no snapshot at that time or before it; the oldest is from ${byDate(candidates).at(-1)?.time}`)
 }
 
 /**

@@ -81,8 +81,7 @@ export async function requireFolder(state: string): Promise<void> {
   for (const folder of [state, ...stateFolders.map((name) => join(state, name))]) {
     const there = await stat(folder).catch((error: NodeJS.ErrnoException) => error.code)
     const isNothing = there === 'ENOENT' && (await lstatIfThere(folder)) === null
-    if (typeof there === 'object' ? !there.isDirectory() : there === 'ELOOP' || (there === 'ENOENT' && !isNothing))
-      throw notAFolder(state, folder)
+    if (typeof there === 'object' ? !there.isDirectory() : there === 'ELOOP' || (there === 'ENOENT' && !isNothing)) throw notAFolder(state, folder)
   }
 }
 

@@ -59,12 +59,14 @@ export function replaceInstallId(state: string, known: string, why: string): Pro
 export function unknownToRecord(own: Snapshot[], { lastSnapshot, runs }: RunRecord, install: string | null): Snapshot[] {
   if (lastSnapshot === null || install === null) return []
   const last = Date.parse(lastSnapshot.time)
+  // Where the clock was behind, the last one has an old date. What the record has forgotten by now was made before its oldest run.
+  const oldest = Math.max(last, Date.parse(runs[0]?.started ?? '') || last)
   const known = new Set([lastSnapshot.id, ...runs.map(({ snapshotId }) => snapshotId)])
   const unfinished = runs.filter(({ kind, snapshotId }) => kind === 'backup' && snapshotId === null).map(({ started }) => Date.parse(started))
   const isLeftover = (time: number) => unfinished.some((started) => time >= started - clockSlackMs)
   return own.filter(({ id, time, original, tags }) => {
     const at = Date.parse(time)
-    return at > last + clockSlackMs && tags.includes(`install:${install}`) && !known.has(id) && !known.has(original) && !isLeftover(at)
+    return at > oldest + clockSlackMs && tags.includes(`install:${install}`) && !known.has(id) && !known.has(original) && !isLeftover(at)
   })
 }
 /** In ms. A snapshot's time and the run's start come from two readings of the clock. */

@@ -2,7 +2,7 @@
 import type { Iso } from '../core.ts'
 import type { Schedule } from '../manifest/types.gen.ts'
 import type { Snapshot } from '../restic/types.ts'
-import { isComplete, isInFuture, newestOf } from '../snapshots/select.ts'
+import { byDate, isComplete, isInFuture, newestOf } from '../snapshots/select.ts'
 import type { Run } from '../state/record.gen.ts'
 
 /** In order of precedence. A service that isn't enabled is `disabled`, unless a restore is unfinished or a run is at work. */
@@ -27,6 +27,8 @@ export interface StatusFacts {
   lastRun: Pick<Run, 'outcome' | 'message' | 'started' | 'snapshotId'> | null
   /** The service's eligible snapshots. Null: the repository wasn't asked (`--local`), and the record alone decides. */
   snapshots: Snapshot[] | null
+  /** Ids of the snapshots in the record, oldest first: all were made before `lastRun`, whatever the clock said. */
+  order?: string[]
   /** The newest successful backup in the record: used where `snapshots` is null. */
   lastOk: Iso | null
   schedule: Pick<Schedule, 'onCalendar' | 'randomizedDelaySec'>
@@ -46,10 +48,11 @@ export interface Judgement {
 
 export function judge(service: string, found: StatusFacts): Judgement {
   const { now, lastRun } = found
-  const newest = newestOf(found.snapshots ?? [])
+  const { order = [] } = found
+  const newest = newestOf(found.snapshots ?? [], order)
   // A snapshot dated in the future doesn't tell how old the data is: the newest of the others does.
   const isPast = (snapshot: Snapshot) => !isInFuture(snapshot, now)
-  const past = newest === null || isPast(newest) ? newest : newestOf((found.snapshots ?? []).filter(isPast))
+  const [past] = byDate((found.snapshots ?? []).filter(isPast))
   const newestTime = found.snapshots === null ? found.lastOk : (past?.time ?? null)
   if (found.unfinishedRestore)
     return { state: 'unfinished-restore', message: `a restore is unfinished (--rollback takes it back): atelier-backup restore ${service} --resume` }
@@ -59,7 +62,9 @@ export function judge(service: string, found: StatusFacts): Judgement {
   // The last run's failure is the state until a later snapshot exists (made by hand, or by another install). A snapshot of the failed run itself,
   // saved before it failed, doesn't count.
   const failedLast = lastRun !== null && (lastRun.outcome === 'failed' || lastRun.outcome === 'interrupted')
-  const others = failedLast ? (found.snapshots ?? []).filter((snapshot) => snapshot.id !== lastRun.snapshotId && isPast(snapshot)) : []
+  const others = failedLast
+    ? (found.snapshots ?? []).filter((snapshot) => !order.includes(snapshot.id) && snapshot.id !== lastRun.snapshotId && isPast(snapshot))
+    : []
   const otherTime = found.snapshots === null ? found.lastOk : (newestOf(others)?.time ?? null)
   if (failedLast && (otherTime === null || Date.parse(otherTime) < Date.parse(lastRun.started)))
     return { state: 'failed', message: lastRun.message ?? 'the latest backup failed' }
@@ -99,6 +104,12 @@ export function judge(service: string, found: StatusFacts): Judgement {
   if (wasPartial) return { state: 'partial', message: lastRun.message }
   if (newest !== null && !isComplete(newest)) return { state: 'partial', message: 'the newest snapshot is partial' }
   const isAhead = newest !== null && isInFuture(newest, now)
+  const isBehind = newest !== null && past !== undefined && Date.parse(newest.time) < Date.parse(past.time)
+  if (isBehind)
+    return {
+      state: 'ok',
+      message: `its newest backup ${newest.shortId} is dated ${newest.time}, but was made after ${past.shortId} of ${past.time}: the clock was wrong, and this one counts as the newest; check the clock with timedatectl`,
+    }
   return {
     state: 'ok',
     message: isAhead ? `a snapshot is dated in the future (${newest.time}), and counts as the newest: check the clock with timedatectl` : null,

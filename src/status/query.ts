@@ -13,7 +13,7 @@ import { installIdIfThere } from '../state/install.ts'
 import { isRestoreOpen } from '../state/journal.ts'
 import { readMachine, unknownToRecord } from '../state/machine.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
-import { lastRun, pinnedRepository, readHistory } from '../state/records.ts'
+import { lastRun, pinnedRepository, readHistory, savedIn } from '../state/records.ts'
 import { lastProgress, type Running, readRunning } from '../state/running.ts'
 import { shellWord } from '../text.ts'
 import { withTimeout } from '../timeouts.ts'
@@ -187,10 +187,11 @@ function serviceStatus(
 ): ServiceStatus {
   const readable = record instanceof Failure ? null : record
   const origin = readable?.origin ?? null
-  const subject = { name, service, host: site.manifest.host, origin, install }
+  const order = readable ? savedIn(readable) : []
+  const subject = { name, service, host: site.manifest.host, origin, install, order }
   const own = answer && snapshotsOf(answer.snapshots, subject)
   const candidates = own && eligible(own, subject)
-  const newest = candidates && newestOf(candidates)
+  const newest = candidates && newestOf(candidates, order)
   const last = readable && lastRun(readable, 'backup')
   const lastOk = readable?.runs.findLast(({ kind, outcome }) => kind === 'backup' && (outcome === 'ok' || outcome === 'partial')) ?? null
   const failure = record instanceof Failure ? record : (answer?.failure ?? null)
@@ -210,6 +211,7 @@ function serviceStatus(
     lost: lostSnapshot(readable, answer),
     lastRun: last,
     snapshots: candidates,
+    order,
     lastOk: lastOk?.started ?? null,
     schedule: { ...scheduleOf(site.manifest, service), ...(job && job.calendars.length > 0 ? { randomizedDelaySec: job.randomizedDelaySec } : {}) },
     lastElapse: job?.lastElapse ?? null,

@@ -89,3 +89,14 @@ test('[retention.1] without a rule, or without a snapshot, nothing is forgotten'
   expect(applyRetention([snapshot('2026-11-01T02:00:00Z')], none)).toMatchObject({ keep: [{ reasons: ['no rule'] }], remove: [] })
   expect(applyRetention([], { ...none, last: 1 })).toEqual({ keep: [], remove: [] })
 })
+
+test('[newest.12] the newest data is kept, also where its clock was behind', () => {
+  const [old, last, behind] = ['2026-11-19T02:00:00Z', '2026-11-20T02:00:00Z', '2020-01-01T02:00:00Z'].map((time) => snapshot(time)) as [
+    Snapshot,
+    Snapshot,
+    Snapshot,
+  ]
+  const order = [old, last, behind].map(({ id }) => id)
+  expect(timesOf(applyRetention([old, last, behind], { ...none, last: 2 }, order).remove)).toEqual(timesOf([old]))
+  expect(timesOf(applyRetention([old, last, { ...behind, parent: last.id }], { ...none, daily: 1 }).remove)).toEqual(timesOf([last, old]))
+})

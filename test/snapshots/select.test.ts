@@ -1,11 +1,13 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Snapshot } from '../../src/restic/types.ts'
 import {
+  datedLater,
   eligible,
   fromElsewhere,
   isComplete,
   isInFuture,
   newestFirst,
+  newestOf,
   parseTime,
   pick,
   type Subject,
@@ -47,6 +49,37 @@ describe('the newest', () => {
       expect(pick(listed, subject, { latest: true })).toBe(c)
     },
   )
+
+  test('[newest.12] is the one that was made last, by its parent or the record, where the clock was behind or ahead', () => {
+    const behind = snapshot('e', '2020-01-01T02:00:00Z', { parent: c.id })
+    const again = snapshot('f', '2020-01-02T02:00:00Z')
+    for (const [listed, order] of [
+      [
+        [a, behind, c, again],
+        [c.id, behind.id, again.id],
+      ],
+      // A new host has no record.
+      [[{ ...again, parent: behind.id }, behind, c, a], []],
+      // `tag` gives another id.
+      [
+        [a, behind, c, { ...again, original: '9'.repeat(64) }],
+        [behind.id, '9'.repeat(64)],
+      ],
+    ] as [Snapshot[], string[]][]) {
+      expect(letters(newestFirst(listed, order))).toBe('feca')
+      expect(newestOf(listed, order)?.id[0]).toBe('f')
+      expect(pick(listed, { ...subject, order }, { latest: true }).id[0]).toBe('f')
+      expect(datedLater(listed, { order }, again)).toBe(c)
+      expect(datedLater(listed, { order }, c)).toBeNull()
+    }
+    const ahead = snapshot('9', '2030-01-01T02:00:00Z')
+    expect(letters(newestFirst([ahead, a], [ahead.id, a.id]))).toBe('a9')
+    // A time is meant as lists show it.
+    const at = (time: string) => pick([a, behind, c], { ...subject, order: [c.id, behind.id] }, snapshotChoice({ at: time }))
+    expect([at('2026-11-21'), at('2020-06-01')]).toEqual([c, behind])
+    // What somebody else wrote may go in circles.
+    expect(newestFirst([snapshot('a', a.time, { parent: b.id }), snapshot('b', b.time, { parent: a.id })])).toHaveLength(2)
+  })
 
   test('[newest.2] at a time is the newest not later than it', () => {
     const at = (time: string) => pick([a, b, c], subject, snapshotChoice({ at: time }))

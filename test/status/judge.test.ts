@@ -322,3 +322,15 @@ describe('[state.11] a run that hangs', () => {
     expect(message).toContain('kill 4711')
   })
 })
+
+test('[newest.12] a backup that was made while the clock was behind is told, and ages by what was made before it', () => {
+  const before = { ...snapshot(10 * hour), id: 'b'.repeat(64), shortId: 'bbbbbbbb' }
+  const found = { snapshots: [before, snapshot(2000 * day)], order: [before.id, 'a'.repeat(64)], lastRun: ran('ok', 2000 * day) }
+  expect(judge('notes', { ...well, ...found })).toEqual({
+    state: 'ok',
+    message: expect.stringMatching(/^its newest backup aaaaaaaa is dated .+ made after bbbbbbbb of .+ the clock was wrong/),
+  })
+  expect(stateOf({ ...found, snapshots: [before, snapshot(2000 * day, 'partial')] })).toBe('partial')
+  // One that failed then isn't made good by what was saved before.
+  expect(stateOf({ snapshots: [before], order: [before.id], lastRun: ran('failed', 2000 * day) })).toBe('failed')
+})
