@@ -148,6 +148,14 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
   'sqlite-other-name': ['A program has the database open by another name (a link).', 'Declare it by that name, or remove the link.'],
   'sqlite-unchecked': ["A warning: the database is saved, but sqlite3 can't check it.", 'Check it with the application.'],
   'sqlite-failed': ["The database can't be copied.", 'The message holds the output of sqlite3.'],
+  'postgres-client': [
+    "PostgreSQL's programs are newer than the server, which could not load what they write.",
+    "Put the programs of the server's own version on PATH.",
+  ],
+  'restore-lacks': [
+    'A warning: it is saved, but a restore in place on this host would fail, for want of an extension, or because one lives in a database of one name alone.',
+    'The message names it; atelier-backup doctor looks again.',
+  ],
   'postgres-missing': ["PostgreSQL's programs are not on PATH.", 'Install them.'],
   'postgres-unreachable': [
     "The server doesn't answer; if it is recovering from a crash, atelier-backup waits up to ten minutes.",

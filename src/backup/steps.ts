@@ -104,9 +104,10 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
       apply: async ({ engine, databases, folder }, { signal }) => {
         await mkdir(folder, { recursive: true, mode: 0o700 })
         // A failed dump ends the run: a snapshot without the dumps would look complete.
-        await whileGrowing(folder, { ...growthOf(job), what: `the dump of ${databases.join(', ')}`, signal }, (signal) =>
+        const lacking = await whileGrowing(folder, { ...growthOf(job), what: `the dump of ${databases.join(', ')}`, signal }, (signal) =>
           dumpers[engine](job.manifest, databases, folder, { signal, inheritFds: job.inheritFds }),
         ).catch(withPrefix(`${job.name}: no snapshot was made`))
+        for (const message of lacking) job.warn('restore-lacks', message)
       },
     },
     view: { apply: async (copy, { signal }) => makeFrozenCopy(copy, signal).catch(withPrefix(job.name)) },

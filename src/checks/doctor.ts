@@ -6,7 +6,7 @@ import { dirname } from 'node:path'
 import { asFailure } from '../errors.ts'
 import { resolveLinks } from '../host/files.ts'
 import { canMountPrivately } from '../host/mounts.ts'
-import { askServer, sharedWith } from '../host/postgres.ts'
+import { askServer, requireClient, restoreLacks, sharedWith } from '../host/postgres.ts'
 import { run } from '../host/shell.ts'
 import { requireRepositoryApart } from '../repository/apart.ts'
 import { createdByFirst } from '../repository/identity.ts'
@@ -34,6 +34,7 @@ export async function examine(site: Site, signal: AbortSignal): Promise<Check[]>
     checkAdopted(site),
     checkNamespaces(site),
     checkDumps(site, signal),
+    checkDatabases(site, signal),
     checkClock([]),
   ])
   return groups.flat()
@@ -226,5 +227,25 @@ async function checkDumps(site: Site, signal: AbortSignal): Promise<Check[]> {
     return code === 'postgres-unreachable' || code === 'staging-unsafe'
       ? [bad('dumps', message, 'start the server, or correct postgresql and stagingDir in the manifest')]
       : []
+  }
+}
+
+/** What a restore in place would need of the server, and the programs. A server that doesn't answer is reported by `checkDumps`. */
+async function checkDatabases(site: Site, signal: AbortSignal): Promise<Check[]> {
+  const databases = Object.values(site.manifest.services).flatMap(({ enable, postgres }) => (enable ? postgres : []))
+  if (databases.length === 0) return []
+  const server = site.manifest.postgresql
+  const options = { signal: withTimeout(signal), inheritFds: [] }
+  try {
+    const { version } = await askServer(server, [], options)
+    for (const program of ['pg_dump', 'pg_restore']) await requireClient(program, server, version, options)
+    const lacking = await restoreLacks(server, databases, options)
+    if (lacking.length > 0) return lacking.map((message) => bad('databases', message, 'a restore in place would fail; dumps are made'))
+    return [
+      good('databases', `${pluralize(databases.length, 'database')} of PostgreSQL ${version}: the server has all that a restore in place needs`),
+    ]
+  } catch (error) {
+    const { code, message } = asFailure(error)
+    return code === 'postgres-client' || code === 'postgres-failed' ? [bad('databases', message, 'until then no database is saved')] : []
   }
 }

@@ -127,8 +127,12 @@ function replacedBy({ olds, databases }: KeptRestore): string[] {
 }
 
 async function discard(site: Site, name: string, input: Input): Promise<number> {
-  const { old, oldDatabases } = await readRecord(site.state, name)
-  const kept = [...old.map(({ folder, since }) => [folder, since]), ...oldDatabases.map(({ kept, since }) => [kept, since])]
+  const { old, oldDatabases, undropped } = await readRecord(site.state, name)
+  const kept = [
+    ...old.map(({ folder, since }) => [folder, since]),
+    ...oldDatabases.map(({ kept, since }) => [kept, since]),
+    ...undropped.map((database) => [database, '']),
+  ]
   if (kept.length > 0 && !isSet(input, 'yes')) {
     requireTerminal('--yes')
     print(...kept.flatMap(([what, since]) => (what ? `${formatTime(since ?? '', site.now())}  ${printable(what)}` : [])))

@@ -114,5 +114,6 @@ SELECT pg_catalog.format('REVOKE %I FROM %I', a.rolname, b.rolname) FROM pg_cata
 ALTER ROLE "${role}" RESET ALL;
 SELECT pg_catalog.format('ALTER ROLE "${role}" IN DATABASE %I RESET ALL', datname) FROM pg_catalog.pg_db_role_setting s
   JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase JOIN pg_catalog.pg_roles r ON r.oid = s.setrole WHERE rolname = '${role}' \\gexec
+ALTER ROLE "${role}" SET lc_messages = 'C';
 ALTER ROLE "${role}" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT CONNECTION LIMIT -1 PASSWORD '${password}';`
 }

@@ -12,6 +12,8 @@ export interface ProcessOptions {
   cwd?: string
   /** Written to standard input. Without it (or if it is empty) standard input is /dev/null. */
   input?: string
+  /** Input and output are bytes, a character each. Default: UTF-8. */
+  bytes?: boolean
   /** When it is aborted, the child gets SIGTERM, and SIGKILL after `graceSeconds`. */
   signal?: AbortSignal
   timeoutSeconds?: number
@@ -66,7 +68,7 @@ export async function run(argv: string[], options: ProcessOptions = {}): Promise
     else full.abort()
   }
   const { stdout, result } = start(argv, { ...options, signal })
-  const reading = stdout ? readAll(stdout, options.onLine ? lineCutter(options.onLine) : keep) : undefined
+  const reading = stdout ? readAll(stdout, options.onLine ? lineCutter(options.onLine) : keep, options.bytes ? 'latin1' : 'utf8') : undefined
   const finished = await result
   await reading
   if (length > maxOutputLength) throw new Failure('too-much-output', `${argv[0]} printed more than ${maxOutputLength} characters`)
@@ -131,7 +133,7 @@ function startWithZx(argv: string[], options: ProcessOptions): ProcessPromise {
     stdio: options.terminal ? 'inherit' : [options.input ? 'pipe' : 'ignore', 'pipe', 'pipe', ...(options.inheritFds ?? [])],
     detached: options.group ?? false,
     store: discardingStore(),
-    ...(options.input ? { input: options.input } : {}),
+    ...(options.input ? { input: options.bytes ? Buffer.from(options.input, 'latin1') : options.input } : {}),
   })`${program}`
 }
 
@@ -249,8 +251,8 @@ function lineCutter(onLine: (line: string) => void): TextReader {
   }
 }
 
-async function readAll(stream: Readable, read: TextReader): Promise<void> {
-  const decoder = new StringDecoder('utf8')
+async function readAll(stream: Readable, read: TextReader, encoding: BufferEncoding = 'utf8'): Promise<void> {
+  const decoder = new StringDecoder(encoding)
   stream.on('data', (chunk: Buffer) => read(decoder.write(chunk)))
   // A destroyed stream emits no `end`.
   await once(stream, 'close')

@@ -1,9 +1,10 @@
 // The end of a restore in place: staged data is removed, old data is recorded, the journal closes.
 import { dirname, join } from 'node:path'
 import type { Path } from '../core.ts'
+import { asFailure, Failure } from '../errors.ts'
 import { isWithin, lstatIfThere } from '../host/files.ts'
 import { makeFolder, makeParents, ownAlone, removeEmpty, removeFolder } from '../host/folders.ts'
-import { dropDatabases } from '../host/postgres-load.ts'
+import { dropDatabases, slotsOf } from '../host/postgres-load.ts'
 import type { Site } from '../site.ts'
 import { type JournalMove, type RestoreJournal, removeJournal } from '../state/journal.ts'
 import type { OldData } from '../state/record.gen.ts'
@@ -13,14 +14,23 @@ import { removeCopy } from './overwrite.ts'
 import { oldFolder } from './plan.ts'
 
 /** Ends a restore that is `done`, or was undone. The journal is removed last: after a crash all of this is repeated. */
-export async function closeJournal(site: Site, journal: RestoreJournal, done: boolean, remember = async () => {}): Promise<void> {
-  await cleanUpRestore(site, journal, done)
+export async function closeJournal(
+  site: Site,
+  journal: RestoreJournal,
+  done: boolean,
+  warn: (failure: Failure) => void,
+  remember = async () => {},
+): Promise<void> {
+  await cleanUpRestore(site, journal, done, warn)
   await remember()
   await removeJournal(site.state, journal.service)
 }
 
-/** Removes what a restore has staged, and records the old data that it keeps. Can be repeated after a crash. */
-export async function cleanUpRestore(site: Site, journal: RestoreJournal, done: boolean): Promise<void> {
+/**
+ * Removes what a restore has staged, and records the old data that it keeps. Can be repeated after a crash. A new database that can't be dropped (the
+ * server is down) keeps no backup out: it is recorded, and dropped with old data.
+ */
+export async function cleanUpRestore(site: Site, journal: RestoreJournal, done: boolean, warn: (failure: Failure) => void): Promise<void> {
   const { putsBack, folders, databases, dumps } = journal
   await removeCopies(journal, done)
   await removeEmptyFolders(journal, done)
@@ -33,8 +43,20 @@ export async function cleanUpRestore(site: Site, journal: RestoreJournal, done: 
   if (dumps !== null) await removeFolder(dumps)
   const fresh = databases.flatMap((database) => database.fresh ?? [])
   // The databases of a rollback aren't new ones: they were kept before, and are kept again.
-  if (!done && putsBack === null && fresh.length > 0) await dropDatabases(site.manifest.postgresql, fresh, uninterruptible())
-  await recordOldData(site, journal, kept, done)
+  const left = !done && putsBack === null ? await undropped(site, journal.service, fresh, warn) : []
+  await recordOldData(site, journal, { kept, left }, done)
+}
+
+async function undropped(site: Site, name: string, fresh: string[], warn: (failure: Failure) => void): Promise<string[]> {
+  if (fresh.length === 0) return []
+  try {
+    await dropDatabases(site.manifest.postgresql, fresh, uninterruptible())
+    return []
+  } catch (error) {
+    const { code, message } = asFailure(error)
+    warn(new Failure(code, `${message}; what was loaded so far takes room until prune drops it, or: atelier-backup restore ${name} --discard-old`))
+    return fresh
+  }
 }
 
 /** The live file has the same content as one of its copies: that copy isn't needed any more. */
@@ -82,9 +104,14 @@ async function oldDataOf({ run, started, putsBack, folders, moves }: RestoreJour
   return kept
 }
 
-async function recordOldData(site: Site, journal: RestoreJournal, kept: OldData[], done: boolean): Promise<void> {
+async function recordOldData(site: Site, journal: RestoreJournal, { kept, left }: { kept: OldData[]; left: string[] }, done: boolean): Promise<void> {
   const { service, run, started, putsBack, moves, databases } = journal
-  const keptDatabases = done ? databases.map(({ live, old, liveId }) => ({ run, since: started, database: live, kept: liveId && old })) : []
+  const olds = done ? databases.flatMap(({ old, liveId }) => (liveId === null ? [] : [old])) : []
+  const slots = await slotsOf(site.manifest.postgresql, olds, uninterruptible()).catch(() => [])
+  const slotsIn = (old: string) => slots.filter(({ database }) => database === old).map(({ name }) => name)
+  const keptDatabases = done
+    ? databases.map(({ live, old, liveId }) => ({ run, since: started, database: live, kept: liveId && old, slots: slotsIn(old) }))
+    : []
   const moved = new Map<Path, Path>()
   const before = await readRecord(site.state, service).catch(() => null)
   for (const { folder } of before?.old ?? []) moved.set(folder, await currentPlace(folder, moves))
@@ -99,6 +126,7 @@ async function recordOldData(site: Site, journal: RestoreJournal, kept: OldData[
     const others = old.filter((data) => !isOver(data)).map((data) => ({ ...data, folder: moved.get(data.folder) ?? data.folder }))
     record.old = [...others, ...kept]
     record.oldDatabases = [...oldDatabases.filter((data) => !isOver(data)), ...keptDatabases]
+    record.undropped = [...new Set([...record.undropped, ...left])]
   })
 }
 

@@ -3,11 +3,11 @@ import { realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DatabaseMove, Path } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { isWithin, lstatIfThere } from '../host/files.ts'
+import { freeBytes, isWithin, lstatIfThere } from '../host/files.ts'
 import { nearestFolder } from '../host/folders.ts'
 import { mountOf } from '../host/mounts.ts'
-import { dumpFiles, type PostgresOptions, type PostgresServer } from '../host/postgres.ts'
-import { databaseIds, gatherServerState, globalsOf, renameDatabases } from '../host/postgres-load.ts'
+import { askServer, dumpFiles, type PostgresOptions, type PostgresServer } from '../host/postgres.ts'
+import { databaseIds, gatherServerState, globalsOf, renameDatabases, withShortLog } from '../host/postgres-load.ts'
 import { whileSpaceLeft } from '../host/space.ts'
 import type { CallOptions, Restic } from '../restic/types.ts'
 import { type JournalDatabase, type RestoreJournal, writeJournal } from '../state/journal.ts'
@@ -67,31 +67,49 @@ export async function gatherDatabaseFacts(
     data: await lstatIfThere(state.dataFolder).then(async (stat) => {
       return stat && { folder: state.dataFolder, mount: await mountOf(await realpath(state.dataFolder)) }
     }),
+    others: await otherPlaces(postgres.server, state.dataFolder, call),
+    slots: state.slots,
+    subscriptions: state.subscriptions,
     roles: globals.roles.filter((role) => !state.roles.includes(role)),
     tablespaces: globals.tablespaces.filter((tablespace) => !state.tablespaces.includes(tablespace)),
   }
 }
 
+/** Where the server writes beside its data folder: its log, tablespaces. Those on this host. */
+async function otherPlaces(server: PostgresServer, data: Path, call: CallOptions): Promise<{ folder: Path; mount: Path }[]> {
+  const { folders } = await askServer(server, [], optionsOf(call))
+  const there = await Promise.all(folders.filter((folder) => folder !== data).map((folder) => realpath(folder).catch(() => null)))
+  const apart = there.filter((folder) => folder !== null && !isWithin(folder, data)) as Path[]
+  return Promise.all(apart.map(async (folder) => ({ folder, mount: await mountOf(folder) })))
+}
+
 /**
- * Does `work`, and aborts it when the filesystem of `folder` is nearly full (null: not on this host). With no space for its log, PostgreSQL
- * shuts down at the next checkpoint and can't start again. @throws Failure `disk-full`
+ * Does `work`, and aborts it when a filesystem that the server writes to is nearly full. `data`: its data folder (null: not on this host). With no
+ * space for its log, PostgreSQL shuts down and can't start again. @throws Failure `disk-full`
  */
 export async function whileServerHasSpace(
   name: string,
-  folder: Path | null,
-  signal: AbortSignal,
+  data: Path | null,
+  server: PostgresServer,
+  options: PostgresOptions,
   work: (signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
-  if (folder === null) return work(signal)
-  const full = (cause: unknown) => {
+  if (data === null) return work(options.signal)
+  const full = (folder: Path, cause: unknown) => {
     const words = `no space is left for the server's data: less than ${serverBytes >> 20} MiB at ${folder}, which it needs itself`
     return new Failure('disk-full', `${name}: ${words}. Make room, then run it again`, { cause })
   }
-  return whileSpaceLeft({ folder, reserve: serverBytes, full }, signal, work)
+  const { folders, logBytes } = await askServer(server, [], options)
+  const free = await freeBytes(join(data, 'pg_wal')).catch(() => Number.POSITIVE_INFINITY)
+  const room = free - serverBytes
+  return whileSpaceLeft({ folders, reserve: serverBytes, full }, options.signal, (signal) =>
+    room > 2 * logBytes ? work(signal) : withShortLog(server, Math.max(logSegment, Math.floor(room / 3)), { ...options, signal }, work),
+  )
 }
 
-/** Two segments of the server's log (16 MiB each), and what it can write between two checks. */
-const serverBytes = 48 * 1024 * 1024
+const logSegment = 16 * 1024 * 1024
+/** Two segments of the server's log, and what it can write between two checks. */
+const serverBytes = 3 * logSegment
 
 /** The moves with what the journal needs to complete or undo them. */
 export async function identifyDatabases(server: PostgresServer, moves: DatabaseMove[]): Promise<JournalDatabase[]> {

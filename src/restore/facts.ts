@@ -86,6 +86,11 @@ export interface PostgresFacts {
   versions: { dump: string | null; server: string }
   /** The server's data directory; null: it isn't on this host. */
   data: { folder: Path; mount: Path } | null
+  /** Other folders that the server writes to: its log's, and tablespaces. */
+  others: { folder: Path; mount: Path }[]
+  /** Logical replication slots and subscriptions of the live databases. */
+  slots: { name: string; database: string }[]
+  subscriptions: { name: string; database: string }[]
   /** Roles that the server lacks: the restore creates them. */
   roles: string[]
   /** Tablespaces that the server lacks. */

@@ -15,7 +15,7 @@ import type { RestoreFacts } from './facts.ts'
 import { gatherRestoreFacts } from './look.ts'
 import { planRestore } from './plan.ts'
 import { rollBackRestore } from './rollback.ts'
-import { endAtBoot, executeTransaction, goForward, type InPlaceOptions, transact } from './transaction.ts'
+import { endAtBoot, executeTransaction, goForward, type InPlaceOptions, transact, warning } from './transaction.ts'
 import { gatherUnits } from './units.ts'
 
 export interface PlannedRestore {
@@ -86,7 +86,7 @@ export async function restoreInPlace(site: Site, planned: PlannedRestore, option
     const { snapshot, wanted, running, postgres } = facts
     const swap = plan.steps.find((step) => step.do === 'swap')
     const left = await replaceableJournal(site, plan.service)
-    if (left) await cleanUpRestore(site, left, false)
+    if (left) await cleanUpRestore(site, left, false, warning(plan.service, transaction.emit))
     const ended = await executeTransaction(transaction, plan, {
       version: 1,
       run: plan.run,

@@ -38,7 +38,7 @@ export async function gatherRestoreFacts(restic: Restic, wish: RestoreWish, call
   const postgres = tree.dumps && chosen.length > 0 ? await gatherDatabaseFacts(restic, wish, tree.dumps, chosen, call) : null
   requireServerApart(name, roots, postgres)
   const { units, running } = await gatherUnits(name, service, wish.ran)
-  const folders = [...roots, ...(postgres ? [postgres.staging] : []), ...(postgres?.data ? [postgres.data] : [])]
+  const folders = [...roots, ...(postgres ? [postgres.staging] : []), ...(postgres?.data ? [postgres.data] : []), ...(postgres?.others ?? [])]
   const growing = roots.filter(({ overwritten }) => overwritten).map(({ path }) => ({ mount: path }))
   const declared = [...service.paths, ...service.sqlite]
   const isSaved = (path: Path) => snapshot.paths.some((saved) => isWithin(path, saved) || isWithin(saved, path))
@@ -63,8 +63,8 @@ export async function gatherRestoreFacts(restic: Restic, wish: RestoreWish, call
 
 /** The server can't be stopped while its databases are exchanged, so its own files can't be replaced. @throws Failure `server-files` */
 function requireServerApart(name: string, roots: Root[], postgres: PostgresFacts | null): void {
-  const server = postgres?.data?.folder
-  const root = roots.find(({ path }) => server !== undefined && (isWithin(path, server) || isWithin(server, path)))
+  const places = postgres === null ? [] : [postgres.data, ...postgres.others].flatMap((place) => place?.folder ?? [])
+  const root = roots.find(({ path }) => places.some((server) => isWithin(path, server) || isWithin(server, path)))
   if (root)
     throw new Failure(
       'server-files',

@@ -52,6 +52,14 @@ export function notesOf(
     ...absent.map((path) => `${path} isn't in this snapshot and stays as it is`),
     ...absentDatabases.map((name) => `this snapshot holds no dump of the database ${name}, which stays as it is`),
     ...(postgres?.tablespaces ?? []).map((name) => `the server has no tablespace ${name}: what was in it goes to the default tablespace`),
+    ...(postgres?.slots ?? []).map(
+      ({ name, database }) =>
+        `the replication slot ${name} of ${database} stays with the old database: nothing reads it there, and the server keeps its log of changes for it, which can fill the disk. Once the restore is right: SELECT pg_drop_replication_slot('${name}'), and make it again in the new one for its reader`,
+    ),
+    ...(postgres?.subscriptions ?? []).map(
+      ({ name, database }) =>
+        `the subscription ${name} of ${database} comes back switched off, and the old database keeps its own, with the publisher's slot: see ALTER SUBSCRIPTION`,
+    ),
     ...(postgres === null
       ? []
       : [

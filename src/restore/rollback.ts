@@ -14,7 +14,7 @@ import { readRecord, updateRecord } from '../state/records.ts'
 import { cleanUpRestore } from './cleanup.ts'
 import { requireKept, uninterruptible } from './databases.ts'
 import { planPutBack, planRest } from './plan.ts'
-import { executeTransaction, goBack, goForward, type InPlaceOptions, transact } from './transaction.ts'
+import { executeTransaction, goBack, goForward, type InPlaceOptions, transact, warning } from './transaction.ts'
 import { gatherUnits } from './units.ts'
 
 /** Rolls back an unfinished restore. If none is open: the finished one of the run `which`, or the newest whose old data is kept. Never throws. */
@@ -25,13 +25,13 @@ export async function rollBackRestore(site: Site, name: string, options: InPlace
     if (open?.putsBack === null) {
       const service = serviceOf(site, name)
       transaction.emit({ type: 'plan', plan: planRest(service, open, unitsOf(name, service), true) })
-      await goBack(site, open)
+      await goBack(site, open, transaction.emit)
       return {}
     }
     // An interrupted rollback is completed.
     if (open && open.phase !== 'staging') return goForward(transaction, open)
     // A rollback that had exchanged nothing starts again.
-    if (open) await cleanUpRestore(site, open, false)
+    if (open) await cleanUpRestore(site, open, false, warning(name, transaction.emit))
     const service = serviceOf(site, name)
     const wanted = which ?? open?.putsBack ?? null
     const all = keptRestores(await readRecord(site.state, name))
@@ -119,14 +119,15 @@ export async function discardOld(site: Site, name: string, wanted: (old: { since
     const which = (data: { run: string; since: Iso }) => wanted(data) && !held.includes(data.run)
     const folders = record.old.filter(which).map(({ folder }) => folder)
     const databases = record.oldDatabases.filter(which)
-    if (folders.length + databases.length === 0) return []
-    const kept = databases.flatMap((database) => database.kept ?? [])
+    if (folders.length + databases.length + record.undropped.length === 0) return []
+    const kept = [...record.undropped, ...databases.flatMap((database) => database.kept ?? [])]
     // Databases first: dropping them can fail. After that the record must not offer these restores for a rollback, even if deleting their
     // folders fails.
     if (kept.length > 0) await dropDatabases(site.manifest.postgresql, kept, uninterruptible())
     await updateRecord(site.state, name, (changed) => {
       for (const data of changed.old) if (folders.includes(data.folder)) Object.assign(data, { paths: [], absent: [], folders: [], copied: [] })
       changed.oldDatabases = changed.oldDatabases.filter((data) => !which(data))
+      changed.undropped = []
     })
     for (const folder of folders) {
       await removeFolder(folder)

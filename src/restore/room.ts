@@ -8,6 +8,9 @@ import type { RestoreFacts, Root } from './facts.ts'
 /** Bytes that stay free beside what a restore needs: other programs write to the same filesystem. */
 export const spareBytes = 64 * 1024 * 1024
 
+/** Two segments of the server's log. */
+const logBytes = 32 * 1024 * 1024
+
 /** Bytes that a restore adds on each mount, beside the old data, which is kept. A file with a mount of its own counts as a mount. */
 export function neededRoom({ roots, excluded, postgres }: Pick<RestoreFacts, 'roots' | 'excluded' | 'postgres'>): Record<Path, number> {
   const needed: Record<Path, number> = {}
@@ -50,11 +53,13 @@ export function requireRoom(facts: RestoreFacts, stages: { mount: Path; folder: 
 /** Bytes for the dumps, and for the new databases: each as large as its dump or the live database (a dump has no indexes; a live one may be bloated). */
 export function databaseNeeds(postgres: RestoreFacts['postgres']): { mount: Path; place: Path; bytes: number }[] {
   if (postgres === null) return []
-  const { databases, staging, data } = postgres
+  const { databases, staging, data, others } = postgres
   const dumped = databases.reduce((sum, { bytes }) => sum + bytes, 0)
   const loaded = databases.reduce((sum, { bytes, live }) => sum + Math.max(bytes, live?.bytes ?? 0), 0)
   return [
     { mount: staging.mount, place: dirname(staging.folder), bytes: dumped },
     ...(data === null ? [] : [{ mount: data.mount, place: data.folder, bytes: loaded }]),
+    // While databases are loaded these are watched, and the log is kept short.
+    ...others.map(({ folder, mount }) => ({ mount, place: folder, bytes: logBytes })),
   ]
 }

@@ -90,16 +90,16 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
     // No undo: the new databases are in the journal, and are dropped when it closes.
     loadPostgres: {
       apply: async ({ from, databases, tablespaces, data }, { signal, emit }) => {
-        await whileServerHasSpace(name, data, signal, async (signal) => {
-          const options = { signal, inheritFds: job.inheritFds }
+        const { inheritFds } = job
+        await whileServerHasSpace(name, data, job.postgresql, { signal, inheritFds }, async (signal) => {
+          const options = { signal, inheritFds }
           await createRoles(job.postgresql, join(from, dumpFiles.globals), options)
           for (const { database, fresh } of databases) {
             const load = { database, fresh, dump: join(from, dumpFiles.of(database)), tablespaces }
-            emit({
-              type: 'loaded',
-              database,
-              ...(await job.inTurn(() => withLoadLock(job.state, () => loadDatabase(job.postgresql, load, options)))),
-            })
+            const loaded = await job.inTurn(() => withLoadLock(job.state, () => loadDatabase(job.postgresql, load, options)))
+            const { unready, ...size } = loaded
+            emit({ type: 'loaded', database, ...size })
+            for (const what of unready) emit({ type: 'warning', code: 'restore-lacks', message: `${name}: ${database} is loaded, but ${what}` })
           }
         })
       },

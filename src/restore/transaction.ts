@@ -139,7 +139,7 @@ export async function executeTransaction(
     downtimeSeconds: job.downtime?.seconds ?? null,
   })
   if (failure?.code !== 'undo-failed')
-    await closeJournal(site, journal, job.live === 'new', () => remember(ended())).catch((error: unknown) => {
+    await closeJournal(site, journal, job.live === 'new', warning(name, emit), () => remember(ended())).catch((error: unknown) => {
       const { code, message } = asFailure(error)
       failure ??= new Failure(code, message)
       emit({ type: 'warning', code, message: `${named(name, message)}; remove the rest with: atelier-backup restore ${name} --rollback` })
@@ -158,11 +158,11 @@ export async function goForward({ site, name, options, emit, remember }: Transac
     await unmaskAndStartUnits(journal, journal.units)
     await checkHealth({ name, service, output: options.output }, options.signal)
   } catch (error) {
-    await goBack(site, journal)
+    await goBack(site, journal, emit)
     return { failure: explain(asFailure(error), 'old'), outcome: 'rolled-back', snapshotId: journal.snapshot }
   }
   const ended = { snapshotId: journal.snapshot }
-  await closeJournal(site, journal, true, () => remember(ended))
+  await closeJournal(site, journal, true, warning(name, emit), () => remember(ended))
   return ended
 }
 
@@ -170,7 +170,7 @@ export async function goForward({ site, name, options, emit, remember }: Transac
  * At boot, before the units start: a swap that began is finished; if nothing was exchanged, the staged data is removed. If the exchange of
  * databases needs a server that doesn't answer, the journal stays open.
  */
-export async function endAtBoot({ site, name, remember }: Transaction, journal: RestoreJournal): Promise<Ended> {
+export async function endAtBoot({ site, name, emit, remember }: Transaction, journal: RestoreJournal): Promise<Ended> {
   const hasBegun = journal.phase !== 'staging'
   try {
     if (hasBegun) await swapIn(site.state, site.manifest.postgresql, journal)
@@ -185,7 +185,7 @@ export async function endAtBoot({ site, name, remember }: Transaction, journal: 
   // must be started here.
   if ((await unmaskUnits(journal.masked)).length > 0) await startUnits(name, journal.units, { later: true })
   const ended: Ended = { snapshotId: journal.snapshot, outcome: hasBegun ? null : 'skipped' }
-  await closeJournal(site, journal, hasBegun, () => remember(ended))
+  await closeJournal(site, journal, hasBegun, warning(name, emit), () => remember(ended))
   return ended
 }
 
@@ -195,7 +195,7 @@ function unitsToClose(service: Service, { service: name, units }: RestoreJournal
 }
 
 /** Rolls back an unfinished restore, in whichever phase it was interrupted. */
-export async function goBack(site: Site, journal: RestoreJournal): Promise<void> {
+export async function goBack(site: Site, journal: RestoreJournal, emit: Transaction['emit']): Promise<void> {
   const { service, units, phase } = journal
   if (phase !== 'staging') {
     const declared = serviceOf(site, service)
@@ -206,8 +206,13 @@ export async function goBack(site: Site, journal: RestoreJournal): Promise<void>
   try {
     await unmaskAndStartUnits(journal, units)
   } finally {
-    await closeJournal(site, journal, false)
+    await closeJournal(site, journal, false, warning(service, emit))
   }
+}
+
+/** What tidying can't do is told, and ends nothing. */
+export function warning(name: string, emit: Transaction['emit']): (failure: Failure) => void {
+  return ({ code, message }) => emit({ type: 'warning', code, message: named(name, message) })
 }
 
 /** The message, beginning with the service's name. */

@@ -168,5 +168,5 @@ export async function discardExpired(site: Site, name: string): Promise<string[]
     const from = Math.max(...[since, ...doubtsSince(since, record.clock, site.now()).map(({ at }) => at)].map(Date.parse))
     return haveGoneBy(keepOldDays, since, record, site.now()) && record.runs.some((run) => isOk(run) && Date.parse(run.started) > from)
   }
-  return [...record.old, ...record.oldDatabases].some(isExpired) ? discardOld(site, name, isExpired) : []
+  return record.undropped.length > 0 || [...record.old, ...record.oldDatabases].some(isExpired) ? discardOld(site, name, isExpired) : []
 }

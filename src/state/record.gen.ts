@@ -53,6 +53,7 @@ const oldDatabase = z.strictObject({
   since: z.string(),
   database: z.string(),
   kept: z.nullable(z.string()),
+  slots: z._default(z.array(z.string()), []),
 })
 
 export const runRecordSchema = z.strictObject({
@@ -78,6 +79,7 @@ export const runRecordSchema = z.strictObject({
   runs: z._default(z.array(run), []),
   old: z._default(z.array(old), []),
   oldDatabases: z._default(z.array(oldDatabase), []),
+  undropped: z._default(z.array(z.string()), []),
 })
 
 /**
@@ -163,6 +165,10 @@ export interface RunRecord {
    * Databases replaced by restores in place.
    */
   oldDatabases: OldDatabase[]
+  /**
+   * New databases of restores that were undone, which could not be dropped yet.
+   */
+  undropped: string[]
 }
 /**
  * A clock that was set, or a host that was off.
@@ -330,4 +336,8 @@ export interface OldDatabase {
    * Name under which the server keeps it. Null: there was none.
    */
   kept: string | null
+  /**
+   * Its logical replication slots, for which the server keeps its log.
+   */
+  slots: string[]
 }

@@ -40,7 +40,7 @@ export interface ServiceStatus {
   /** Data that restores in place replaced, and that is still kept. */
   old: { folder: Path; since: Iso }[]
   /** Databases that restores replaced, by the names that they have now on the server. */
-  oldDatabases: { kept: string; since: Iso }[]
+  oldDatabases: { kept: string; since: Iso; slots: string[] }[]
 }
 
 const exitOf: Record<State, number> = {
@@ -230,7 +230,7 @@ function serviceStatus(
     old: (readable?.old ?? []).flatMap(({ folder, since, paths, folders, copied }) =>
       paths.length + folders.length + copied.length > 0 ? [{ folder, since }] : [],
     ),
-    oldDatabases: (readable?.oldDatabases ?? []).flatMap(({ kept, since }) => (kept === null ? [] : [{ kept, since }])),
+    oldDatabases: (readable?.oldDatabases ?? []).flatMap(({ kept, since, slots }) => (kept === null ? [] : [{ kept, since, slots }])),
   }
 }
 

@@ -29,7 +29,13 @@ export function statusView({ host, repositories, services }: Status, now: Date, 
   const width = Math.min(columns() < 70 ? 12 : 20, Math.max(...services.map(({ name }) => name.length)))
   const kept = services.flatMap(({ name, old, oldDatabases }) => [
     ...old.flatMap(({ folder, since }) => keptLines(name, since, folder, width, now)),
-    ...oldDatabases.flatMap(({ kept, since }) => keptLines(name, since, `database ${kept}`, width, now)),
+    ...oldDatabases.flatMap(({ kept, since, slots }) => [
+      ...keptLines(name, since, `database ${kept}`, width, now),
+      ...slots.flatMap((slot) => {
+        const message = `${kept} has the replication slot ${slot}: PostgreSQL keeps its log of changes for it, and the disk fills; once the old data isn't needed:`
+        return entry(name, width, message, `psql -c "SELECT pg_drop_replication_slot('${slot}')" postgres`)
+      }),
+    ]),
   ])
   const bad = services.flatMap(({ name, state, message }) =>
     message === null || errors.has(message)

@@ -161,6 +161,29 @@ describe.skipIf(!canPostgres)('PostgreSQL', () => {
     expect(staged()).toBe(false)
   })
 
+  test('[postgres.21] doctor names programs that are newer than the server, and what a restore in place would lack', async () => {
+    const databases = async (path: string) => {
+      const { checks } = (await w.cli(['doctor', '--json'], { env: { PATH: path } })).json() as {
+        checks: { name: string; ok: boolean; message: string }[]
+      }
+      return checks.filter(({ name }) => name === 'databases')
+    }
+    declare()
+    expect(await databases(server.path)).toMatchObject([
+      { ok: true, message: expect.stringMatching(/^1 database of PostgreSQL .*all that a restore/) },
+    ])
+    const newer = instead('pg_dump', '[ "$1" = --version ] && exec echo "pg_dump (PostgreSQL) 99.1"; exec "$real" "$@"')
+    expect(await databases(newer)).toMatchObject([{ ok: false, message: expect.stringContaining('is of version 99.1') }])
+    server.sql('postgres', 'CREATE ROLE nobody LOGIN')
+    declare({ postgres: ['shop', 'shpo'] }, { user: 'nobody' })
+    const lacking = await databases(server.path)
+    server.sql('postgres', 'DROP ROLE nobody')
+    expect(lacking.map(({ message }) => message)).toEqual([
+      expect.stringMatching(/nobody is no superuser/),
+      expect.stringMatching(/no database shpo/),
+    ])
+  })
+
   const wrong: [what: string, said: RegExp, declare: () => void, path?: () => string][] = [
     ['an unknown database', /there is no such database .*"shpo"/, () => declare({ postgres: ['shop', 'shpo'] })],
     ['another socket', /does not answer: does it run, and is its socket in \/nowhere\?/, () => declare({}, { socketDir: '/nowhere' })],
@@ -168,8 +191,14 @@ describe.skipIf(!canPostgres)('PostgreSQL', () => {
     ['an unknown user', /names no user of this host/, () => declare({}, { user: 'postgress' })],
     ['a user without a role', /role "nobody" does not exist/, () => declare({}, { user: 'nobody' })],
     ["no PostgreSQL's programs", /programs aren't on PATH/, () => declare(), () => without('psql')],
-    ['an empty dump', /exited 0, but its dump is empty/, () => declare(), () => instead('pg_dump', 'exit 0')],
-    ['a dump that breaks off', /the database shop: exit code 7/, () => declare(), () => instead('pg_dump', 'echo PGDMP; exit 7')],
+    [
+      'programs that are newer than the server',
+      /pg_dump on PATH is of version 99.1, and the server of .*: put the programs of PostgreSQL \d+ on PATH/,
+      () => declare(),
+      () => instead('pg_dump', '[ "$1" = --version ] && exec echo "pg_dump (PostgreSQL) 99.1"; exec "$real" "$@"'),
+    ],
+    ['an empty dump', /exited 0, but its dump is empty/, () => declare(), () => instead('pg_dump', `${versioned} exit 0`)],
+    ['a dump that breaks off', /the database shop: exit code 7/, () => declare(), () => instead('pg_dump', `${versioned} echo PGDMP; exit 7`)],
     ['dumped roles that break off', /the roles: exit code 7/, () => declare(), () => instead('pg_dumpall', 'echo --; exit 7')],
   ]
   test.each(wrong)('[postgres.3] %s: one line, no snapshot, nothing left', async (_, said, arrange, path = () => server.path) => {
@@ -201,15 +230,17 @@ describe.skipIf(!canPostgres)('PostgreSQL', () => {
     declare()
     const before = snapshots()
     const asked = join(server.declared.socketDir, 'asked')
-    const refused = `echo 'psql: error: connection to server on socket "/run/s" failed: FATAL:  the database system is starting up' >&2; exit 2`
-    const { child, ended } = w.startCli(['run', 'shop'], { env: { PATH: instead('psql', `echo >>${asked}; ${refused}`) } })
+    // It speaks another language than English.
+    const refused = `echo 'psql: error: connection to server on socket "/run/s" failed: FATAL:  das Datenbanksystem startet' >&2; exit 2`
+    const rejecting = instead('pg_isready', `echo >>${asked}; [ -e ${asked}.up ] && exec "$real" "$@"; exit 1`).split(':')[0]
+    const { child, ended } = w.startCli(['run', 'shop'], { env: { PATH: `${rejecting}:${instead('psql', refused)}` } })
     await until(() => existsSync(asked) && readFileSync(asked, 'utf8').length > 1, 'it has asked twice')
     child.kill('SIGINT')
     expect((await ended).exit).toBe(130)
     expect([snapshots(), staged()]).toEqual([before, false])
     rmSync(asked)
-    const once = instead('psql', `[[ -e ${asked} ]] && exec "$real" "$@"; touch ${asked}; ${refused}`)
-    expect(await run(once)).toMatchObject({ exit: 0 })
+    const once = instead('psql', `[[ -e ${asked} ]] && touch ${asked}.up && exec "$real" "$@"; ${refused}`)
+    expect(await run(`${rejecting}:${once}`)).toMatchObject({ exit: 0 })
     expect(snapshots().length).toBeGreaterThan(before.length)
   })
 
@@ -266,7 +297,7 @@ describe.skipIf(!canPostgres)('PostgreSQL', () => {
 
   test('[postgres.4] killed in the middle of a dump: pg_dump ends too, and --cleanup leaves nothing', async () => {
     declare()
-    const path = instead('pg_dump', 'echo PGDMP; exec sleep 300')
+    const path = instead('pg_dump', `${versioned} echo PGDMP; exec sleep 300`)
     const { child } = w.startCli(['run', 'shop'], { env: { PATH: path } })
     const dumping = () => living({ ...w, root: path.split(':')[0] ?? '' }).filter(({ argv }) => argv[0] === 'sleep')
     await until(() => dumping().length > 0, 'it dumps')
@@ -304,6 +335,7 @@ describe.skipIf(!canPostgres)('PostgreSQL', () => {
     rmSync(target, { recursive: true })
   })
 
+  const versioned = '[ "$1" = --version ] && exec "$real" "$@";'
   const instead = (program: string, script: string) => replaced(w, server.path, program, script)
   function without(program: string): string {
     return (process.env.PATH ?? '')

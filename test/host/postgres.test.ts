@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { extensionsIn, lackingFor } from '../../src/host/postgres.ts'
 import {
   createRoles,
   databaseIds,
@@ -11,7 +12,9 @@ import {
   holdTables,
   loadDatabase,
   renameDatabases,
+  slotsOf,
 } from '../../src/host/postgres-load.ts'
+import { whileServerHasSpace } from '../../src/restore/databases.ts'
 import { output } from '../lib/live.ts'
 import { canPostgres, makeServer, type Server } from '../lib/postgres.ts'
 
@@ -25,7 +28,7 @@ describe.skipIf(!canPostgres)('PostgreSQL, the way back', () => {
   let server: Server
   let root: string
   beforeAll(() => {
-    server = makeServer()
+    server = makeServer({ settings: 'max_prepared_transactions=2' })
     root = server.declared.socketDir
     vi.stubEnv('PATH', server.path)
   })
@@ -50,7 +53,7 @@ describe.skipIf(!canPostgres)('PostgreSQL, the way back', () => {
     const before = described(hostile)
     const fresh = `new ${hostile}`
     const load = { database: hostile, fresh, dump: dumped(hostile), tablespaces: true }
-    expect(await loadDatabase(server.declared, load, options)).toEqual({ tables: 0, rows: 0 })
+    expect(await loadDatabase(server.declared, load, options)).toEqual({ tables: 0, rows: 0, unready: [] })
     const loaded = described(fresh)
     expect(loaded.replace(/^\d+/, '')).toBe(before.replace(/^\d+/, ''))
     const kept = `old ${hostile}`
@@ -93,6 +96,7 @@ describe.skipIf(!canPostgres)('PostgreSQL, the way back', () => {
     expect(await loadDatabase(server.declared, { database: 'quick', fresh: 'quick', dump, tablespaces: false }, options)).toEqual({
       tables: 1,
       rows: 1,
+      unready: [],
     })
   })
 
@@ -146,7 +150,7 @@ describe.skipIf(!canPostgres)('PostgreSQL, the way back', () => {
     const dump = dumped('app')
     const before = log().length
     const fresh = { database: 'app', fresh: 'app2', dump, tablespaces: true }
-    expect(await loadDatabase(server.declared, fresh, options)).toEqual({ tables: 7, rows: 4 })
+    expect(await loadDatabase(server.declared, fresh, options)).toEqual({ tables: 7, rows: 4, unready: [] })
     const ran = [
       ...log()
         .slice(before)
@@ -193,5 +197,172 @@ describe.skipIf(!canPostgres)('PostgreSQL, the way back', () => {
     state('CREATE ROLE nobody LOGIN')
     const looked = gatherServerState({ ...server.declared, user: 'nobody' }, ['quick'], options)
     await expect(looked).rejects.toThrow('the role nobody must be a superuser')
+  })
+
+  /** All that pg_dump knows of a database, but for what is new in each dump. */
+  const whole = (database: string) => server.run('pg_dump', ['--create', database]).replaceAll(/^(--|\\(un)?restrict ).*$/gm, '')
+
+  test('[postgres.17] functions that name others without a schema: indexes, checks, generated columns and views of them come back', async () => {
+    state('CREATE ROLE immich LOGIN')
+    state('CREATE DATABASE photos OWNER immich')
+    state('ALTER DATABASE photos SET search_path TO app, "$user", public')
+    server.sql(
+      'photos',
+      `CREATE SCHEMA app AUTHORIZATION immich; CREATE SCHEMA extensions; GRANT USAGE ON SCHEMA extensions TO immich;
+       CREATE EXTENSION cube SCHEMA public; CREATE EXTENSION earthdistance SCHEMA public; CREATE EXTENSION unaccent SCHEMA extensions;
+       CREATE TABLE public.of_root (lat float8, long float8); INSERT INTO public.of_root VALUES (52.5, 13.4); CREATE INDEX ON public.of_root USING gist (ll_to_earth(lat, long));
+       SET ROLE immich;
+       CREATE TABLE app.places (id int PRIMARY KEY, lat float8, long float8); INSERT INTO app.places VALUES (1, 52.5, 13.4);
+       CREATE INDEX ON app.places USING gist (public.ll_to_earth(lat, long));
+       SET search_path = app, extensions, public;
+       CREATE FUNCTION app.plain(text) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT lower(unaccent($1)) $$;
+       CREATE FUNCTION app.bare(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN plain($1); END $$;
+       CREATE FUNCTION app.inlined(text) RETURNS text LANGUAGE sql AS $$ SELECT upper($1) $$;
+       CREATE FUNCTION app.fixed(text) RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = app, extensions AS $$ BEGIN RETURN plain($1); END $$;
+       CREATE TABLE app.names (n text CHECK (bare(n) <> ''), g text GENERATED ALWAYS AS (bare(n)) STORED); INSERT INTO app.names VALUES ('Ärger');
+       CREATE INDEX ON app.names (plain(n)); CREATE INDEX ON app.names (inlined(n)); CREATE INDEX ON app.names (fixed(n));
+       ALTER TABLE app.names ADD CONSTRAINT apart EXCLUDE (bare(n) WITH =);
+       CREATE MATERIALIZED VIEW app.seen AS SELECT bare(n) FROM app.names;`,
+    )
+    const before = whole('photos')
+    const dump = dumped('photos')
+    expect(await loadDatabase(server.declared, { database: 'photos', fresh: 'photos2', dump, tablespaces: true }, options)).toEqual({
+      tables: 3,
+      rows: 3,
+      unready: [],
+    })
+    expect(server.sql('photos2', 'SET search_path = app, extensions; SELECT g FROM app.names; SELECT * FROM app.seen')).toBe('arger\narger')
+    await renameDatabases(
+      server.declared,
+      [
+        { from: 'photos', to: 'photos1' },
+        { from: 'photos2', to: 'photos' },
+      ],
+      ['photos'],
+      options,
+    )
+    expect(whole('photos')).toBe(before)
+  })
+
+  test("[postgres.17] no function of somebody else is found for an index of a superuser's: it fails", async () => {
+    state('CREATE ROLE trudy LOGIN')
+    state('CREATE DATABASE luring OWNER trudy')
+    server.sql(
+      'luring',
+      `CREATE SCHEMA own; CREATE TABLE own.t (n int); INSERT INTO own.t VALUES (1);
+       CREATE FUNCTION public.helper(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1';
+       CREATE FUNCTION own.f(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN helper($1); END';
+       CREATE INDEX ON own.t (own.f(n));
+       SET ROLE trudy; CREATE FUNCTION public.helper(int, int DEFAULT 0) RETURNS int LANGUAGE plpgsql AS 'BEGIN ALTER ROLE trudy SUPERUSER; RETURN 1; END';`,
+    )
+    const load = { database: 'luring', fresh: 'luring2', dump: dumped('luring'), tablespaces: true }
+    await expect(loadDatabase(server.declared, load, options)).rejects.toThrow(/function helper\(integer\) does not exist/)
+    expect(state("SELECT rolsuper FROM pg_roles WHERE rolname = 'trudy'")).toBe('f')
+  })
+
+  test('[postgres.18] what is said of a database in another encoding comes back to the letter, and so do names of roles', async () => {
+    state('CREATE ROLE "größe" LOGIN')
+    for (const [name, encoding, text] of [
+      ['latin', 'LATIN1', 'schön'],
+      ['ascii', 'SQL_ASCII', 'schön'],
+      ['euro', 'LATIN9', '€uro'],
+    ] as const) {
+      state(`CREATE DATABASE ${name} OWNER "größe" TEMPLATE template0 ENCODING '${encoding}' LOCALE 'C'`)
+      const told = (sql: string) => server.run('psql', ['-XqAt', '-v', 'ON_ERROR_STOP=1', `dbname=${name} client_encoding=UTF8`, '-c', sql]).trim()
+      told(`CREATE SCHEMA "${text}"; CREATE TABLE "${text}".t (x text); INSERT INTO "${text}".t VALUES ('${text}')`)
+      told(`ALTER DATABASE ${name} SET search_path TO "${text}", public; COMMENT ON DATABASE ${name} IS '${text}'`)
+      const look = () =>
+        told("SELECT x, shobj_description(d.oid, 'pg_database'), pg_get_userbyid(datdba) FROM t, pg_database d WHERE datname = current_database()")
+      const before = look()
+      expect(before).toContain(text)
+      const dump = dumped(name)
+      state(`DROP DATABASE ${name}`)
+      expect(await loadDatabase(server.declared, { database: name, fresh: name, dump, tablespaces: true }, options)).toMatchObject({
+        rows: 1,
+        unready: [],
+      })
+      expect(look()).toBe(before)
+    }
+  })
+
+  test('[postgres.19] a foreign server that is down: statistics and rows of views are missing, which is told, and everything else is there', async () => {
+    state('CREATE DATABASE far')
+    server.sql(
+      'far',
+      `CREATE EXTENSION postgres_fdw; CREATE SERVER gone FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '/nowhere');
+       CREATE USER MAPPING FOR postgres SERVER gone;
+       CREATE TABLE parted (n int) PARTITION BY LIST (n); CREATE TABLE near PARTITION OF parted FOR VALUES IN (1); INSERT INTO near VALUES (1);
+       CREATE MATERIALIZED VIEW seen AS SELECT * FROM near; CREATE MATERIALIZED VIEW fetched AS SELECT n FROM parted;
+       CREATE FOREIGN TABLE away PARTITION OF parted FOR VALUES IN (2) SERVER gone;`,
+    )
+    const dump = dumped('far')
+    const { unready, ...loaded } = await loadDatabase(server.declared, { database: 'far', fresh: 'far2', dump, tablespaces: true }, options)
+    expect([loaded, unready]).toEqual([
+      { tables: 1, rows: 1 },
+      [
+        expect.stringMatching(/^a materialized view is empty.*could not connect to server "gone"/),
+        expect.stringMatching(/^a table has no statistics.*"gone"/),
+      ],
+    ])
+    expect(server.sql('far2', 'SELECT n FROM near; SELECT n FROM seen')).toBe('1\n1')
+  })
+
+  test('[postgres.20] a database with a subscription is dropped, whatever its event triggers say, and one that cannot be dropped keeps no other', async () => {
+    for (const name of ['told', 'other', 'busy']) state(`CREATE DATABASE ${name}`)
+    server.sql('told', "CREATE SUBSCRIPTION s CONNECTION 'host=/nowhere dbname=x' PUBLICATION p WITH (connect = false, enabled = false)")
+    server.sql(
+      'told',
+      `CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;
+       CREATE EVENT TRIGGER no ON ddl_command_start EXECUTE FUNCTION no(); ALTER EVENT TRIGGER no ENABLE ALWAYS`,
+    )
+    state('ALTER DATABASE told ALLOW_CONNECTIONS false')
+    await dropDatabases(server.declared, ['told'], options)
+    server.sql('busy', "BEGIN; PREPARE TRANSACTION 'held'")
+    await expect(dropDatabases(server.declared, ['busy', 'other'], options)).rejects.toThrow('busy')
+    expect([...(await databaseIds(server.declared, ['told', 'other', 'busy'], options)).keys()]).toEqual(['busy'])
+  })
+
+  test('[postgres.22] extensions that a restore in place could not make are named by the backup', () => {
+    const list =
+      '3; 3079 16500 EXTENSION - pg_cron \n4; 3079 16501 EXTENSION - hstore \n5; 0 0 COMMENT - EXTENSION hstore \n6; 3079 16502 EXTENSION - gone '
+    expect(extensionsIn(list)).toEqual(['pg_cron', 'hstore', 'gone'])
+    expect(lackingFor('app', list, { extensions: ['pg_cron', 'hstore'], bound: { pg_cron: 'app' } })).toEqual([
+      expect.stringMatching(/the extension pg_cron, which can only be made in a database called app/),
+      expect.stringMatching(/the extension gone, which isn't installed/),
+    ])
+  })
+})
+
+describe.skipIf(!canPostgres)('PostgreSQL, with a log of changes on a small disk', () => {
+  test('[postgres.13] the log stays short where its disk is small, and a load that fills that disk all the same is ended while the server has room', async () => {
+    const small = makeServer({ log: '176m', settings: 'wal_level=logical' })
+    const root = small.declared.socketDir
+    vi.stubEnv('PATH', small.path)
+    try {
+      small.sql('postgres', 'CREATE DATABASE app')
+      small.sql('app', 'CREATE TABLE t AS SELECT md5(n::text) || repeat(md5(n::text), 20) FROM generate_series(1, 1) n')
+      for (let i = 0; i < 5; i++)
+        small.sql('app', 'INSERT INTO t SELECT md5(n::text) || repeat(md5(n::text), 20) FROM generate_series(1, 60000) n; CHECKPOINT')
+      const dump = join(root, 'dump')
+      small.run('pg_dump', ['--format=custom', `--file=${dump}`, 'app'])
+      const started = small.sql('postgres', 'SELECT pg_postmaster_start_time()')
+      const load = (fresh: string) =>
+        whileServerHasSpace('app', join(root, 'data'), small.declared, options, async (signal) => {
+          await loadDatabase(small.declared, { database: 'app', fresh, dump, tablespaces: true }, { ...options, signal })
+        })
+      const written = () => Number(small.sql('postgres', "SELECT pg_current_wal_lsn() - '0/0'"))
+      const before = written()
+      await load('whole')
+      expect(written() - before).toBeGreaterThan(176 << 20)
+      expect(small.sql('whole', 'SELECT count(*) FROM t')).toBe('300001')
+      // Nothing of the log can be used again.
+      small.sql('app', "SELECT pg_create_logical_replication_slot('held', 'pgoutput')")
+      expect(await slotsOf(small.declared, ['app', 'whole'], options)).toEqual([{ name: 'held', database: 'app' }])
+      await expect(load('part')).rejects.toThrow(`no space is left for the server's data: less than 48 MiB at ${root}/data/pg_wal`)
+      expect(small.sql('postgres', 'SELECT pg_postmaster_start_time()')).toBe(started)
+    } finally {
+      vi.unstubAllEnvs()
+      small.remove()
+    }
   })
 })

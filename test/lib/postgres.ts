@@ -24,8 +24,11 @@ export interface Server {
   remove(): void
 }
 
-/** `disk`: its data (not its log of changes, without which it can't go on) stands on a filesystem of its own of this size. */
-export function makeServer({ disk }: { disk?: string } = {}): Server {
+/**
+ * `disk`: its data (not its log of changes, without which it can't go on) stands on a filesystem of its own of this size; `log`: its log does.
+ * `settings`: further ones, for the command line.
+ */
+export function makeServer({ disk, log, settings = 'wal_level=replica' }: { disk?: string; log?: string; settings?: string } = {}): Server {
   const root = mkdtempSync(join(tmpdir(), 'atelier-postgres-'))
   const { uid, gid } = owner()
   chownSync(root, uid, gid)
@@ -41,19 +44,20 @@ export function makeServer({ disk }: { disk?: string } = {}): Server {
       ...(input ? { input } : {}),
     })
   const control = (...args: string[]) => as('pg_ctl', ['--pgdata=data', '--wait', '--silent', '--log=log', ...args])
-  if (disk !== undefined) {
-    mkdirSync(join(root, 'data'))
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${disk},mode=0700,uid=${uid},gid=${gid}`, 'none', join(root, 'data')])
+  const own = [...(disk === undefined ? [] : [['data', disk] as const]), ...(log === undefined ? [] : [['wal', log] as const])]
+  for (const [folder, size] of own) {
+    mkdirSync(join(root, folder))
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size},mode=0700,uid=${uid},gid=${gid}`, 'none', join(root, folder)])
   }
   as('initdb', [
     '--pgdata=data',
-    ...(disk === undefined ? [] : [`--waldir=${join(root, 'wal')}`]),
+    ...(own.length === 0 ? [] : [`--waldir=${join(root, 'wal')}`]),
     '--auth=peer',
     '--no-sync',
     '--encoding=UTF8',
     '--locale=C.UTF-8',
   ])
-  const start = () => void control('--options', `-c listen_addresses= -c unix_socket_directories=${root} -c fsync=off`, 'start')
+  const start = () => void control('--options', `-c listen_addresses= -c unix_socket_directories=${root} -c fsync=off -c ${settings}`, 'start')
   const stop = () => void control('--mode=immediate', 'stop')
   start()
   return {
@@ -69,7 +73,7 @@ export function makeServer({ disk }: { disk?: string } = {}): Server {
       } catch {
         // It is stopped already.
       }
-      if (disk !== undefined) execFileSync('umount', [join(root, 'data')])
+      for (const [folder] of own) execFileSync('umount', [join(root, folder)])
       rmSync(root, { recursive: true, force: true })
     },
   }

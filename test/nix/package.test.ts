@@ -58,7 +58,7 @@ test("every program that src/ starts is on the wrapper's PATH", async () => {
     sqlite: ['sqlite3'],
     systemd: ['journalctl', 'systemctl', 'systemd-analyze', 'systemd-run', 'timedatectl'],
     'util-linux': ['exch', 'flock', 'mount', 'nsenter', 'setpriv', 'unshare'],
-    "the host's": ['sudo', 'pg_dump', 'pg_dumpall', 'pg_restore', 'psql', 'createdb', 'dropdb', 'runuser'],
+    "the host's": ['sudo', 'pg_dump', 'pg_dumpall', 'pg_isready', 'pg_restore', 'psql', 'createdb', 'dropdb', 'runuser'],
   }
   const known = Object.values(packages).flat()
   const files = (await readdir('src', { recursive: true })).filter((file) => file.endsWith('.ts'))

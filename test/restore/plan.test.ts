@@ -103,7 +103,20 @@ describe('the plan of a restore', () => {
     data: { folder: '/mnt/pg', mount: '/mnt' },
     roles: [],
     tablespaces: [],
+    others: [],
+    slots: [],
+    subscriptions: [],
   }
+
+  test('[postgres.23] a replication slot that stays with the old database is told, and a subscription that comes back switched off', () => {
+    const told = { slots: [{ name: 'cdc', database: 'shop' }], subscriptions: [{ name: 'sub', database: 'shop' }] }
+    expect(planRestore(silent, facts({ postgres: { ...postgres, ...told } })).notes).toEqual(
+      expect.arrayContaining([
+        expect.stringMatching(/slot cdc of shop stays with the old database.*SELECT pg_drop_replication_slot\('cdc'\)/),
+        expect.stringMatching(/subscription sub of shop comes back switched off/),
+      ]),
+    )
+  })
 
   test('databases are loaded under names of ours before anything stops, and swapped with the files', () => {
     const fresh = 'atelier-new-RUN-0-shop'
@@ -200,7 +213,7 @@ test('the plan of putting back: what was there returns, what was not there goes,
       copied: [],
     },
   ]
-  const oldDatabases = ['kept', null].map((kept) => ({ run: 'FIRST', since: '2026-11-20T14:00:00.000Z', database: kept ?? 'fresh', kept }))
+  const oldDatabases = ['kept', null].map((kept) => ({ run: 'FIRST', since: '2026-11-20T14:00:00.000Z', database: kept ?? 'fresh', kept, slots: [] }))
   const { steps, always } = planPutBack(checked, { run: 'RUN', name: 'notes', olds, oldDatabases, units: ['n.service'], running: ['n.service'] })
   expect(steps).toEqual([
     { do: 'stop', units: ['n.service'] },

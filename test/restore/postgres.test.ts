@@ -176,8 +176,39 @@ describe.skipIf(!canPostgres)('databases in place', () => {
     expect([s.look(), s.databases(), s.journal()]).toEqual([old, live, null])
   })
 
+  test('[postgres.20] a new database that cannot be dropped keeps no backup out, and is dropped by --discard-old', async () => {
+    // The server goes away for good while it loads.
+    const gone = `case "$*" in *--file=-*|*--list*|--version*) exec "$real" "$@" ;; esac
+      kill -QUIT $(head -1 ${s.server.declared.socketDir}/data/postmaster.pid); sleep 1; exec "$real" "$@"`
+    const { exit, stderr } = await s.cli(['restore', 'shop', ...inPlace], s.instead('pg_restore', gone))
+    expect([exit, stderr]).toEqual([1, expect.stringMatching(/takes room until prune drops it, or: atelier-backup restore shop --discard-old/)])
+    expect(s.journal()).toBeNull()
+    s.server.start()
+    expect([s.look(), s.databases()]).toEqual([old, [expect.stringMatching(/^atelier-new-/), ...live]])
+    expect((await s.cli(['run', 'shop'])).exit).toBe(0)
+    expect(await s.restore('--discard-old', '--yes')).toMatchObject({ exit: 0, stdout: expect.stringContaining('deleted atelier-new-') })
+    expect([s.look(), s.databases()]).toEqual([old, live])
+  })
+
+  test('[postgres.20] [postgres.23] a subscription and a slot: told by plan and status, rolled back and dropped, and backups go on', async () => {
+    s.server.sql('shop', "CREATE SUBSCRIPTION sub CONNECTION 'host=/nowhere dbname=x' PUBLICATION p WITH (connect = false)")
+    s.server.sql('shop', "SELECT pg_create_logical_replication_slot('cdc', 'pgoutput')")
+    s.declare({ healthCheck: 'exit 1' })
+    expect((await s.cli(['run', 'shop'])).exit).toBe(0)
+    expect((await s.restore('--in-place', '--dry-run', '--json')).json().plan.notes.join()).toMatch(
+      /slot cdc of shop stays.*subscription sub of shop/,
+    )
+    expect(await s.restore(...inPlace)).toMatchObject({ exit: 1, stderr: expect.stringContaining('the old data is back in place') })
+    expect([s.databases(), s.journal()]).toEqual([live, null])
+    s.declare()
+    expect((await s.restore(...inPlace)).exit).toBe(0)
+    expect((await s.cli(['status', '--local'])).stdout).toContain("SELECT pg_drop_replication_slot('cdc')")
+    expect(await s.restore('--discard-old', '--yes')).toMatchObject({ exit: 0 })
+    expect([s.databases(), s.server.sql('postgres', 'SELECT count(*) FROM pg_replication_slots')]).toEqual([live, '0'])
+  })
+
   test('[postgres.10] no space while it loads: one line, exit 1, the old data is untouched, and nothing is left', async () => {
-    const full = `case "$*" in *--file=-*) exec "$real" "$@" ;; esac
+    const full = `case "$*" in *--file=-*|*--list*|--version*) exec "$real" "$@" ;; esac
       "$real" --section=pre-data "$@"; echo 'pg_restore: error: ERROR:  could not extend file "base/1/2": No space left on device' >&2; exit 1`
     const { exit, stderr } = await s.cli(['restore', 'shop', ...inPlace], s.instead('pg_restore', full))
     expect([exit, stderr]).toEqual([1, expect.stringMatching(/no space is left for the server's data.*not touched/)])

@@ -38,7 +38,7 @@ export interface Shop extends World {
 /** `disk`: the size of the filesystem on which the server has its data; it can't be `reset` then. */
 export async function shop(disk?: string): Promise<Shop> {
   const w = await world()
-  const server = makeServer(disk === undefined ? {} : { disk })
+  const server = makeServer({ settings: 'wal_level=logical', ...(disk === undefined ? {} : { disk }) })
   const { sql } = server
   w.env.PATH = server.path
   w.write('data/file', 'of the snapshot\n')
