@@ -10,7 +10,7 @@ import { type Shop, second, shop } from './shop.ts'
 const inPlace = ['--in-place', '--yes']
 
 // A server is copied and started for each test.
-vi.setConfig({ testTimeout: 90_000, hookTimeout: 90_000 })
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 })
 
 describe.skipIf(!canPostgres)('databases in place', () => {
   let s: Shop
