@@ -14,7 +14,19 @@ import { readKilledRun } from './running.ts'
 const runsKept = 200
 
 export function emptyRecord(service: string): RunRecord {
-  return { version: 1, service, install: null, origin: null, inherited: null, lastSnapshot: null, clock: null, runs: [], old: [], oldDatabases: [], undropped: [] }
+  return {
+    version: 1,
+    service,
+    install: null,
+    origin: null,
+    inherited: null,
+    lastSnapshot: null,
+    clock: null,
+    runs: [],
+    old: [],
+    oldDatabases: [],
+    undropped: [],
+  }
 }
 
 /**
