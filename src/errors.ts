@@ -62,6 +62,7 @@ export const exits = {
   'read-only': 1,
   'record-damaged': 1,
   'record-failed': 1,
+  'refuses-manual': 1,
   'remove-failed': 1,
   'repository-inside': 1,
   'repository-unreachable': 1,

@@ -95,6 +95,7 @@ const restores = fc
         excluded: roots.slice(0, excluded.length).map((path) => ({ path: `${path}/cache`, bytes: 1 })),
         renumbered: { users: [], groups: [] },
         strangers: [],
+        unmounted: [],
       },
       ...{ units: at.units, running: at.units.slice(0, at.running), free: { '/': 1e12, '/srv': 1e12 } },
     }

@@ -8,11 +8,11 @@ import { unitsOf } from '../manifest/resolve.ts'
 import { removeOwnLocks } from '../repository/locks.ts'
 import { type Site, serviceOf, stagingOf } from '../site.ts'
 import { isRestoreOpen } from '../state/journal.ts'
-import { emptyRecord, isRecorded, readRecord, recordOfKilled, updateRecord } from '../state/records.ts'
+import { emptyRecord, isRecorded, readRecord, recordOfKilled, stoppedBy, updateRecord } from '../state/records.ts'
 import { clearState, newRunId, type Running, readKilledRun, removeRunning, setRunningAside } from '../state/running.ts'
 import { removeProbes, unknownFacts } from './look.ts'
 import { planBackup } from './plan.ts'
-import { backupHandlers, newFindings } from './steps.ts'
+import { backupHandlers, type Findings, newFindings } from './steps.ts'
 
 type Output = (line: string) => void
 
@@ -38,6 +38,8 @@ async function finishKilledRun(site: Site, name: string, killed: Running, output
   for (const each of [name, ...service.formerNames]) await endHook(each)
   if (!killed.plan) await removeProbes(service, { name, run: killed.run }).catch(warn)
   const plan = await planOfKilledRun(site, name, killed)
+  // Nobody knows whether the run had stopped the units when it was killed: they are started in any case.
+  const findings: Findings = { ...newFindings(), stopped: { at: performance.now(), seconds: null } }
   const handlers = backupHandlers({
     name,
     service,
@@ -47,8 +49,7 @@ async function finishKilledRun(site: Site, name: string, killed: Running, output
     repositoryState: null,
     baseline: null,
     inheritFds: [],
-    // Nobody knows whether the run had stopped the units when it was killed: they are started in any case.
-    findings: { ...newFindings(), stopped: { at: performance.now(), seconds: null } },
+    findings,
     outcome: () => 'failed',
     warn: (_, message) => output(message),
     output,
@@ -58,7 +59,10 @@ async function finishKilledRun(site: Site, name: string, killed: Running, output
   if (failure) warn(failure)
   // A killed restic leaves its lock in the repository, which would keep `prune` out.
   await removeOwnLocks(site, service.repository, { signal: AbortSignal.timeout(60_000) }).catch(warn)
-  await updateRecord(site.state, name, (record) => void record.runs.push(recordOfKilled(name, killed)))
+  await updateRecord(site.state, name, (record) => {
+    record.runs.push(recordOfKilled(name, killed))
+    record.stopped = stoppedBy(findings.ran, killed.started, record.stopped)
+  })
 }
 
 /** The plan's `always` steps alone. Without a recorded plan: those of a backup of which nothing is known. */

@@ -2,6 +2,7 @@
 import { type Event, type EventBody, type Outcome, type Result, resultOf } from '../core.ts'
 import { asFailure, type Code, Failure } from '../errors.ts'
 import { execute } from '../execute.ts'
+import { downMessage, downUnits } from '../host/systemd.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import { requireRepositoryApart } from '../repository/apart.ts'
 import { lockOf, type Site, serviceOf, stagingOf } from '../site.ts'
@@ -9,7 +10,7 @@ import { makeState } from '../state/install.ts'
 import { requireNoJournal } from '../state/journal.ts'
 import { boundInstallId, readMachine } from '../state/machine.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
-import { emptyRecord, lastRun, pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
+import { emptyRecord, lastRun, pinnedRepository, pinRepository, readRecord, stoppedBy, updateRecord } from '../state/records.ts'
 import { newRunId, recordPlan, removeRunning, writeRunning } from '../state/running.ts'
 import { cleanUp } from './cleanup.ts'
 import { gatherBackupFacts, unknownFacts } from './look.ts'
@@ -39,6 +40,8 @@ interface BackupRun {
   inheritFds: number[]
   findings: Findings
   warnings: Run['warnings']
+  /** Units that an earlier run stopped and that don't run; null: not looked at. */
+  down: RunRecord['stopped'] | null
   /** How the plan keeps the data unchanged while restic reads it. */
   view: Run['view']
   /** Null until the repository has answered. */
@@ -62,7 +65,7 @@ export async function runBackup(site: Site, name: string, options: BackupOptions
       await requireNoJournal(site.state, name)
       await recordedRun({
         ...{ id: newRunId(started), site, name, service, options, started: started.toISOString(), seconds, inheritFds: [lock.fd] },
-        ...{ findings, warnings: [], view: 'live', repositoryState: null, writeEvent: () => {} },
+        ...{ findings, warnings: [], down: null, view: 'live', repositoryState: null, writeEvent: () => {} },
       })
     } finally {
       lock.release()
@@ -123,6 +126,7 @@ async function backUp(run: BackupRun): Promise<void> {
   })
   const { failure } = await execute(plan, handlers, { now: site.now, signal: options.signal, emit: (event) => emit(run, event) })
   findings.failure ??= failure
+  await requireEarlierRunning(run, record)
   if (findings.summary !== null && facts.unadopted) {
     const why = (await readMachine(site.state)).replaced ?? 'backups from elsewhere exist'
     warn(
@@ -134,6 +138,18 @@ async function backUp(run: BackupRun): Promise<void> {
   await storeManifestOf(run, known.install).catch((error: unknown) =>
     warn(run, 'manifest-not-stored', `the manifest isn't stored in the repository: ${asFailure(error).message}`),
   )
+}
+
+/** Units that an earlier run stopped and that don't run since: this run's failure too, until somebody has started them. */
+async function requireEarlierRunning(run: BackupRun, record: RunRecord): Promise<void> {
+  const { name, findings } = run
+  const earlier = record.stopped.filter(({ unit }) => !findings.ran.includes(unit))
+  run.down = await downUnits(earlier).catch(() => earlier)
+  const [down] = run.down
+  if (down === undefined) return
+  const message = `${name}: ${downMessage(down)}`
+  if (findings.failure === null) findings.failure = new Failure('start-failed', message)
+  else warn(run, 'start-failed', message)
 }
 
 /**
@@ -165,6 +181,7 @@ async function writeRecord(run: BackupRun): Promise<void> {
         record.inherited = []
       }
     }
+    record.stopped = stoppedBy(findings.ran, started, run.down?.map(({ unit, since }) => ({ unit, since })) ?? record.stopped)
     record.runs.push({
       ...{ run: run.id, kind: 'backup', started, seconds, outcome, code, message, snapshotId, downtimeSeconds },
       ...{ view: run.view, bytes, files: summary?.files ?? null, addedBytes, warnings: run.warnings.slice(0, 50) },

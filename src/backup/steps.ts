@@ -1,17 +1,18 @@
 // What each step of a backup does.
 import { type FileHandle, lstat, mkdir, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import type { BackupStep, Handlers, Path } from '../core.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { BackupStep, Handlers, Path, Unit } from '../core.ts'
 import { asFailure, type Code, Failure } from '../errors.ts'
 import { dumpers } from '../host/engines.ts'
 import { foreignFolder, isWithin, outermost, resolveOwnLinks, withParentFd } from '../host/files.ts'
 import { removeFolder } from '../host/folders.ts'
 import { makeFrozenCopy, removeFrozenCopy } from '../host/frozen.ts'
 import { runHook } from '../host/hooks.ts'
-import { canMountPrivately, type SealedMounts, sealedMounts, withPrivateMounts } from '../host/mounts.ts'
+import { canMountPrivately, missingAround, type SealedMounts, sealedMounts, withPrivateMounts } from '../host/mounts.ts'
 import { copyDatabase, holdDatabase, isAtPath, otherName, sidecarSuffixes } from '../host/sqlite.ts'
 import { type Watch, whileGrowing } from '../host/stall.ts'
-import { afterStop, startUnits, stopUnits } from '../host/systemd.ts'
+import { afterStop, requireRunning, startUnits, stopUnits } from '../host/systemd.ts'
 import type { Manifest, Service } from '../manifest/types.gen.ts'
 import { escapePattern, excluded } from '../restic/patterns.ts'
 import type { BackupSummary, Restic } from '../restic/types.ts'
@@ -31,12 +32,14 @@ export interface Findings {
   problems: { code: Code; message: string }[]
   /** When units were stopped (ms, as performance.now() has it), and for how long: null until they are started. */
   stopped: { at: number; seconds: number | null } | null
+  /** The units that ran when others were stopped: they must run at the end. */
+  ran: Unit[]
   /** The failure that ended the run. */
   failure: Failure | null
 }
 
 export function newFindings(): Findings {
-  return { summary: null, problems: [], stopped: null, failure: null }
+  return { summary: null, problems: [], stopped: null, ran: [], failure: null }
 }
 
 /** What the steps of one backup need. */
@@ -87,8 +90,11 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
     start: {
       apply: async ({ units }, { failure }) => {
         const { stopped } = job.findings
-        if (stopped === null || stopped.seconds !== null) return
+        if (stopped === null) return
+        job.findings.ran = units
         const isLast = failure !== undefined
+        // Started before the upload: do they still run at its end?
+        if (stopped.seconds !== null) return requireRunning(job.name, units, new Date(Date.now() - performance.now() + stopped.at).toISOString())
         try {
           await startUnits(job.name, units, afterStop(failure))
         } catch (error) {
@@ -98,6 +104,10 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
           throw error
         }
         stopped.seconds = secondsSince(stopped.at)
+        if (!isLast) return
+        // A program that can't start, with Type=simple, has begun and ends at once.
+        await sleep(300)
+        await requireRunning(job.name, units)
       },
     },
     dump: {
@@ -145,7 +155,7 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
     },
     snapshot: {
       apply: async (step, context) => {
-        const { links, existing } = await resolveDeclared(job, step.paths)
+        const { links, existing } = await resolveDeclared(job, step)
         const databases = (await Promise.all(step.databases.map(resolveOwnLinks))).flatMap(({ real }) => real ?? [])
         const uncopied = databases.filter((database) => !copies.some(({ live }) => live === database))
         const savable = existing.filter((path) => !uncopied.includes(path))
@@ -237,11 +247,24 @@ async function requireNamespaces(name: string): Promise<void> {
   )
 }
 
-/** Symbolic links on the way, and the real paths that exist. Reports each missing path: restic 0.18 skips it and exits 0. */
-async function resolveDeclared(job: Job, declared: Path[]): Promise<{ links: Path[]; existing: Path[] }> {
+/**
+ * Symbolic links on the way, and the real paths that exist. Reports each missing path: restic 0.18 skips it and exits 0. A path whose disk isn't
+ * mounted is missing: what stands below the empty mount point isn't the service's data.
+ */
+async function resolveDeclared(
+  job: Job,
+  { paths: declared, exclude }: Pick<BackupStep & { do: 'snapshot' }, 'paths' | 'exclude'>,
+): Promise<{ links: Path[]; existing: Path[] }> {
   const found = await Promise.all(declared.map(resolveOwnLinks))
-  for (const [i, { real, refused }] of found.entries()) {
-    if (refused !== null)
+  for (const [i, resolved] of found.entries()) {
+    const { above, below } = await missingAround(declared[i] as Path)
+    if (above !== null) resolved.real = null
+    for (const point of above === null ? below.filter((point) => !excluded(exclude, point)) : [])
+      addProblem(job, 'not-mounted', `${point}, in ${declared[i]}, should be mounted and isn't: what is on it isn't saved. Mount it, or exclude it`)
+    const { real, refused } = resolved
+    if (above !== null)
+      addProblem(job, 'not-mounted', `${declared[i]} isn't saved: ${above} should be mounted and isn't. Mount it: mount ${shellWord(above)}`)
+    else if (refused !== null)
       addProblem(
         job,
         'unsafe-path',

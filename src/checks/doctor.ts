@@ -5,7 +5,7 @@ import { hostname } from 'node:os'
 import { dirname } from 'node:path'
 import { asFailure } from '../errors.ts'
 import { resolveLinks } from '../host/files.ts'
-import { canMountPrivately } from '../host/mounts.ts'
+import { canMountPrivately, missingAround } from '../host/mounts.ts'
 import { askServer, requireClient, restoreLacks, sharedWith } from '../host/postgres.ts'
 import { run } from '../host/shell.ts'
 import { requireRepositoryApart } from '../repository/apart.ts'
@@ -17,7 +17,7 @@ import { readJournal } from '../state/journal.ts'
 import { readMachine } from '../state/machine.ts'
 import { pinnedRepository, readRecord, setAsideRecords } from '../state/records.ts'
 import { readRunning } from '../state/running.ts'
-import { pluralize } from '../text.ts'
+import { pluralize, shellWord } from '../text.ts'
 import { withTimeout } from '../timeouts.ts'
 import { bad, type Check, checkClock, checkSecrets, good, installRestic, judgeRepository } from './check.ts'
 
@@ -104,9 +104,24 @@ function checkLocks(site: Site, name: string, locks: RepositoryLock[]): Check {
 async function checkPaths(site: Site): Promise<Check[]> {
   const services = Object.entries(site.manifest.services).filter(([, { enable }]) => enable)
   const declared = services.flatMap(([name, { paths, sqlite }]) => [...paths, ...sqlite].map((path) => ({ name, path })))
+  const unmounted = await Promise.all(
+    declared.map(async ({ name, path }) => {
+      const { above, below } = await missingAround(path).catch(() => ({ above: null, below: [] }))
+      return (above === null ? below : [above]).map((point) => ({ name, path, point }))
+    }),
+  )
+  const unmountedChecks = unmounted
+    .flat()
+    .map(({ name, path, point }) =>
+      bad(
+        'paths',
+        `${name}: ${point} should be mounted and isn't, so ${path} is neither saved nor restored as it should be`,
+        `mount ${shellWord(point)}`,
+      ),
+    )
   const missing = await Promise.all(
-    declared.map(async ({ name, path }) =>
-      (await resolveLinks(path).catch(() => null))?.real == null
+    declared.map(async ({ name, path }, i) =>
+      unmounted[i]?.length === 0 && (await resolveLinks(path).catch(() => null))?.real == null
         ? [
             bad(
               'paths',
@@ -126,7 +141,7 @@ async function checkPaths(site: Site): Promise<Check[]> {
       },
     ),
   )
-  const found = [...missing, ...(await Promise.all(mixed))].flat()
+  const found = [...unmountedChecks, ...missing, ...(await Promise.all(mixed))].flat()
   return found.length > 0 ? found : [good('paths', `${pluralize(declared.length, 'declared path')} ${declared.length === 1 ? 'exists' : 'exist'}`)]
 }
 

@@ -8,6 +8,10 @@ const emptyMounts: Option = {
   flags: '--empty-mounts',
   description: 'also empty filesystems that are mounted inside the data and not in the snapshot; their data is kept',
 }
+const ontoUnmounted: Option = {
+  flags: '--onto-unmounted',
+  description: "also restore data whose disk should be mounted and isn't: onto the disk below, where mounting it hides the data",
+}
 const allowPrivileged: Option = {
   flags: '--allow-privileged',
   description: 'also restore privileged files that are not there now: setuid, setgid, file capabilities, device nodes',
@@ -74,6 +78,7 @@ export const commands: CommandSpec[] = [
       { flags: '--target <folder>', description: 'restore into this folder, which must not exist yet' },
       { flags: '--in-place', description: 'replace the live data; the old data is kept' },
       emptyMounts,
+      ontoUnmounted,
       allowPrivileged,
       { flags: '--resume', description: 'finish an interrupted restore in place' },
       { flags: '--rollback', description: 'undo a restore in place: the unfinished one, or the newest (with --at: the newest up to that time)' },
@@ -97,6 +102,7 @@ export const commands: CommandSpec[] = [
       { flags: '--partial', description: 'restore a partial snapshot where there is no complete one' },
       { flags: '--without-units', description: "ignore units that systemd doesn't know, as on a rescue system" },
       emptyMounts,
+      ontoUnmounted,
       allowPrivileged,
       { flags: '--resume', description: 'continue an interrupted recovery' },
       { flags: '--from-repository', description: 'read the manifest from the repository: only its location, password and credentials are needed' },

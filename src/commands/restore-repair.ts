@@ -1,7 +1,7 @@
 // `restore --resume`, `--rollback` and `--discard-old`: they act on an earlier restore in place and choose no snapshot.
 import type { Result } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { emptiedBy, nothingToResume, planInPlace, requireEmptyable, restoreInPlace, resumeRestore } from '../restore/inplace.ts'
+import { emptiedBy, nothingToResume, planInPlace, requireEmptyable, requireMounted, restoreInPlace, resumeRestore } from '../restore/inplace.ts'
 import { requirePrivileged } from '../restore/privileged.ts'
 import { discardOld, type KeptRestore, keptRestores, keptUntil, nothingKept, rollBackRestore } from '../restore/rollback.ts'
 import { type Site, serviceOf } from '../site.ts'
@@ -69,6 +69,7 @@ async function resumed(site: Site, name: string, input: Input, watcher: Watcher)
         )
       const planned = await planInPlace(site, name, snapshot, journal.paths, input.signal)
       requireEmptyable(planned, isSet(input, 'emptyMounts') ? emptiedBy(planned.facts) : (journal.emptied ?? []))
+      requireMounted(planned, isSet(input, 'ontoUnmounted') || journal.ontoUnmounted === true)
       const privileged = isSet(input, 'allowPrivileged') ? 'all' : (journal.privileged ?? [])
       requirePrivileged(name, planned.facts.privileged, privileged)
       return restoreInPlace(site, planned, { ...options, privileged })

@@ -5,7 +5,7 @@ import { Failure } from '../errors.ts'
 import { isWithin } from '../host/files.ts'
 import type { Snapshot } from '../restic/types.ts'
 import type { RestoreFacts } from '../restore/facts.ts'
-import { emptiedBy, planInPlace, restoreInPlace } from '../restore/inplace.ts'
+import { emptiedBy, planInPlace, requireMounted, restoreInPlace } from '../restore/inplace.ts'
 import { freeTarget, inspectTarget, restoreInspect } from '../restore/inspect.ts'
 import { clockNotes, partialNotes, passedNotes } from '../restore/notes.ts'
 import { requirePrivileged } from '../restore/privileged.ts'
@@ -169,6 +169,7 @@ async function prepareInPlace(site: Site, name: string, snapshot: Snapshot, path
   if (!input.json) print(...restorePlanView(site, planned))
   else if (dryRun) printJson(planned)
   if (dryRun) return async () => 0
+  requireMounted(planned, isSet(input, 'ontoUnmounted'))
   const emptied = emptiedBy(planned.facts)
   if (emptied.length > 0 && !isSet(input, 'emptyMounts')) {
     const flag = `--empty-mounts (${emptied.map(printable).join(', ')}: mounted, and not in the snapshot)`

@@ -1,9 +1,11 @@
 // Folders, made and removed durably, with owner, mode and time.
-import { lstat, mkdir, rmdir } from 'node:fs/promises'
-import { basename, dirname } from 'node:path'
+import { randomUUID } from 'node:crypto'
+import { lstat, mkdir, rename, rmdir } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { insideFd3, isThere, isWithin, lstatIfThere, openDirNoFollow, withParentFd } from './files.ts'
+import { insideFd3, isRootOnly, isThere, isWithin, lstatIfThere, openDirNoFollow, withParentFd } from './files.ts'
+import { mountsWithin } from './mounts.ts'
 import { run } from './shell.ts'
 
 /** Owner, permission bits and time of a folder. `mtime` as touch(1) takes a date; null: it is left alone. */
@@ -14,12 +16,75 @@ export interface Attributes {
   mtime: string | null
 }
 
-/** Removes a folder with all that is in it, but nothing on another filesystem. @throws Failure `remove-failed` */
+/** Removes a folder with all that is in it, btrfs subvolumes too, but nothing on another filesystem. @throws Failure `remove-failed` */
 export async function removeFolder(folder: Path): Promise<void> {
   if (!(await isThere(folder))) return
   const argv = ['rm', '--recursive', '--force', '--one-file-system', '--', insideFd3(basename(folder))]
-  const { exit, stderr } = await withParentFd(folder, (_, parent) => run(argv, { inheritFds: [parent.fd] }))
-  if (exit !== 0) throw new Failure('remove-failed', `${folder} can't be removed: ${stderr.trim().split('\n')[0]}`)
+  const remove = () => withParentFd(folder, (_, parent) => run(argv, { inheritFds: [parent.fd] }))
+  let { exit, stderr } = await remove()
+  // rm(1) takes a subvolume for another filesystem.
+  if (exit !== 0 && (await removeSubvolumes(folder, folder))) ({ exit, stderr } = await remove())
+  if (exit !== 0)
+    throw new Failure(
+      'remove-failed',
+      `${folder} can't be removed: ${stderr
+        .trim()
+        .split('\n')[0]
+        ?.replaceAll(insideFd3(''), `${dirname(folder)}/`)}`,
+    )
+}
+
+/**
+ * Deletes the subvolumes in a folder, each as one. btrfs(8) takes a path, in which the owner of what is around the subvolume could put a link: it is
+ * moved into the folder `ours` first, which is root's alone. Returns whether there were any.
+ */
+async function removeSubvolumes(folder: Path, ours: Path): Promise<boolean> {
+  if (!isRootOnly(await lstat(ours))) return false
+  const start = insideFd3(basename(folder))
+  const argv = ['find', start, '-xdev', '-mindepth', '1', '-type', 'd', '-inum', '256', '-print0']
+  const { stdout } = await withParentFd(folder, (_, parent) => run(argv, { inheritFds: [parent.fd] }))
+  const mounted = await mountsWithin(folder)
+  const found = stdout.split('\0').flatMap((path) => (path ? [folder + path.slice(start.length)] : []))
+  let removed = false
+  for (const path of found.filter((path) => !mounted.some((point) => isWithin(point, path)))) {
+    const moved = join(ours, `subvolume-${randomUUID()}`)
+    const move = () => withParentFd(path, (from) => withParentFd(moved, (to) => rename(from, to)))
+    // One that is read-only, as snapshots are, can't be moved.
+    await move()
+      .catch(() => makeWritable(path).then(move))
+      .catch(() => {})
+    if (!(await isThere(moved))) continue
+    removed = true
+    await removeSubvolumes(moved, ours)
+    const deleted = await run(['btrfs', 'subvolume', 'delete', '--', moved]).catch(() => null)
+    if (deleted?.exit !== 0) await removeFolder(moved)
+  }
+  return removed
+}
+
+/** A subvolume, by its descriptor. */
+async function makeWritable(path: Path): Promise<void> {
+  const held = await openDirNoFollow(path)
+  try {
+    await run(['btrfs', 'property', 'set', '-f', '-t', 'subvol', '/proc/self/fd/3', 'ro', 'false'], { inheritFds: [held.fd] })
+  } finally {
+    await held.close()
+  }
+}
+
+/**
+ * What would keep `removeFolder` from removing all of a folder: mounts in it, and what not even root can write to, being immutable or on a read-only
+ * filesystem. A subvolume goes as one, whatever is in it.
+ */
+export async function unremovable(folder: Path): Promise<Path[]> {
+  if (!(await isThere(folder))) return []
+  const start = insideFd3(basename(folder))
+  const files: Path[] = []
+  const onLine = (path: string) => void (files.length < 6 && files.push(folder + path.slice(start.length)))
+  const look = ['find', start, '-xdev', '(', '-type', 'd', '-o', '-type', 'f', ')', '!', '-inum', '256', '!', '-writable']
+  // Other users may remove what they can't write to.
+  if (process.getuid?.() === 0) await withParentFd(folder, (_, parent) => run(look, { inheritFds: [parent.fd], onLine }))
+  return [...(await mountsWithin(folder)), ...files]
 }
 
 /** Removes `folder` and the folders above it, up to `stop` (which stays), as long as they are empty. */

@@ -1,5 +1,5 @@
 // Mounts: what is mounted where, and a private mount namespace in which copies replace live files.
-import { lstat, readFile } from 'node:fs/promises'
+import { lstat, readdir, readFile, readlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { foreignFolder, isRootOnly, isWithin, lstatIfThere, outermost, realAsFarAsThere } from './files.ts'
 import { run } from './shell.ts'
@@ -68,14 +68,49 @@ export async function mountOf(path: string): Promise<string> {
 /** A mount point of fstab at or above `path` that isn't mounted now, or null. What is written there would end up on the wrong disk. */
 export async function missingMount(path: string, fstab = '/etc/fstab'): Promise<string | null> {
   const real = await realAsFarAsThere(path)
+  return (await missingMounts(fstab)).find(({ point }) => isWithin(real, point))?.point ?? null
+}
+
+/**
+ * Declared mount points that aren't mounted now: `above` is at or above `path`, which is then on another disk than it should be; `below` are inside
+ * of it. Those that nothing mounts by itself (`noauto`) are in `below` only with `all`.
+ */
+export async function missingAround(path: string, { all = false } = {}): Promise<{ above: string | null; below: string[] }> {
+  const real = await realAsFarAsThere(path)
+  const missing = await missingMounts()
+  const below = missing.filter(({ point, auto }) => (all || auto) && point !== real && isWithin(point, real)).map(({ point }) => point)
+  return { above: missing.find(({ point }) => isWithin(real, point))?.point ?? null, below }
+}
+
+/** Where an administrator, NixOS and systemd's generators declare mounts. systemd's own mounts, which may be unused, lie elsewhere. */
+const mountUnits = ['/etc/systemd/system', '/run/systemd/system', '/run/systemd/generator']
+
+/** The mount points of fstab and of systemd's mount units that aren't mounted now. `auto`: they should be mounted without being asked for. */
+export async function missingMounts(fstab = '/etc/fstab', unitFolders = mountUnits): Promise<{ point: string; auto: boolean }[]> {
   const text = await readFile(fstab, 'utf8').catch(() => '')
-  const declared = text
-    .split('\n')
-    .filter((line) => !line.trimStart().startsWith('#'))
-    .map((line) => unescapeOctal(line.trim().split(/\s+/)[1] ?? ''))
-    .filter((point) => point.startsWith('/') && point !== '/' && isWithin(real, point))
+  const lines = text.split('\n').filter((line) => !line.trimStart().startsWith('#'))
+  const declared = new Map<string, boolean>()
+  for (const line of lines) {
+    const [, point = '', , options = ''] = line.trim().split(/\s+/).map(unescapeOctal)
+    if (point.startsWith('/')) declared.set(await realAsFarAsThere(point), !options.split(',').includes('noauto'))
+  }
+  const masked = new Set<string>()
+  for (const folder of unitFolders)
+    for (const unit of (await readdir(folder).catch(() => [])).filter((name) => name.endsWith('.mount'))) {
+      if ((await readlink(join(folder, unit)).catch(() => '')) === '/dev/null') masked.add(unit)
+      const point = masked.has(unit) ? null : await realAsFarAsThere(mountPointOf(unit))
+      // The generator makes units of the lines of fstab: what those say counts.
+      if (point !== null && !declared.has(point)) declared.set(point, true)
+    }
   const mounted = await mountPoints()
-  return declared.find((point) => !mounted.includes(point)) ?? null
+  return [...declared].flatMap(([point, auto]) => (point === '/' || mounted.includes(point) ? [] : [{ point, auto }]))
+}
+
+/** A mount unit's name is its mount point: systemd.unit(5), "String escaping". */
+function mountPointOf(unit: string): string {
+  const bytes = unit.slice(0, -'.mount'.length).replaceAll('-', '/')
+  const text = bytes.replaceAll(/\\x([0-9a-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
+  return `/${Buffer.from(text, 'latin1').toString('utf8')}`
 }
 
 function unescapeOctal(text: string): string {

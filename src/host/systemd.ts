@@ -1,9 +1,10 @@
 // systemd: states of units; stops, starts and masks them.
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, readlink, rm, symlink } from 'node:fs/promises'
+import { uptime } from 'node:os'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Unit } from '../core.ts'
+import type { Iso, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { run } from './shell.ts'
 
@@ -47,6 +48,18 @@ export interface UnitState {
   type: string
   controlGroup: string
   execStart: string
+  /** systemd's Result of its last run: `success`, `exit-code`, `start-limit-hit` …; empty where there is none. */
+  result: string
+  /** Whether its conditions and assertions were met when it was last started. */
+  conditionsMet: boolean
+  refusesStart: boolean
+  refusesStop: boolean
+  /** When it last became active, in ms since boot; 0: not since boot. */
+  activeSince: number
+  /** Units whose `Upholds=` starts it as soon as it has stopped. */
+  upholders: Unit[]
+  /** Sockets, timers and paths that start it. */
+  triggers: Unit[]
   /** Units that would start it again, and units that are stopped with it. */
   hanging: Unit[]
 }
@@ -57,7 +70,8 @@ async function unitStates(units: Unit[]): Promise<UnitState[]> {
   const { exit, stdout, stderr } = await run([
     'systemctl',
     'show',
-    '--property=Id,Names,LoadState,ActiveState,Type,ControlGroup,ExecStart,TriggeredBy,RequiredBy,BoundBy,ConsistsOf',
+    '--property=Id,Names,LoadState,ActiveState,Type,ControlGroup,ExecStart,Result,ConditionResult,AssertResult,ActiveEnterTimestampMonotonic',
+    '--property=RefuseManualStart,RefuseManualStop,TriggeredBy,UpheldBy,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo',
     '--',
     ...units,
   ])
@@ -67,15 +81,23 @@ async function unitStates(units: Unit[]): Promise<UnitState[]> {
     .split('\n\n')
     .map((block, i) => {
       const of = properties(block)
+      const listOf = (names: string | undefined) => names?.split(' ').filter(Boolean) ?? []
       return {
         unit: units[i] ?? of.Id ?? '',
-        names: of.Names?.split(' ').filter(Boolean) ?? [],
+        names: listOf(of.Names),
         load: of.LoadState ?? '',
         active: of.ActiveState ?? '',
         type: of.Type ?? '',
         controlGroup: of.ControlGroup ?? '',
         execStart: of.ExecStart ?? '',
-        hanging: [of.TriggeredBy, of.RequiredBy, of.BoundBy, of.ConsistsOf].flatMap((names) => names?.split(' ').filter(Boolean) ?? []),
+        result: of.Result ?? '',
+        conditionsMet: of.ConditionResult !== 'no' && of.AssertResult !== 'no',
+        refusesStart: of.RefuseManualStart === 'yes',
+        refusesStop: of.RefuseManualStop === 'yes',
+        activeSince: Number(of.ActiveEnterTimestampMonotonic ?? 0) / 1000,
+        upholders: listOf(of.UpheldBy),
+        triggers: listOf(of.TriggeredBy),
+        hanging: [of.TriggeredBy, of.UpheldBy, of.RequiredBy, of.RequisiteOf, of.BoundBy, of.ConsistsOf, of.PropagatesStopTo].flatMap(listOf),
       }
     })
 }
@@ -115,7 +137,7 @@ export interface UnitsAtWork {
 
 /**
  * Finds the units that must stop with `units`. Changes nothing.
- * @throws Failure `no-systemd`, `unknown-unit`, `masked-unit`, `stops-itself`
+ * @throws Failure `no-systemd`, `unknown-unit`, `masked-unit`, `refuses-manual`, `stops-itself`
  */
 export async function unitsAtWork(service: string, units: Unit[]): Promise<UnitsAtWork> {
   if (units.length === 0) return { units, running: [] }
@@ -140,6 +162,15 @@ export async function unitsAtWork(service: string, units: Unit[]): Promise<Units
       'masked-unit',
       `${service}: ${masked.join(', ')} runs although it is masked, and couldn't be started again: unmask it, or stop it, first`,
     )
+  const refusing = involved.find((state) => isActive(state) && (state.refusesStart || state.refusesStop))
+  if (refusing) {
+    const { unit, refusesStop } = refusing
+    const setting = refusesStop ? 'RefuseManualStop=yes' : 'RefuseManualStart=yes'
+    throw new Failure(
+      'refuses-manual',
+      `${service}: ${unit} runs, and can't be ${refusesStop ? 'stopped' : 'started again'} by anybody (${setting}): nothing was stopped. Remove that setting from the unit, or name other units in "units"`,
+    )
+  }
   const own = await ownUnit()
   if (own !== null && all.has(own))
     throw new Failure(
@@ -166,13 +197,14 @@ export interface StopTimeout {
  */
 export async function stopUnits(service: string, units: Unit[], { seconds, signal }: StopTimeout): Promise<void> {
   if (units.length === 0) return
-  const triggers = units.filter((unit) => /\.(socket|timer|path)$/.test(unit))
+  const upholders = (await unitStates(units)).flatMap((state) => state.upholders)
+  const starters = units.filter((unit) => /\.(socket|timer|path)$/.test(unit) || upholders.includes(unit))
   const end = performance.now() + seconds * 1000
   // At least half a second, also after the deadline: systemd must have received the job.
   const stop = (names: Unit[]) =>
     run(['systemctl', 'stop', '--', ...names], { timeoutSeconds: Math.max(0.5, (end - performance.now()) / 1000), ...(signal && { signal }) })
-  // Triggers first: otherwise a client that connects meanwhile would cancel the stop of the service.
-  if (triggers.length > 0) await stop(triggers)
+  // Who starts others first: otherwise a client that connects meanwhile would cancel the stop of the service.
+  if (starters.length > 0) await stop(starters)
   const { exit, stderr, interrupted, timedOut } = await stop(units)
   if (interrupted) throw new Failure('interrupted', `${service}: interrupted while ${units.join(', ')} stopped`)
   const states = await unitStates(units)
@@ -244,6 +276,36 @@ async function reload(): Promise<void> {
   if (exit !== 0) throw new Failure('systemd-failed', `systemctl daemon-reload failed: ${stderr.trim()}`)
 }
 
+/** A unit that a run stopped, and was to start again. `since`: when it was stopped; null: a moment ago. */
+export interface StoppedUnit {
+  unit: Unit
+  since: Iso | null
+}
+
+/**
+ * Those of these units that don't run, though they ran before they were stopped, each with the reason. A oneshot service that has succeeded isn't
+ * down, nor one that waits for its socket, timer or path. After `since` a unit may have run and been stopped by somebody, or the host rebooted.
+ */
+export async function downUnits<U extends StoppedUnit>(units: U[]): Promise<(U & { why: string })[]> {
+  if (units.length === 0 || !hasSystemd()) return []
+  const states = await unitStates(units.map(({ unit }) => unit))
+  const running = new Set(states.filter(isActive).map(({ unit }) => unit))
+  // CLOCK_MONOTONIC, as systemd's: it doesn't count the time that the host was suspended.
+  const started = Date.now() - Number(process.hrtime.bigint() / 1_000_000n)
+  return units.flatMap((stopped, i) => {
+    const state = states[i] as UnitState
+    const { load, active, type, result, conditionsMet, triggers, activeSince } = state
+    if (isActive(state) || load !== 'loaded') return []
+    // A target has no Result.
+    const endedWell = active === 'inactive' && (result === 'success' || result === '') && conditionsMet
+    if (endedWell && (type === 'oneshot' || triggers.some((trigger) => running.has(trigger)))) return []
+    const since = stopped.since === null ? null : Date.parse(stopped.since)
+    if (since !== null && endedWell && started + activeSince > since) return []
+    if (since !== null && active !== 'failed' && since < Date.now() - uptime() * 1000) return []
+    return [{ ...stopped, why: !conditionsMet ? "its conditions aren't met" : active === 'failed' ? `it failed: ${result}` : 'it has ended' }]
+  })
+}
+
 /**
  * Starts units. `later`: only queues the start jobs, so that systemd runs them in boot order. Waits up to `patience` seconds for units that are
  * still stopping; after that their start jobs stay queued. @throws Failure `start-failed`; `stop-failed` if one is still stopping, unless
@@ -251,6 +313,8 @@ async function reload(): Promise<void> {
  */
 export async function startUnits(service: string, units: Unit[], { later = false, patience = 60 } = {}): Promise<void> {
   const stopping = later ? [] : await stillStopping(units, patience)
+  // systemd counts our starts like those after a crash: without this, a backup a day uses up a StartLimitBurst= of several.
+  if (units.length > 0) await run(['systemctl', 'reset-failed', '--', ...units])
   const kindOf = (unit: Unit) => unit.slice(unit.lastIndexOf('.') + 1)
   const named = (isOne: (kind: string) => boolean) => units.filter((unit) => isOne(kindOf(unit)))
   const sockets = named((kind) => kind === 'socket')
@@ -271,8 +335,23 @@ export async function startUnits(service: string, units: Unit[], { later = false
     failed ??= new Failure('start-failed', `${service}: ${names.join(', ')} didn't start: ${stderr.trim().split('\n')[0]}; look with: ${look}`)
   }
   if (failed) throw failed
+  // systemctl says nothing of conditions that aren't met.
+  if (!later && stopping.length === 0) await requireRunning(service, units)
   if (stopping.length > 0 && patience > 0)
     throw new Failure('stop-failed', `${service}: ${stopping.join(', ')} is still stopping, and starts again as soon as it has stopped`)
+}
+
+/** For one that was stopped by an earlier run. */
+export function downMessage({ unit, since, why }: StoppedUnit & { why?: string }): string {
+  return `${unit}, which was stopped at ${since} and ran before, doesn't run${why ? ` (${why})` : ''}: systemctl start ${unit}`
+}
+
+/** @throws Failure `start-failed` for a unit that was started, and doesn't run */
+export async function requireRunning(service: string, units: Unit[], since: Iso | null = null): Promise<void> {
+  const down = await downUnits(units.map((unit) => ({ unit, since })))
+  if (down.length === 0) return
+  const words = down.map(({ unit, why }) => `${unit} was started and doesn't run (${why})`)
+  throw new Failure('start-failed', `${service}: ${words.join(', ')}; look with: systemctl status ${down.map(({ unit }) => unit).join(' ')}`)
 }
 
 /** Options for `startUnits` after a run that failed: if a unit didn't stop in time, the run has waited for it already. */

@@ -9,7 +9,8 @@ import type { Size } from '../snapshots/select.ts'
 /**
  * What was asked for on the command line. `at`: the newest snapshot not later than this time. `only`: no names means all services.
  * `partial`: take a partial snapshot where there is no complete one. `withoutUnits`: ignore units that systemd doesn't know.
- * `emptyMounts`: empty filesystems that are mounted inside the data but are not in the snapshot. `allowPrivileged`: restore privileged files
+ * `emptyMounts`: empty filesystems that are mounted inside the data but are not in the snapshot. `ontoUnmounted`: restore data whose disk isn't
+ * mounted onto the disk below. `allowPrivileged`: restore privileged files
  * (setuid, setgid, file capabilities, device nodes).
  */
 export interface RecoveryWish {
@@ -21,6 +22,7 @@ export interface RecoveryWish {
   partial: boolean
   withoutUnits: boolean
   emptyMounts: boolean
+  ontoUnmounted: boolean
   allowPrivileged: boolean
 }
 

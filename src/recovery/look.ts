@@ -4,7 +4,7 @@ import { asFailure, Failure } from '../errors.ts'
 import { mapConcurrent } from '../execute.ts'
 import { unknownUnits } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
-import { emptiedBy, type PlannedRestore, planInPlace, requireEmptyable } from '../restore/inplace.ts'
+import { emptiedBy, type PlannedRestore, planInPlace, requireEmptyable, requireMounted } from '../restore/inplace.ts'
 import { mountNotes } from '../restore/notes.ts'
 import { requirePrivileged } from '../restore/privileged.ts'
 import { neededRoom, spareBytes } from '../restore/room.ts'
@@ -64,6 +64,7 @@ async function planAll(
     try {
       const plan = await planInPlace(siteWithTrees, name, snapshot, [], signal)
       requireEmptyable(plan, wish.emptyMounts ? emptiedBy(plan.facts) : [])
+      requireMounted(plan, wish.ontoUnmounted)
       requirePrivileged(name, plan.facts.privileged, wish.allowPrivileged ? 'all' : [])
       planned.set(name, plan)
       return { ...choice, mounts: mountNotes(plan.facts), privileged: plan.facts.privileged }

@@ -79,6 +79,7 @@ const remedies: Record<string, string> = {
   'no-systemd': '--without-units ignores units that systemd does not know',
   'no-space': 'make room, or recover some services now and others later: --only',
   'would-empty': '--empty-mounts empties it; the data that is in it now is kept',
+  'not-mounted': 'mount it; --onto-unmounted restores it onto the disk below',
   'special-files': '--allow-privileged restores it all the same, if you trust it',
 }
 

@@ -8,7 +8,7 @@ import { readIfThere, writeDurably } from '../host/files.ts'
 import { activeStates } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import type { Snapshot } from '../restic/types.ts'
-import { emptiedBy, type PlannedRestore, planInPlace, requireEmptyable, restoreInPlace, resumeRestore } from '../restore/inplace.ts'
+import { emptiedBy, type PlannedRestore, planInPlace, requireEmptyable, requireMounted, restoreInPlace, resumeRestore } from '../restore/inplace.ts'
 import { requirePrivileged } from '../restore/privileged.ts'
 import { type InPlaceOptions, named } from '../restore/transaction.ts'
 import { type Site, serviceOf } from '../site.ts'
@@ -185,6 +185,7 @@ async function recoverOne(
     if (!snapshot) throw new Failure('unknown-snapshot', `${name}: no snapshot is chosen`)
     const chosen = plan ?? (await planInPlace(site, name, snapshot, [], options.signal))
     requireEmptyable(chosen, recovery.wish.emptyMounts ? emptiedBy(chosen.facts) : [])
+    requireMounted(chosen, recovery.wish.ontoUnmounted)
     const privileged = recovery.wish.allowPrivileged ? 'all' : []
     requirePrivileged(name, chosen.facts.privileged, privileged)
     return restoreInPlace(site, chosen, { ...options, privileged })

@@ -31,13 +31,18 @@ export async function closeJournal(
  * server is down) keeps no backup out: it is recorded, and dropped with old data.
  */
 export async function cleanUpRestore(site: Site, journal: RestoreJournal, done: boolean, warn: (failure: Failure) => void): Promise<void> {
-  const { putsBack, folders, databases, dumps } = journal
+  const { run, started, putsBack, folders, databases, dumps } = journal
   await removeCopies(journal, done)
   await removeEmptyFolders(journal, done)
   if (done) await makeOldFolders(journal)
   const kept = await oldDataOf(journal, done)
   for (const folder of folders) {
-    await removeFolder(join(folder, 'new'))
+    const staged = join(folder, 'new')
+    // What can't be removed must keep no later backup out: it is recorded, and --discard-old tries again.
+    await removeFolder(staged).catch((error: unknown) => {
+      warn(asFailure(error))
+      kept.push({ run, since: started, folder: staged, paths: [], absent: [], folders: [], copied: [] })
+    })
     await removeEmpty(folder, dirname(folder))
   }
   if (dumps !== null) await removeFolder(dumps)

@@ -57,6 +57,8 @@ export interface RestoreFacts {
   renumbered: Owners
   /** Names of owners that this host doesn't know: their files keep the snapshot's numbers. */
   strangers: string[]
+  /** Mount points at, above or inside of what is restored that should be mounted and aren't: restored data would be on the wrong disk, and hidden. */
+  unmounted: Path[]
   units: Unit[]
   running: Unit[]
   /** Free bytes by mount. */

@@ -10,6 +10,7 @@ import { isComplete, tags } from '../snapshots/select.ts'
 import { type RestoreJournal, readJournal, unfinished } from '../state/journal.ts'
 import { pinnedRepository, pinRepository } from '../state/records.ts'
 import { newRunId } from '../state/running.ts'
+import { shellWord } from '../text.ts'
 import { cleanUpRestore } from './cleanup.ts'
 import type { RestoreFacts } from './facts.ts'
 import { gatherRestoreFacts } from './look.ts'
@@ -65,6 +66,16 @@ export function requireEmptyable({ plan, facts }: PlannedRestore, allowed: Path[
   )
 }
 
+/** @throws Failure `not-mounted` where data would be restored onto the folder of a disk that isn't mounted */
+export function requireMounted({ plan, facts }: PlannedRestore, isAllowed: boolean): void {
+  const [point] = facts.unmounted
+  if (point === undefined || isAllowed) return
+  throw new Failure(
+    'not-mounted',
+    `${plan.service}: ${facts.unmounted.join(', ')} should be mounted and isn't: what is restored there would be hidden as soon as it is mounted. Mount it first (mount ${shellWord(point)}), or allow it with --onto-unmounted; nothing was touched`,
+  )
+}
+
 /** The plan with the units that are active now: those that started since it was made are started again, too. @throws Failure */
 async function withCurrentUnits(site: Site, { plan, facts }: PlannedRestore): Promise<PlannedRestore> {
   const service = serviceOf(site, plan.service)
@@ -96,6 +107,8 @@ export async function restoreInPlace(site: Site, planned: PlannedRestore, option
       putsBack: null,
       paths: wanted,
       emptied: emptiedBy(facts),
+      // Whoever calls this has asked.
+      ontoUnmounted: facts.unmounted.length > 0,
       privileged: options.privileged ?? [],
       // Restoring an unadopted snapshot doesn't adopt its data.
       recovers: wanted.length === 0 && isComplete(snapshot) && !snapshot.tags.includes(tags.unadopted),

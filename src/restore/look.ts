@@ -6,7 +6,7 @@ import type { Owners, Path } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { freeBytes, isUnseen, isWithin, lstatIfThere, nullIfUnseen, openDirNoFollow, outermost, realAsFarAsThere } from '../host/files.ts'
 import { nearestFolder } from '../host/folders.ts'
-import { mountOf, ownFolder } from '../host/mounts.ts'
+import { missingAround, mountOf, ownFolder } from '../host/mounts.ts'
 import { numbersByName } from '../host/owners.ts'
 import { run } from '../host/shell.ts'
 import { isDatabase } from '../host/sqlite.ts'
@@ -55,10 +55,18 @@ export async function gatherRestoreFacts(restic: Restic, wish: RestoreWish, call
     privileged: await newPrivileged(tree.privileged),
     ...(await gatherExcluded(wish, roots)),
     ...(await gatherOwners(restic, wish, tree, call)),
+    unmounted: await unmountedFor(wish, roots),
     units,
     running,
     free: Object.fromEntries(await Promise.all([...folders, ...growing].map(async ({ mount }) => [mount, await freeBytes(mount)] as const))),
   }
+}
+
+/** All mount points that count: a snapshot may hold what was on a disk that is only mounted when it is asked for. */
+async function unmountedFor({ snapshot }: RestoreWish, roots: Root[]): Promise<Path[]> {
+  const around = await Promise.all(roots.filter(({ unchanged }) => !unchanged).map(({ path }) => missingAround(path, { all: true })))
+  const below = around.flatMap(({ below }) => below).filter((point) => !excluded(snapshot.excludes, point))
+  return [...new Set([...around.flatMap(({ above }) => above ?? []), ...below])]
 }
 
 /** The server can't be stopped while its databases are exchanged, so its own files can't be replaced. @throws Failure `server-files` */

@@ -41,7 +41,7 @@ export function passedNotes([newest, ...others]: Snapshot[]): string[] {
 }
 
 export function notesOf(
-  { absent, absentDatabases, complete, later, passed = [], postgres, renumbered, roots, snapshot, strangers, unseen }: RestoreFacts,
+  { absent, absentDatabases, complete, later, passed = [], postgres, renumbered, roots, snapshot, strangers, unmounted, unseen }: RestoreFacts,
   carried: number,
 ): string[] {
   return [
@@ -72,6 +72,9 @@ export function notesOf(
         : [],
     ),
     ...mountNotes({ roots }),
+    ...unmounted.map(
+      (point) => `${point} should be mounted and isn't: what is restored there is hidden as soon as it is mounted (--onto-unmounted allows that)`,
+    ),
     ...(renumbered.users.length + renumbered.groups.length > 0
       ? [
           'users or groups have other numbers on this host: files get these by name; ACL entries keep the old numbers, and changed files lose their capabilities',

@@ -1,9 +1,10 @@
 // Rolls restores back, and deletes the old data that they kept.
 import { dirname, join } from 'node:path'
 import type { Iso, Result } from '../core.ts'
-import { Failure } from '../errors.ts'
+import { asFailure, Failure } from '../errors.ts'
 import { isWithin, lstatIfThere } from '../host/files.ts'
-import { removeEmpty, removeFolder } from '../host/folders.ts'
+import { removeEmpty, removeFolder, unremovable } from '../host/folders.ts'
+import { missingMount } from '../host/mounts.ts'
 import { dropDatabases } from '../host/postgres-load.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import { lockOf, type Site, serviceOf } from '../site.ts'
@@ -11,6 +12,7 @@ import { makeState } from '../state/install.ts'
 import { readJournal, requireNoJournal, unfinished } from '../state/journal.ts'
 import type { OldData, OldDatabase, RunRecord } from '../state/record.gen.ts'
 import { readRecord, updateRecord } from '../state/records.ts'
+import { listed } from '../text.ts'
 import { cleanUpRestore } from './cleanup.ts'
 import { requireKept, uninterruptible } from './databases.ts'
 import { planPutBack, planRest } from './plan.ts'
@@ -106,40 +108,76 @@ export function nothingKept(name: string): Failure {
   return new Failure('nothing-to-roll-back', `${name}: no restore is unfinished, and no old data is kept`)
 }
 
-/** Deletes the old data of restores that are `wanted`. Returns the deleted folders and databases. @throws Failure */
+/**
+ * Deletes the old data of restores that are `wanted`. Returns the deleted folders and databases. A restore of which something can't be removed is
+ * kept whole, recorded, and named once the others are deleted. @throws Failure `remove-failed`
+ */
 export async function discardOld(site: Site, name: string, wanted: (old: { since: Iso }) => boolean): Promise<string[]> {
   await makeState(site.state)
   const lock = await lockOf(site, name)
   try {
     await requireNoJournal(site.state, name)
     const record = await readRecord(site.state, name)
+    const stuck = await stuckRestores(record.old.filter(wanted))
     // A later restore may have moved old data of an earlier one into its own folder: the outer folder stays as long as the inner one must.
-    const staying = record.old.filter((data) => !wanted(data)).map(({ folder }) => folder)
+    const mayGo = (data: { run: string; since: Iso }) => wanted(data) && !stuck.has(data.run)
+    const staying = record.old.filter((data) => !mayGo(data)).map(({ folder }) => folder)
     const held = record.old.filter(({ folder }) => staying.some((other) => isWithin(other, folder))).map(({ run }) => run)
-    const which = (data: { run: string; since: Iso }) => wanted(data) && !held.includes(data.run)
+    const which = (data: { run: string; since: Iso }) => mayGo(data) && !held.includes(data.run)
     const folders = record.old.filter(which).map(({ folder }) => folder)
     const databases = record.oldDatabases.filter(which)
-    if (folders.length + databases.length + record.undropped.length === 0) return []
     const kept = [...record.undropped, ...databases.flatMap((database) => database.kept ?? [])]
-    // Databases first: dropping them can fail. After that the record must not offer these restores for a rollback, even if deleting their
-    // folders fails.
-    if (kept.length > 0) await dropDatabases(site.manifest.postgresql, kept, uninterruptible())
-    await updateRecord(site.state, name, (changed) => {
-      for (const data of changed.old) if (folders.includes(data.folder)) Object.assign(data, { paths: [], absent: [], folders: [], copied: [] })
-      changed.oldDatabases = changed.oldDatabases.filter((data) => !which(data))
-      changed.undropped = []
-    })
-    for (const folder of folders) {
-      await removeFolder(folder)
-      await removeEmpty(dirname(folder), dirname(dirname(folder)))
+    if (folders.length + kept.length + databases.length > 0) {
+      // Databases first: dropping them can fail. After that the record must not offer these restores for a rollback: a crash may come while their
+      // folders are deleted.
+      if (kept.length > 0) await dropDatabases(site.manifest.postgresql, kept, uninterruptible())
+      await updateRecord(site.state, name, (changed) => {
+        for (const data of changed.old) if (folders.includes(data.folder)) Object.assign(data, { paths: [], absent: [], folders: [], copied: [] })
+        changed.oldDatabases = changed.oldDatabases.filter((data) => !which(data))
+        changed.undropped = []
+      })
     }
-    await updateRecord(site.state, name, (changed) => {
-      changed.old = changed.old.filter(({ folder }) => !folders.includes(folder))
-    })
+    const left: OldData[] = []
+    for (const data of record.old.filter(which)) {
+      try {
+        await removeFolder(data.folder)
+        await removeEmpty(dirname(data.folder), dirname(dirname(data.folder)))
+      } catch (error) {
+        stuck.set(data.run, `${asFailure(error).message}; a part of it may be gone`)
+        left.push(await whatIsLeft(data))
+      }
+    }
+    if (folders.length > 0)
+      await updateRecord(site.state, name, (changed) => {
+        changed.old = changed.old.flatMap((data) => (folders.includes(data.folder) ? left.filter(({ folder }) => folder === data.folder) : [data]))
+      })
+    const [why] = stuck.values()
+    if (why !== undefined)
+      throw new Failure('remove-failed', `${name}: ${why}. It stays recorded, and can be put back: atelier-backup restore ${name} --rollback`)
     return [...folders, ...kept]
   } finally {
     lock.release()
   }
+}
+
+/** By run: why its old data can't be removed. All of a restore is kept, or nothing of it: a rollback needs all. */
+async function stuckRestores(olds: OldData[]): Promise<Map<string, string>> {
+  const stuck = new Map<string, string>()
+  for (const { run, folder } of olds) {
+    const missing = (await lstatIfThere(folder)) ? null : await missingMount(folder)
+    const held = await unremovable(folder)
+    if (missing !== null) stuck.set(run, `${folder} isn't removed: ${missing} should be mounted and isn't`)
+    else if (held.length > 0)
+      stuck.set(run, `${folder} isn't removed, because these are mounted, immutable or read-only (umount; chattr -i): ${listed(held)}`)
+  }
+  return stuck
+}
+
+async function whatIsLeft({ paths, copied, folders, ...data }: OldData): Promise<OldData> {
+  const isLeft = new Set<string>()
+  for (const path of [...paths, ...copied, ...folders.map(({ path }) => path)]) if (await lstatIfThere(join(data.folder, path))) isLeft.add(path)
+  const left = (path: string) => isLeft.has(path)
+  return { ...data, paths: paths.filter(left), copied: copied.filter(left), folders: folders.filter(({ path }) => left(path)) }
 }
 
 async function requireOldData(name: string, olds: OldData[]): Promise<void> {

@@ -75,8 +75,8 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
           await stage.close()
         }
       },
-      // Only `new`, not the folder: the undone swap may have kept data beside it.
-      undo: async ({ in: folder }) => removeFolder(join(folder, 'new')),
+      // Only `new`, not the folder: the undone swap may have kept data beside it. What can't be removed is recorded when the journal closes.
+      undo: async ({ in: folder }) => removeFolder(join(folder, 'new')).catch(() => {}),
     },
     verify: {
       apply: async ({ databases }, { signal }) => {

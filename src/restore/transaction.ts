@@ -12,7 +12,7 @@ import { lockOf, type Site, serviceOf } from '../site.ts'
 import { makeState } from '../state/install.ts'
 import { type RestoreJournal, writeJournal } from '../state/journal.ts'
 import type { Run } from '../state/record.gen.ts'
-import { updateRecord } from '../state/records.ts'
+import { stoppedBy, updateRecord } from '../state/records.ts'
 import { newRunId, readKilledRun, removeRunning, writeRunning } from '../state/running.ts'
 import { closeJournal } from './cleanup.ts'
 import { swapBack, swapIn } from './exchange.ts'
@@ -45,7 +45,12 @@ export interface Transaction {
 }
 
 /** How a restore ended. What is missing is null in its result. */
-type Ended = Partial<Pick<Result, 'snapshotId' | 'bytes' | 'downtimeSeconds'>> & { failure?: Failure | null; outcome?: Outcome | null }
+type Ended = Partial<Pick<Result, 'snapshotId' | 'bytes' | 'downtimeSeconds'>> & {
+  failure?: Failure | null
+  outcome?: Outcome | null
+  /** Units that ran, and were stopped. */
+  ran?: Unit[]
+}
 
 /** Does `work` under the service's lock. Never throws: the outcome is in the result and in the service's record. */
 export async function transact(
@@ -66,7 +71,7 @@ export async function transact(
     writeEvent(event)
     options.emit(event)
   }
-  const resultFrom = ({ failure = null, outcome, ...known }: Ended): Result =>
+  const resultFrom = ({ failure = null, outcome, ran: _, ...known }: Ended): Result =>
     resultOf(name, failure && { code: failure.code, message: named(name, failure.message), exit: failure.exit }, {
       ...known,
       ...(outcome && { outcome }),
@@ -79,6 +84,7 @@ export async function transact(
     await updateRecord(site.state, name, (record) => {
       const entry: Run = { run, kind: 'restore', started, ...told, files: null, view: 'live', warnings: [] }
       record.runs = [...record.runs.filter((other) => other.run !== run), entry]
+      record.stopped = stoppedBy(ended.ran ?? [], started, record.stopped)
     })
     isRemembered = true
   }
@@ -137,6 +143,7 @@ export async function executeTransaction(
     snapshotId: journal.snapshot,
     bytes: journal.snapshot === null ? null : job.bytes,
     downtimeSeconds: job.downtime?.seconds ?? null,
+    ran: job.downtime === null ? [] : journal.units,
   })
   if (failure?.code !== 'undo-failed')
     await closeJournal(site, journal, job.live === 'new', warning(name, emit), () => remember(ended())).catch((error: unknown) => {
@@ -159,9 +166,9 @@ export async function goForward({ site, name, options, emit, remember }: Transac
     await checkHealth({ name, service, output: options.output }, options.signal)
   } catch (error) {
     await goBack(site, journal, emit)
-    return { failure: explain(asFailure(error), 'old'), outcome: 'rolled-back', snapshotId: journal.snapshot }
+    return { failure: explain(asFailure(error), 'old'), outcome: 'rolled-back', snapshotId: journal.snapshot, ran: journal.units }
   }
-  const ended = { snapshotId: journal.snapshot }
+  const ended = { snapshotId: journal.snapshot, ran: journal.units }
   await closeJournal(site, journal, true, warning(name, emit), () => remember(ended))
   return ended
 }

@@ -54,6 +54,8 @@ export interface RestoreJournal {
   databases: JournalDatabase[]
   /** Mount points that are emptied, as --empty-mounts allows. */
   emptied: Path[]
+  /** Data is restored onto folders of disks that aren't mounted, as --onto-unmounted allows. Missing: no. */
+  ontoUnmounted?: boolean
   /** Privileged entries (see restore/privileged.ts) that a person allowed: all of them (--allow-privileged), or these paths. Missing: none. */
   privileged?: Path[] | 'all'
   /** Folder with the dumps from the snapshot. */

@@ -6,6 +6,11 @@ const set = z.strictObject({
   ms: z.number(),
 })
 
+const stopped = z.strictObject({
+  unit: z.string(),
+  since: z.string(),
+})
+
 const warning = z.strictObject({
   code: z.string(),
   message: z.string(),
@@ -76,6 +81,7 @@ export const runRecordSchema = z.strictObject({
     time: z.string(),
     set: z.array(set),
   })), null),
+  stopped: z._default(z.array(stopped), []),
   runs: z._default(z.array(run), []),
   old: z._default(z.array(old), []),
   oldDatabases: z._default(z.array(oldDatabase), []),
@@ -95,7 +101,7 @@ export interface RunRecord {
    */
   service: string
   /**
-   * Id of the install that wrote this. Where this install has another id (its state folder was copied or set back), `origin`, `inherited` and `lastSnapshot` count as null. Null: written before this field existed.
+   * Id of the install that wrote this. Where this install has another id (its state folder was copied or set back), `origin`, `inherited` and `lastSnapshot` count as null, and `stopped` as empty. Null: written before this field existed.
    */
   install: string | null
   /**
@@ -154,6 +160,10 @@ export interface RunRecord {
     set: ClockSet[]
   } | null
   /**
+   * Units that the latest run, or an earlier one, stopped and was to start again: one that doesn't run since is told.
+   */
+  stopped: Stopped[]
+  /**
    * The latest runs, oldest first.
    */
   runs: Run[]
@@ -182,6 +192,19 @@ export interface ClockSet {
    * By how much, in milliseconds.
    */
   ms: number
+}
+/**
+ * A unit that ran, and was stopped.
+ */
+export interface Stopped {
+  /**
+   * Its name.
+   */
+  unit: string
+  /**
+   * When the run that stopped it began, ISO 8601.
+   */
+  since: string
 }
 /**
  * One run.

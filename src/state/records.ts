@@ -1,7 +1,7 @@
 // The record of each service (its runs, its last snapshot): records/SERVICE.json, written atomically and fsynced, 0600.
 import { link, readdir, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import type { Iso } from '../core.ts'
+import type { Iso, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { asideName, readIfThere, syncFolder, writeDurably } from '../host/files.ts'
 import { parseWithChecksum, withChecksum } from './checksum.ts'
@@ -22,6 +22,7 @@ export function emptyRecord(service: string): RunRecord {
     inherited: null,
     lastSnapshot: null,
     clock: null,
+    stopped: [],
     runs: [],
     old: [],
     oldDatabases: [],
@@ -45,7 +46,7 @@ export async function readRecord(state: string, service: string): Promise<RunRec
 /** What another install decided and saved isn't this one's. */
 function ownRecord(record: RunRecord, install: string | null): RunRecord {
   const isForeign = record.install !== null && install !== null && record.install !== install
-  return isForeign ? { ...record, origin: null, inherited: null, lastSnapshot: null } : record
+  return isForeign ? { ...record, origin: null, inherited: null, lastSnapshot: null, stopped: [] } : record
 }
 
 /**
@@ -69,6 +70,11 @@ export function recordOfKilled(name: string, { run, started }: Pick<Run, 'run' |
   const none = { snapshotId: null, downtimeSeconds: null, view: 'live' as const, bytes: null, files: null, addedBytes: null, warnings: [] }
   const message = `${name}: the run was killed before its end`
   return { run, kind: 'backup', started, seconds: 0, outcome: 'failed', code: 'killed', message, ...none }
+}
+
+/** The units that the run begun at `since` has stopped, and those that earlier ones had: `status` tells which of them don't run. */
+export function stoppedBy(units: Unit[], since: Iso, earlier: RunRecord['stopped']): RunRecord['stopped'] {
+  return [...units.map((unit) => ({ unit, since })), ...earlier.filter(({ unit }) => !units.includes(unit))]
 }
 
 /** Changes a record. The service's lock must be held. A damaged record first gets another name (`setAside`, a path), and a new one begins. */

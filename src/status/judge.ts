@@ -39,6 +39,8 @@ export interface StatusFacts {
   lastElapse: Date | null
   /** The start of the unit's last failed run, and systemd's `Result` of it; null if it didn't fail. */
   unitFailed: { since: Iso; result: string } | null
+  /** A unit that a run stopped, and that doesn't run since: in words. */
+  down?: string | null
 }
 
 export interface Judgement {
@@ -77,6 +79,7 @@ export function judge(service: string, found: StatusFacts): Judgement {
       state: 'failed',
       message: `its unit was started at ${found.unitFailed.since} and failed (${found.unitFailed.result}): journalctl -u restic-backups-${service} -n 50`,
     }
+  if (found.down) return { state: 'failed', message: found.down }
   if (newest === null && newestTime === null && !found.unadopted)
     return { state: 'never', message: `never backed up: atelier-backup backup ${service}` }
   if (found.unadopted)

@@ -3,6 +3,7 @@
 import type { Iso, Path } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { elapsesAfter, type Job, jobsOf } from '../host/jobs.ts'
+import { downMessage, downUnits } from '../host/systemd.ts'
 import { scheduleOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import { createdByFirst, requireKnown } from '../repository/identity.ts'
@@ -70,8 +71,17 @@ export async function queryStatus(site: Site, options: { services: string[]; loc
     Promise.all(names.map((name) => readServiceState(site.state, name, days))),
   ])
   const answers = new Map(asked)
+  const down = await gatherDown(names, states)
   const services = declared.map(([name, service], i) =>
-    serviceStatus(site, name, service, states[i] as ServiceState, answers.get(service.repository) ?? null, machine, jobs.get(name) ?? null),
+    serviceStatus(
+      site,
+      name,
+      service,
+      { ...(states[i] as ServiceState), down: down.get(name) ?? null },
+      answers.get(service.repository) ?? null,
+      machine,
+      jobs.get(name) ?? null,
+    ),
   )
   return {
     host: site.manifest.host,
@@ -89,6 +99,15 @@ export async function queryStatus(site: Site, options: { services: string[]; loc
     ),
     services,
   }
+}
+
+/** By service: a unit that a run stopped, and that doesn't run since. One call of systemctl for all; none where no run has stopped any. */
+async function gatherDown(names: string[], states: ServiceState[]): Promise<Map<string, string>> {
+  const stopped = states.flatMap(({ record }, i) =>
+    record instanceof Failure ? [] : record.stopped.map((unit) => ({ ...unit, name: names[i] ?? '' })),
+  )
+  const down = await downUnits(stopped).catch(() => [])
+  return new Map(down.map((unit) => [unit.name, downMessage(unit)]))
 }
 
 /** What systemd knows of the services' units, by service, and when each timer last elapsed early enough for its run to have ended by now. */
@@ -163,6 +182,8 @@ interface ServiceState {
   isUnfinished: boolean
   running: Running | null
   progress: Date | null
+  /** In words. */
+  down?: string | null
   days: ServiceStatus['days']
 }
 
@@ -180,7 +201,7 @@ function serviceStatus(
   site: Site,
   name: string,
   service: Service,
-  { record, isUnfinished, running, progress, days }: ServiceState,
+  { record, isUnfinished, running, progress, down = null, days }: ServiceState,
   answer: Answer | null,
   { install, foreign, replaced }: Machine,
   job: (Job & { lastElapse: Date | null }) | null,
@@ -216,6 +237,7 @@ function serviceStatus(
     schedule: { ...scheduleOf(site.manifest, service), ...(job && job.calendars.length > 0 ? { randomizedDelaySec: job.randomizedDelaySec } : {}) },
     lastElapse: job?.lastElapse ?? null,
     unitFailed: job?.failed ?? null,
+    down,
   })
   return {
     name,
@@ -226,9 +248,9 @@ function serviceStatus(
     message: messageFor(judgement, answer, subject) ?? strangersMessage(name, own, readable, install),
     exit: judgement.state === 'unknown' ? (failure?.exit ?? 1) : exitOf[judgement.state],
     days,
-    // A restore that replaced nothing kept nothing.
-    old: (readable?.old ?? []).flatMap(({ folder, since, paths, folders, copied }) =>
-      paths.length + folders.length + copied.length > 0 ? [{ folder, since }] : [],
+    // A restore that replaced nothing kept nothing. What has no paths at all is a rest that couldn't be removed.
+    old: (readable?.old ?? []).flatMap(({ folder, since, paths, absent, folders, copied }) =>
+      paths.length + folders.length + copied.length > 0 || absent.length === 0 ? [{ folder, since }] : [],
     ),
     oldDatabases: (readable?.oldDatabases ?? []).flatMap(({ kept, since, slots }) => (kept === null ? [] : [{ kept, since, slots }])),
   }

@@ -95,12 +95,15 @@ function tableOf(services: ServiceStatus[], now: Date): string[] {
 /** "herald  no backup since …", and below it the command that the message names, or else `next`. */
 function advice(name: string, message: string, next: string | null, width: number): string[] {
   if (message === 'interrupted') return entry(name, width, 'its latest backup was interrupted', next)
-  const [, words, command] = /^(.*?): ((?:atelier-backup|journalctl|timedatectl) [^;]*)$/s.exec(message) ?? []
+  const [, words, command] = /^(.*?): ((?:atelier-backup|journalctl|systemctl|timedatectl) [^;]*)$/s.exec(message) ?? []
   return entry(name, width, words ?? message, command ?? (message.includes('atelier-backup ') ? null : next))
 }
 
 function keptLines(name: string, since: Iso, what: string, width: number, now: Date): string[] {
-  return entry(name, width, `kept from the restore of ${formatTime(since, now)} (restore --rollback puts it back, --discard-old deletes it)`, what)
+  const then = what.endsWith('/new')
+    ? 'it could not be removed: restore --discard-old tries again'
+    : 'restore --rollback puts it back, --discard-old deletes it'
+  return entry(name, width, `kept from the restore of ${formatTime(since, now)} (${then})`, what)
 }
 
 /** A message behind the service's name (on a line of its own if it is longer than `width`), and below it a command or a path, which isn't wrapped. */

@@ -1,7 +1,7 @@
 // What is mounted, and what should be.
 import { mkdirSync, symlinkSync } from 'node:fs'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { missingMount, mountsWithin } from '../../src/host/mounts.ts'
+import { missingMount, missingMounts, mountsWithin } from '../../src/host/mounts.ts'
 import { type World, world } from '../lib/world.ts'
 
 let w: World
@@ -26,6 +26,22 @@ test('[repository.4] a mount point of fstab at or above a path is missed until i
   expect(await missing(w.path('comment/x'))).toBeNull()
   expect(await missing('/proc/self')).toBeNull()
   expect(await missingMount(w.path('usb disk'), w.path('no-fstab'))).toBeNull()
+})
+
+test('[mount.1] what fstab or a unit of systemd would mount is missed: by its real path, escaped, not where it is masked', async () => {
+  mkdirSync(w.path('usb disk'), { recursive: true })
+  symlinkSync('usb disk', w.path('short'))
+  const fstab = w.write('fstab.2', `a ${w.path('short')}/ ext4 noauto,ro 0 0\n`)
+  const name = (path: string) => `${w.path(path).slice(1).replaceAll('-', '\\x2d').replaceAll('é', '\\xc3\\xa9').replaceAll('/', '-')}.mount`
+  for (const path of ['é-disk', 'usb disk', 'other']) w.write(`units/${name(path.replace(' ', '\\x20'))}`, '[Mount]')
+  w.write('units/other.service', '')
+  symlinkSync('/dev/null', w.path('units', name('masked')))
+  const missing = await missingMounts(fstab, [w.path('units'), w.path('nowhere')])
+  expect(missing.sort((a, b) => (a.point < b.point ? -1 : 1))).toEqual([
+    { point: w.path('other'), auto: true },
+    { point: w.path('usb disk'), auto: false },
+    { point: w.path('é-disk'), auto: true },
+  ])
 })
 
 test('mounts within a path are those at it and below it, not those beside it', async () => {

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { canHost, imageTimeout, type TestHost } from '../lib/host.ts'
 import { rebuild } from './nixos.ts'
-import { makeNotesHost, notes, pidsOf, snapshots } from './notes.ts'
+import { makeNotesHost, notes, pidsOf, snapshots, statusOf } from './notes.ts'
 
 const sleeper = 'serviceConfig.ExecStart = "/usr/bin/sleep inf";'
 /** What hangs on a service in earnest: a socket, a timer, what requires it, what is part of it. */
@@ -156,6 +156,93 @@ describe.skipIf(!canHost)('a restore in place, and', () => {
       expect([exit, stderr]).toEqual([1, expect.stringMatching(new RegExp(`^atelier-backup: notes: ${unit} runs although it is masked.*\n$`))])
       expect([file(), await standing(`notes ${all}`), await links()]).toEqual(['new\n', ...before])
       await host.sh(`systemctl stop ${unit}`)
+    })
+  })
+
+  describe('units that are stopped for a backup, and', () => {
+    const unit = (name: string, section: string, more = '') =>
+      host.write(`/etc/systemd/system/${name}.service`, `[Unit]\n${section}\n[Service]\nExecStart=/usr/bin/sleep inf\n${more}`)
+    const begun = async (...units: string[]) => {
+      const named = units.map((name) => `"${name}.service"`).join(' ')
+      await rebuild(host, notes(`${around} atelier.backup.services.notes = { stopForBackup = true; units = [ "notes.service" ${named} ]; };`))
+    }
+    const backUp = () => host.run(['systemctl', 'start', 'restic-backups-notes'])
+
+    test('[stop.7] may be started a few times a day: each backup starts them, and so does a restore', async () => {
+      unit('limit', 'StartLimitIntervalSec=86400\nStartLimitBurst=2')
+      await begun('limit')
+      await host.sh('systemctl start limit')
+      for (let n = 0; n < 3; n++) expect([(await backUp()).exit, await states('limit')]).toEqual([0, 'active'])
+      expect([(await host.cli(inPlace)).exit, await states('limit')]).toEqual([0, 'active'])
+    })
+
+    test('[stop.8] don’t run at its end: this run fails, and each later one, and status tells what to type, until they are started', async () => {
+      unit('needy', 'ConditionPathExists=/run/ready')
+      await begun('needy')
+      await host.sh('touch /run/ready; systemctl start needy; rm /run/ready')
+      const saved = (await snapshots(host)).length
+      const told = /needy.service.* doesn't run.*systemctl start needy.service/
+      for (const [n, words] of [/needy.service was started and doesn't run \(its conditions aren't met\)/, told].entries()) {
+        expect((await backUp()).exit).toBe(1)
+        expect(await lastRun()).toMatchObject({
+          outcome: 'failed',
+          code: 'start-failed',
+          message: expect.stringMatching(words),
+          snapshotId: expect.any(String),
+        })
+        expect((await snapshots(host)).length).toBe(saved + n + 1)
+      }
+      expect(await statusOf(host)).toMatchObject({ state: 'failed', message: expect.stringMatching(told) })
+      await host.sh('touch /run/ready; systemctl start needy')
+      expect((await backUp()).exit).toBe(0)
+      // One that dies later is told by the next look; one that somebody stops is not.
+      await host.sh('systemctl kill --signal=ABRT needy; sleep 1')
+      expect(await statusOf(host)).toMatchObject({ state: 'failed', message: expect.stringMatching(told) })
+      await host.sh('systemctl reset-failed needy; systemctl start needy; systemctl stop needy')
+      expect(await statusOf(host)).toMatchObject({ state: 'ok' })
+    })
+
+    test('[restore.32] aren’t started by the restored data: it is taken back, and they run on the old', async () => {
+      unit('wants', 'ConditionPathExists=/var/lib/notes/ready')
+      await begun('wants')
+      await host.sh('touch /var/lib/notes/ready; systemctl start wants')
+      const { exit, stderr } = await host.cli(inPlace)
+      expect([exit, stderr]).toEqual([1, expect.stringMatching(/wants.service was started and doesn't run.*the old data is back in place/)])
+      expect([file(), await states('notes wants'), await masks(), await journal()]).toEqual(['new\n', 'active active', '', ''])
+    })
+
+    test.for(['RefuseManualStart', 'RefuseManualStop'])(
+      '[stop.9] nobody may start or stop by hand (%s): named, and nothing is stopped',
+      async (setting) => {
+        unit('proud', `${setting}=yes`)
+        host.write('/etc/systemd/system/proud.target', '[Unit]\nWants=proud.service\n')
+        await begun('proud')
+        await host.sh('systemctl start proud.target')
+        const before = await standing('notes reader part proud')
+        expect((await backUp()).exit).toBe(1)
+        expect(await lastRun()).toMatchObject({
+          code: 'refuses-manual',
+          message: expect.stringContaining(`proud.service runs, and can't be`),
+          snapshotId: null,
+        })
+        expect(await host.cli(inPlace)).toMatchObject({ exit: 1, stderr: expect.stringContaining(`${setting}=yes`) })
+        expect(await standing('notes reader part proud')).toBe(before)
+        await host.sh(`rm /etc/systemd/system/proud.*; systemctl daemon-reload; systemctl stop proud || true`)
+      },
+    )
+
+    test('[stop.10] are upheld by another: that is stopped too, and runs again', async () => {
+      unit('upheld', '')
+      unit('keeper', 'Upholds=upheld.service')
+      await begun('upheld')
+      await host.sh('systemctl start keeper; sleep 1')
+      expect(await states('upheld keeper')).toBe('active active')
+      const since = () => host.sh('systemctl show --property=ActiveEnterTimestampMonotonic keeper')
+      const before = await since()
+      await backUp()
+      expect(await lastRun()).toMatchObject({ outcome: 'ok', message: null })
+      expect([await states('upheld keeper'), (await since()) === before]).toEqual(['active active', false])
+      expect([(await host.cli(inPlace)).exit, await states('upheld keeper')]).toEqual([0, 'active active'])
     })
   })
 })

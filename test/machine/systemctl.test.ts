@@ -37,8 +37,8 @@ const soak = Boolean(process.env.ATELIER_SOAK)
 const seed = Number(process.env.ATELIER_SEED ?? 1)
 const directions = ['--resume', '--rollback'] as const
 const moments: Moment[] = ['before', 'amid', 'after']
-/** Stop of what starts others, stop, mask; unmask, stop before sockets, start of sockets, start; and both once more, as always at the end. */
-const calls = ['stop', 'stop', 'daemon-reload', 'daemon-reload', 'stop', 'start', 'start', 'start', 'start']
+/** Stop of what starts others, stop, mask; unmask, start counters, stop before sockets, start of sockets, start; and again, as always at the end. */
+const calls = ['stop', 'stop', 'daemon-reload', 'daemon-reload', 'reset-failed', 'stop', 'start', 'start', 'reset-failed', 'start', 'start']
 const all = moments.flatMap((moment) => calls.map((_, i) => [moment, i + 1] as const))
 const chosen = soak
   ? all

@@ -35,6 +35,7 @@ const facts = (more: Partial<RestoreFacts> = {}): RestoreFacts => ({
   excluded: [],
   renumbered: { users: [], groups: [] },
   strangers: [],
+  unmounted: [],
   units: [],
   running: [],
   free: { '/': 1e12, '/mnt': 1e12 },

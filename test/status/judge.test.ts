@@ -39,6 +39,14 @@ const well: StatusFacts = {
 }
 const stateOf = (found: Partial<StatusFacts>) => judge('notes', { ...well, ...found }).state
 
+test('[stop.8] a unit that a run stopped, and that doesn’t run since, makes a good backup’s state failed', () => {
+  expect(judge('notes', { ...well, down: 'x.service: systemctl start x.service' })).toEqual({
+    state: 'failed',
+    message: 'x.service: systemctl start x.service',
+  })
+  expect(stateOf({ down: null })).toBe('ok')
+})
+
 describe('[state.1] the first state that holds', () => {
   const overdue = { snapshots: [snapshot(3 * day)], lastOk: ago(3 * day), lastRun: ran('ok', 3 * day) }
   const holding: [State, Partial<StatusFacts>][] = [
