@@ -95,7 +95,7 @@ describe.skipIf(!canHost || !has('setfattr'))('a host of twenty services', { tim
   ]
   const reportOf = (host: TestHost, said: string): Recovered[] => JSON.parse(host.read(/Report: +(\S+)/.exec(said)?.[1] ?? '')).results
 
-  test('[dr.16] comes back by the commands of the recovery chapter, under another name and with other numbers', { timeout: 300_000 }, async () => {
+  test('[dr.16] comes back by the commands of the recovery chapter, under another name and with other numbers', { timeout: 600_000 }, async () => {
     const host = await install()
     const restic = (command: string) => host.sh(`RESTIC_REPOSITORY=/srv/repository RESTIC_PASSWORD_FILE=/srv/password restic --no-cache ${command}`)
     const steps: Record<string, (command: string) => Promise<void>> = {
@@ -151,7 +151,7 @@ describe.skipIf(!canHost || !has('setfattr'))('a host of twenty services', { tim
         command,
       ) => {
         // Everything is back: it has nothing to do, and says so.
-        const { exit, said } = await type(host, `${command} --run-commands`)
+        const { exit, said } = await type(host, `${command} --run-commands`, [['Location of the repository main', '']])
         expect(exit).not.toBe(0)
         expect(said).toMatch(/syncthing.*: it lives here/)
       },
