@@ -1,5 +1,7 @@
 // argv → one command, loaded when it runs. Only this file ends the process.
+import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Option } from 'commander'
+import { textOf } from './bytes.ts'
 import type { CommandSpec, Input } from './commands/command.ts'
 import { commands, globalOptions } from './commands/index.ts'
 import { asFailure, Failure } from './errors.ts'
@@ -18,7 +20,14 @@ leaveMissingFolder()
 // Node exits when its event loop is empty. If that happens before `main` returns, the command has not finished: a failure.
 process.exitCode = 1
 // process.exit: open handles (the terminal, timers) must not keep a finished command alive.
-void main(process.argv.slice(2)).then((exit) => process.exit(exit))
+void main(ownArguments()).then((exit) => process.exit(exit))
+
+/** Our arguments with all bytes: Node decodes them as UTF-8. */
+function ownArguments(): string[] {
+  const decoded = process.argv.slice(2)
+  if (!decoded.some((word) => word.includes('\ufffd'))) return decoded
+  return textOf(readFileSync('/proc/self/cmdline')).split('\0').slice(0, -1).slice(-decoded.length)
+}
 
 /** process.cwd() throws in a working directory that was deleted, and libraries call it while they are loaded. */
 function leaveMissingFolder(): void {

@@ -1,5 +1,5 @@
 // Reads a file of which it isn't known what it is: a device or a pipe may never end.
-import { open } from 'node:fs/promises'
+import { open } from './fs.ts'
 
 /** The file's bytes. Of more than `most` bytes only a part comes back, which is longer than `most`. @throws as open(2) and read(2) do */
 export async function readAtMost(file: string, most: number): Promise<Buffer> {

@@ -7,7 +7,7 @@ import { loadedBy } from './lib/loaded.ts'
 
 /** Bottom first: what stands on a floor reaches its own and those below. */
 const floors = [
-  ['core.ts', 'errors.ts', 'execute.ts', 'text.ts', 'defaults.ts', 'timeouts.ts', 'read-at-most.ts', 'manifest'],
+  ['core.ts', 'bytes.ts', 'fs.ts', 'errors.ts', 'execute.ts', 'text.ts', 'defaults.ts', 'timeouts.ts', 'read-at-most.ts', 'manifest'],
   ['restic', 'host', 'state', 'snapshots', 'ui'],
   ['site.ts'],
   ['repository'],
@@ -37,6 +37,9 @@ const never: Record<string, string[]> = {
   status: ['ui'],
   'status/judge.ts': ['host', 'restic', 'state'],
 }
+
+/** Files that hand node:fs no names but those of our own files, of /proc, and of repositories. */
+const ownNames = /^(cli|start|checks\/doctor|host\/(files|systemd)|restic\/(backup|secrets)|commands\/complete|ui\/terminal|state\/.*)\.ts$/
 
 const heavy = /^(zod|zx|@inquirer)\b/
 
@@ -77,6 +80,9 @@ test.each([
   ['restic is called', /\[\s*['"`]restic['"`]/, /^restic\//],
   ['the process is ended', /\bprocess\.exit\b/, /^cli\.ts$/],
   ['something is printed without ui', /\bconsole\.\w+\(/, /^(ui\/|cli\.ts$)/],
+  // Node turns bytes of a name that aren't UTF-8 into others: src/bytes.ts. Synchronous calls are for files whose names are ours.
+  ['[bytes.1] node:fs/promises is called', /from 'node:fs\/promises'/, /^fs\.ts$/],
+  ['[bytes.1] node:fs is called', /Sync\b.* from 'node:fs'/, ownNames],
 ])('%s in one place alone', (_, pattern, allowed) => {
   expect(files.filter((file) => !allowed.test(file) && pattern.test(source(file)))).toEqual([])
 })

@@ -1,7 +1,7 @@
 // Saves the manifest in the repository whenever it has changed: `dr --from-repository` then needs the repository and its password, and no flake.
 import { createHash } from 'node:crypto'
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { mkdir } from '../fs.ts'
 import { clearUnfinished, readIfThere, writeDurably } from '../host/files.ts'
 import { numbersByName } from '../host/owners.ts'
 import type { CallOptions } from '../restic/types.ts'

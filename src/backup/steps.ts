@@ -1,9 +1,9 @@
 // What each step of a backup does.
-import { type FileHandle, lstat, mkdir, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { BackupStep, Handlers, Path, Unit } from '../core.ts'
 import { asFailure, type Code, Failure } from '../errors.ts'
+import { type FileHandle, lstat, mkdir, rm } from '../fs.ts'
 import { dumpers } from '../host/engines.ts'
 import { foreignFolder, isWithin, outermost, resolveOwnLinks, withParentFd } from '../host/files.ts'
 import { removeFolder } from '../host/folders.ts'

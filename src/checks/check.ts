@@ -1,6 +1,6 @@
 // One check of `doctor`: its shape, and the checks that a disaster recovery runs too, before it begins.
-import { access, constants, stat } from 'node:fs/promises'
 import type { Failure } from '../errors.ts'
+import { access, constants, stat } from '../fs.ts'
 import { run } from '../host/shell.ts'
 import { hasSystemd } from '../host/systemd.ts'
 import type { Snapshot } from '../restic/types.ts'

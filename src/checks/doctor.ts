@@ -1,9 +1,9 @@
 // What `doctor` checks on this host. Each check is data: what was found, and what to do about it.
 import { existsSync } from 'node:fs'
-import { access, constants, stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { dirname } from 'node:path'
 import { asFailure } from '../errors.ts'
+import { access, constants, stat } from '../fs.ts'
 import { resolveLinks } from '../host/files.ts'
 import { canMountPrivately, missingAround } from '../host/mounts.ts'
 import { askServer, requireClient, restoreLacks, sharedWith } from '../host/postgres.ts'

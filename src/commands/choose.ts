@@ -1,5 +1,4 @@
 // Shared by commands: finds services with their snapshots, and asks for one of them.
-
 import { Failure } from '../errors.ts'
 import { requireKnown } from '../repository/identity.ts'
 import type { Node, Snapshot } from '../restic/types.ts'
@@ -8,7 +7,7 @@ import { requireHost } from '../snapshots/hosts.ts'
 import { eligible, newestFirst, otherHostsHint, pick, type Subject, snapshotsOf } from '../snapshots/select.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { readRecord, savedIn } from '../state/records.ts'
-import { printable } from '../text.ts'
+import { printableName } from '../text.ts'
 import { dayAndClock, formatBytes, formatCount, formatTime } from '../ui/format.ts'
 import { type Choice, choose } from '../ui/prompt.ts'
 import { type Column, pad, tableLines } from '../ui/table.ts'
@@ -118,5 +117,5 @@ export function snapshotLines(snapshots: Snapshot[], now: Date): string[] {
 /** "  5.9 MB  today 11:42       notes.db" */
 export function fileLine({ type, bytes, mtime }: Node, name: string, now: Date): string {
   const size = type === 'file' ? formatBytes(bytes) : type
-  return `${pad(size, 8, true)}  ${pad(formatTime(mtime, now), 16)}  ${printable(name)}`
+  return `${pad(size, 8, true)}  ${pad(formatTime(mtime, now), 16)}  ${printableName(name)}`
 }

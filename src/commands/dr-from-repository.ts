@@ -1,7 +1,7 @@
 // `dr --from-repository`: takes the manifest from the repository, shows it, and uses it for this one command.
-import { writeFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { asFailure, type Code, Failure } from '../errors.ts'
+import { writeFile } from '../fs.ts'
 import { readManifest } from '../manifest/load.ts'
 import { holdsPassword } from '../manifest/location.ts'
 import { unitsOf } from '../manifest/resolve.ts'

@@ -5,7 +5,7 @@ import { escapePattern } from '../restic/patterns.ts'
 import type { Node, Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { tags } from '../snapshots/select.ts'
-import { printable } from '../text.ts'
+import { nameRead, printable, printableName } from '../text.ts'
 import { formatBytes, formatCount, formatTime } from '../ui/format.ts'
 import { waitingFor } from '../ui/progress.ts'
 import { askText, choose, unlessCancelled } from '../ui/prompt.ts'
@@ -48,8 +48,9 @@ function jsonOf({ entry, snapshot, node: { path, type, bytes, mtime } }: Match) 
 
 /** Matches, newest snapshot first. A text without pattern characters is searched as a part of names. */
 async function find(site: Site, entries: Entry[], wanted: string, signal: AbortSignal): Promise<Match[]> {
-  const isPart = !/[*?[\]\\/]/.test(wanted)
-  const pattern = isPart ? `*${escapePattern(wanted)}*` : wanted
+  const name = nameRead(wanted)
+  const isPart = !/[*?[\]\\/]/.test(name)
+  const pattern = isPart ? `*${escapePattern(name)}*` : name
   const repositories = new Map<string, Entry[]>()
   for (const entry of entries) {
     const { repository } = serviceOf(site, entry.subject.name)
@@ -63,7 +64,7 @@ async function find(site: Site, entries: Entry[], wanted: string, signal: AbortS
       const answers = await site.restic(repository).find({ pattern, host, tags: tagsOf(its), signal })
       return answers.flatMap(({ snapshot, nodes }) => {
         const owner = owners.get(snapshot)
-        return owner ? ownMatches(nodes, isPart ? wanted : null).map((node) => ({ ...owner, node })) : []
+        return owner ? ownMatches(nodes, isPart ? name : null).map((node) => ({ ...owner, node })) : []
       })
     }),
   )
@@ -117,7 +118,7 @@ function versionLines(versions: Version[], now: Date, width: number): string[] {
   const room = width - bare.reduce((most, line) => Math.max(most, displayWidth(line)), 0) - 2
   return tableLines(
     head,
-    cells.map((row, n) => [...row, cutStart(printable(versions[n]?.node.path ?? ''), Math.max(16, room))]),
+    cells.map((row, n) => [...row, cutStart(printableName(versions[n]?.node.path ?? ''), Math.max(16, room))]),
     Number.POSITIVE_INFINITY,
   )
 }

@@ -12,6 +12,7 @@ import { drained, isInteractive, print, printJson } from '../ui/terminal.ts'
 import { showChanges } from './changes.ts'
 import { chooseEntry, type Entry, entryLines, fileLine, findEntries, snapshotChoices, snapshotLines } from './choose.ts'
 import { type Input, pathFlags, textFlag } from './command.ts'
+import { pathsIn } from './paths.ts'
 import { restore } from './restore.ts'
 import { walk } from './walk.ts'
 
@@ -57,8 +58,9 @@ function noSnapshots(site: Site, { subject: { name, host }, elsewhere }: Entry):
 /** Prints the entries of a snapshot below a path as restic lists them, without holding them in memory. */
 async function files(site: Site, { subject }: Entry, snapshot: Snapshot, path: string | undefined, input: Input): Promise<number> {
   let first = true
-  for await (const node of restic(site, subject.name).ls(snapshot.id, path, { signal: input.signal })) {
-    if (path !== undefined && !isWithin(node.path, path)) continue
+  const [below] = path === undefined ? [] : await pathsIn(restic(site, subject.name), snapshot, [path], input.signal)
+  for await (const node of restic(site, subject.name).ls(snapshot.id, below, { signal: input.signal })) {
+    if (below !== undefined && !isWithin(node.path, below)) continue
     // The reader has exited: `| head`.
     if (!process.stdout.writable) return 0
     const { type, bytes, mtime } = node

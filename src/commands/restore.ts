@@ -3,12 +3,13 @@ import { join, resolve } from 'node:path'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { isWithin } from '../host/files.ts'
-import type { Snapshot } from '../restic/types.ts'
+import type { Restic, Snapshot } from '../restic/types.ts'
 import type { RestoreFacts } from '../restore/facts.ts'
 import { emptiedBy, planInPlace, requireMounted, restoreInPlace } from '../restore/inplace.ts'
 import { freeTarget, inspectTarget, restoreInspect } from '../restore/inspect.ts'
 import { clockNotes, partialNotes, passedNotes } from '../restore/notes.ts'
 import { requirePrivileged } from '../restore/privileged.ts'
+import { withPathBytes } from '../restore/tree.ts'
 import { type Site, serviceOf } from '../site.ts'
 import { completeBefore, datedLater, newerUnadopted, pick, type SnapshotChoice, snapshotChoice } from '../snapshots/select.ts'
 import { printable } from '../text.ts'
@@ -19,6 +20,7 @@ import { reportOne } from '../views/report.ts'
 import { restorePlanView } from '../views/restore.ts'
 import { chooseEntry, chooseSnapshot, type Entry, findEntries } from './choose.ts'
 import { type Input, isSet, pathFlags, textFlag } from './command.ts'
+import { pathsIn } from './paths.ts'
 import { chooseName, describeRestore, repairs } from './restore-repair.ts'
 
 export async function run(input: Input): Promise<number> {
@@ -39,6 +41,7 @@ export async function run(input: Input): Promise<number> {
     entries: await findEntries(site, names, textFlag(input, 'host'), input.signal),
     wanted: asks ? null : wanted,
     paths: asksHow && paths.length === 0 ? null : paths,
+    typed: true,
     inPlace: asksHow ? null : isSet(input, 'inPlace'),
   }
   return restore(site, draft, input)
@@ -49,12 +52,15 @@ export interface Draft {
   entries: Entry[]
   wanted: SnapshotChoice | null
   paths: Path[] | null
+  /** `paths` are as a person typed them. */
+  typed?: boolean
   inPlace: boolean | null
 }
 
 /** Asks for missing values, shows the plan, and restores. @throws Failure `left` if it was cancelled with Esc */
 export async function restore(site: Site, draft: Draft, input: Input): Promise<number> {
   let [entry] = draft.entries as [Entry]
+  let restic!: Restic
   let snapshot!: Snapshot
   let paths = draft.paths ?? []
   let inPlace = draft.inPlace === true
@@ -66,7 +72,9 @@ export async function restore(site: Site, draft: Draft, input: Input): Promise<n
       return true
     },
     async () => {
-      snapshot = draft.wanted ? pick(entry.snapshots, entry.subject, draft.wanted) : await chooseSnapshot(entry, site.now())
+      const picked = draft.wanted ? pick(entry.snapshots, entry.subject, draft.wanted) : await chooseSnapshot(entry, site.now())
+      restic = site.restic(serviceOf(site, entry.subject.name).repository)
+      snapshot = await withPathBytes(restic, picked, { signal: input.signal })
       return draft.wanted === null
     },
     async () => {
@@ -89,6 +97,7 @@ export async function restore(site: Site, draft: Draft, input: Input): Promise<n
         complete: completeBefore(snapshots, subject, snapshot),
         passed: isNewest ? newerUnadopted(snapshots, subject, snapshot) : [],
       }
+      if (draft.typed) paths = await pathsIn(restic, snapshot, paths, input.signal)
       begin = await (inPlace ? prepareInPlace : prepareInspect)(site, subject.name, snapshot, paths, beside, input)
       return false
     },

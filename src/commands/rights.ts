@@ -1,7 +1,7 @@
 // Missing permissions: at a terminal the command runs again with sudo, otherwise it fails.
-import { access, constants } from 'node:fs/promises'
 import { join } from 'node:path'
 import { asFailure, Failure } from '../errors.ts'
+import { access, constants } from '../fs.ts'
 import type { Site } from '../site.ts'
 import { requireFolder } from '../state/install.ts'
 import { printable } from '../text.ts'
@@ -49,7 +49,7 @@ export async function asRoot(error: unknown, argv: string[]): Promise<number | n
   ]
   const env = Object.fromEntries(Object.entries(process.env).map(([name, value = '']) => [name, value]))
   const again = ['sudo', '--', process.execPath, ...process.argv.slice(1, 2), ...flags, ...argv]
-  return (await run(again, { terminal: true, cwd: process.cwd(), env })).exit
+  return (await run(again, { terminal: true, cwd: '/proc/self/cwd', env })).exit
 }
 
 async function isOnPath(program: string): Promise<boolean> {

@@ -1,9 +1,9 @@
 // Files: durable writes and renames, symbolic links resolved, access by descriptors of parent folders.
 import { randomUUID } from 'node:crypto'
 import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync, type Stats, statSync } from 'node:fs'
-import { type FileHandle, lstat, open, readdir, readlink, rename, rm, statfs } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { Failure } from '../errors.ts'
+import { type FileHandle, lstat, open, readdir, readlink, rename, rm, statfs } from '../fs.ts'
 
 /** Replace a file's content so that a crash at any instant leaves either the old or the new one. Mode 0600. */
 export async function writeDurably(file: string, text: string): Promise<void> {

@@ -1,9 +1,9 @@
 // Folders, made and removed durably, with owner, mode and time.
 import { randomUUID } from 'node:crypto'
-import { lstat, mkdir, rename, rmdir } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
+import { lstat, mkdir, rename, rmdir } from '../fs.ts'
 import { insideFd3, isRootOnly, isThere, isWithin, lstatIfThere, openDirNoFollow, withParentFd } from './files.ts'
 import { mountsWithin } from './mounts.ts'
 import { run } from './shell.ts'

@@ -1,8 +1,8 @@
 // Frozen copies: a folder as it is at one instant, made by its filesystem without copying data. The service can start again while restic reads it.
 // Not called snapshots: those are restic's. Plans and records say `view` for it.
-import { mkdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { asFailure, Failure } from '../errors.ts'
+import { mkdir, stat } from '../fs.ts'
 import { lstatIfThere, openDirNoFollow } from './files.ts'
 import { removeFolder } from './folders.ts'
 import { canMountPrivately, mountOf, mountsWithin, ownFolder, sealedMounts, withPrivateMounts } from './mounts.ts'

@@ -1,6 +1,7 @@
 // Mounts: what is mounted where, and a private mount namespace in which copies replace live files.
-import { lstat, readdir, readFile, readlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { textOf } from '../bytes.ts'
+import { lstat, readdir, readFile, readlink } from '../fs.ts'
 import { foreignFolder, isRootOnly, isWithin, lstatIfThere, outermost, realAsFarAsThere } from './files.ts'
 import { run } from './shell.ts'
 
@@ -14,7 +15,7 @@ export interface Mount {
 
 /** The mounts in a process's namespace; one that covers another comes after it. Source: proc_pid_mountinfo(5), where blanks are octal escapes. */
 export async function mountsOf(pid: string): Promise<Mount[]> {
-  const text = await readFile(`/proc/${pid}/mountinfo`, 'utf8')
+  const text = textOf(await readFile(`/proc/${pid}/mountinfo`))
   return text.split('\n').flatMap((line) => {
     const [, , device, root, point] = line.split(' ').map(unescapeOctal)
     return device !== undefined && root !== undefined && point !== undefined ? [{ device, root, point }] : []
@@ -87,7 +88,7 @@ const mountUnits = ['/etc/systemd/system', '/run/systemd/system', '/run/systemd/
 
 /** The mount points of fstab and of systemd's mount units that aren't mounted now. `auto`: they should be mounted without being asked for. */
 export async function missingMounts(fstab = '/etc/fstab', unitFolders = mountUnits): Promise<{ point: string; auto: boolean }[]> {
-  const text = await readFile(fstab, 'utf8').catch(() => '')
+  const text = textOf(await readFile(fstab).catch(() => Buffer.alloc(0)))
   const lines = text.split('\n').filter((line) => !line.trimStart().startsWith('#'))
   const declared = new Map<string, boolean>()
   for (const line of lines) {
@@ -110,7 +111,7 @@ export async function missingMounts(fstab = '/etc/fstab', unitFolders = mountUni
 function mountPointOf(unit: string): string {
   const bytes = unit.slice(0, -'.mount'.length).replaceAll('-', '/')
   const text = bytes.replaceAll(/\\x([0-9a-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
-  return `/${Buffer.from(text, 'latin1').toString('utf8')}`
+  return `/${textOf(Buffer.from(text, 'latin1'))}`
 }
 
 function unescapeOctal(text: string): string {

@@ -1,7 +1,7 @@
 // Users and groups of this host, and the owners of files.
-import { chmod, lchown, lstat, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Owners } from '../core.ts'
+import { chmod, lchown, lstat, readdir, readFile } from '../fs.ts'
 
 /** Ids by name, from passwd(5) or group(5). Dynamic users aren't listed there: systemd gives their folders to them at each start. */
 export async function numbersByName(file: '/etc/passwd' | '/etc/group'): Promise<Map<string, number>> {

@@ -1,7 +1,7 @@
 // PostgreSQL: restores. Loads roles and dumps into a server, renames and drops databases. SQL goes through standard input.
-import { chown, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { asFailure, Failure } from '../errors.ts'
+import { chown, readFile, rm, writeFile } from '../fs.ts'
 import {
   askServer,
   english,

@@ -1,10 +1,10 @@
 // PostgreSQL: sessions that aren't a superuser's. The code in a dump runs in these.
 import { randomBytes } from 'node:crypto'
-import { chmod, chown, mkdtemp, rm } from 'node:fs/promises'
 import { connect, createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Failure } from '../errors.ts'
+import { chmod, chown, mkdtemp, rm } from '../fs.ts'
 import type { PostgresOptions, PostgresServer } from './postgres.ts'
 import { run } from './shell.ts'
 

@@ -1,9 +1,9 @@
 // PostgreSQL: dumps. Its programs run as the server's superuser, but only root can read the dumps.
-import { open, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Path } from '../core.ts'
 import { asFailure, type Code, Failure } from '../errors.ts'
+import { open, stat, writeFile } from '../fs.ts'
 import { freeBytes } from './files.ts'
 import { nearestFolder } from './folders.ts'
 import { type ProcessResult, run } from './shell.ts'

@@ -1,6 +1,7 @@
 // Processes that use files, by whatever path they opened them.
-import { readdir, readFile, readlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { textOf } from '../bytes.ts'
+import { readdir, readFile, readlink } from '../fs.ts'
 import { isWithin, realAsFarAsThere } from './files.ts'
 import { type Mount, mountsOf } from './mounts.ts'
 
@@ -39,6 +40,6 @@ function placeOf(mounts: Mount[], path: string): string {
 async function openPaths(pid: string): Promise<string[]> {
   const open = (await readdir(`/proc/${pid}/fd`).catch(() => [])).map((fd) => `fd/${fd}`)
   const links = await Promise.all(['cwd', 'root', ...open].map((link) => readlink(`/proc/${pid}/${link}`).catch(() => '')))
-  const mapped = (await readFile(`/proc/${pid}/maps`, 'utf8').catch(() => '')).matchAll(/^(?:\S+ +){5}(\/.*)$/gm)
+  const mapped = textOf(await readFile(`/proc/${pid}/maps`).catch(() => Buffer.alloc(0))).matchAll(/^(?:\S+ +){5}(\/.*)$/gm)
   return [...links.filter((path) => path.startsWith('/')), ...[...mapped].map(([, path = '']) => path)]
 }

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import type { Readable } from 'node:stream'
 import { StringDecoder } from 'node:string_decoder'
 import { $, type ProcessPromise } from 'zx/core'
+import { bytesOf, hasBytes, TextReader } from '../bytes.ts'
 import { Failure } from '../errors.ts'
 
 export interface ProcessOptions {
@@ -86,13 +87,13 @@ export async function* lines(argv: string[], options: ProcessOptions = {}): Asyn
   try {
     let ready: string[] = []
     const cut = lineCutter((line) => void ready.push(line))
-    const decoder = new StringDecoder('utf8')
+    const reader = new TextReader()
     for await (const chunk of stdout ?? []) {
-      cut(decoder.write(chunk))
+      cut(reader.write(chunk))
       yield* ready
       ready = []
     }
-    cut(decoder.end(), true)
+    cut(reader.end(), true)
     yield* ready
     return await result
   } finally {
@@ -133,7 +134,7 @@ function startWithZx(argv: string[], options: ProcessOptions): ProcessPromise {
     stdio: options.terminal ? 'inherit' : [options.input ? 'pipe' : 'ignore', 'pipe', 'pipe', ...(options.inheritFds ?? [])],
     detached: options.group ?? false,
     store: discardingStore(),
-    ...(options.input ? { input: options.bytes ? Buffer.from(options.input, 'latin1') : options.input } : {}),
+    ...(options.input ? { input: options.bytes ? Buffer.from(options.input, 'latin1') : bytesOf(options.input) } : {}),
   })`${program}`
 }
 
@@ -165,7 +166,27 @@ function endingWithUs(argv: string[], { group }: ProcessOptions): string[] {
 
 /** sh reports a missing program by exit code 127 and a message, also behind setpriv. */
 function viaShell(argv: string[], script = 'exec "$@"'): string[] {
-  return ['/bin/sh', '-c', script, 'sh', ...argv]
+  if (!argv.some(hasBytes)) return ['/bin/sh', '-c', script, 'sh', ...argv]
+  return ['/bin/sh', '-c', `${withBytes}\n${script}`, 'sh', ...argv.map((word) => (hasBytes(word) ? `%${octal(word)}` : `=${word}`))]
+}
+
+/**
+ * Node can't give a program arguments that aren't UTF-8, and a shell can: here each argument comes with a mark before it, "%" if it is in octal.
+ * The "." keeps the line breaks at its end, which $(…) would take away.
+ */
+const withBytes = `
+  n=0 words=
+  for word; do
+    n=$((n + 1))
+    case $word in
+      %*) word=$(printf '%b.' "\${word#%}"); eval "word$n=\\\${word%.}"; words="$words \\"\\$word$n\\"" ;;
+      *) words="$words \\"\\\${$n#=}\\"" ;;
+    esac
+  done
+  eval "set -- $words"`
+
+function octal(word: string): string {
+  return [...bytesOf(word)].map((byte) => `\\0${byte.toString(8).padStart(3, '0')}`).join('')
 }
 
 async function resultOf(running: ProcessPromise, program: string, options: ProcessOptions): Promise<ProcessResult> {
@@ -232,10 +253,10 @@ function notStarted(program: string, error: NodeJS.ErrnoException): Failure {
   return new Failure('failed', `${program} can't be started: ${error.message}`, { cause: error })
 }
 
-type TextReader = (text: string, last?: boolean) => void
+type OnText = (text: string, last?: boolean) => void
 
 /** Only \n ends a line: all other line separators may be part of a file name. */
-function lineCutter(onLine: (line: string) => void): TextReader {
+function lineCutter(onLine: (line: string) => void): OnText {
   let partial = ''
   return (text, last = false) => {
     for (let from = 0; ; ) {
@@ -251,12 +272,12 @@ function lineCutter(onLine: (line: string) => void): TextReader {
   }
 }
 
-async function readAll(stream: Readable, read: TextReader, encoding: BufferEncoding = 'utf8'): Promise<void> {
-  const decoder = new StringDecoder(encoding)
-  stream.on('data', (chunk: Buffer) => read(decoder.write(chunk)))
+async function readAll(stream: Readable, read: OnText, encoding: BufferEncoding = 'utf8'): Promise<void> {
+  const reader = encoding === 'utf8' ? new TextReader() : new StringDecoder(encoding)
+  stream.on('data', (chunk: Buffer) => read(reader.write(chunk)))
   // A destroyed stream emits no `end`.
   await once(stream, 'close')
-  read(decoder.end(), true)
+  read(reader.end(), true)
 }
 
 /** Without it zx keeps all output: 287 MB of memory for 100 MB of lines. */

@@ -1,10 +1,10 @@
 // SQLite: makes a consistent copy of a live database, and checks copies.
 import { randomUUID } from 'node:crypto'
 import { type BigIntStats, constants } from 'node:fs'
-import { chown, type FileHandle, lstat, mkdir, open, readdir, readlink, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { pathToFileURL } from 'node:url'
+import { fileUri } from '../bytes.ts'
 import { type Code, Failure } from '../errors.ts'
+import { chown, type FileHandle, lstat, mkdir, open, readdir, readEntries, readlink, rename, rm, stat } from '../fs.ts'
 import { isRootOnly, lstatIfThere, withParentFd } from './files.ts'
 import { sealedMounts, withPrivateMounts } from './mounts.ts'
 import { type ProcessResult, run } from './shell.ts'
@@ -19,7 +19,7 @@ export const sidecarSuffixes = ['-wal', '-shm', '-journal', '-wal2'] as const
 /** The sidecars of a database that exist now, super-journals (-mj…) included. */
 export async function sidecarsOf(database: string): Promise<string[]> {
   const folder = dirname(database)
-  const entries = await readdir(folder, { withFileTypes: true }).catch(() => [])
+  const entries = await readEntries(folder).catch(() => [])
   // A folder with such a name is data, no sidecar.
   return entries.flatMap((entry) => (entry.isDirectory() ? [] : join(folder, entry.name))).filter((path) => isSidecarOf(path, database))
 }
@@ -169,7 +169,7 @@ async function copyAs(
   const folder = `${to}.making`
   await mkdir(folder, { mode: 0o700 })
   if (owner) await chown(folder, owner.uid, owner.gid)
-  const shell = [...sqlite3, '-nofollow', '-nonce', nonce, `${pathToFileURL(from).href}?mode=${mode}`]
+  const shell = [...sqlite3, '-nofollow', '-nonce', nonce, `${fileUri(from)}?mode=${mode}`]
   const copied = await run([...prefix, ...(owner ? await as(owner) : []), ...shell], { ...options, cwd: folder, input: script })
   // From here on the owner can't change the copy. It must be a plain file without other links.
   if (owner) await chown(folder, 0, 0)
@@ -242,7 +242,7 @@ export interface CheckOptions {
 /** Checks a database that no process uses (a copy), without creating files beside it. */
 export async function checkDatabase(file: string, given: CheckOptions = {}): Promise<DatabaseCheck> {
   const { owner = null, ...options } = given
-  const uri = `${pathToFileURL(file).href}?mode=ro&immutable=1`
+  const uri = `${fileUri(file)}?mode=ro&immutable=1`
   const argv = [...(owner ? await as(owner) : []), ...sqlite3, '-readonly', uri]
   const input = 'PRAGMA trusted_schema=OFF;\nPRAGMA quick_check(5);\n'
   const { exit, stdout, stderr, interrupted } = await run(argv, { ...options, input })

@@ -1,8 +1,8 @@
 // Ends work that writes nothing any more: the owner of a database can stop the process that copies it, or lock what a dump reads.
-import { lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
+import { lstat, readdir } from '../fs.ts'
 
 export interface Watch {
   /** What the work is called in the failure: "the copy of /srv/app.db". */
@@ -53,7 +53,6 @@ export async function whileGrowing<T>(
 /** Of files in the folder and in its folders: copies and dumps lie no deeper. */
 async function bytesBelow(folder: Path): Promise<number> {
   let bytes = 0
-  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true }))
-    bytes += (await lstat(join(entry.parentPath, entry.name)).catch(() => null))?.size ?? 0
+  for (const name of await readdir(folder, { recursive: true })) bytes += (await lstat(join(folder, name)).catch(() => null))?.size ?? 0
   return bytes
 }

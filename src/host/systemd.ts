@@ -1,11 +1,11 @@
 // systemd: states of units; stops, starts and masks them.
 import { existsSync } from 'node:fs'
-import { mkdir, readdir, readFile, readlink, rm, symlink } from 'node:fs/promises'
 import { uptime } from 'node:os'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Iso, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
+import { mkdir, readdir, readFile, readlink, rm, symlink } from '../fs.ts'
 import { run } from './shell.ts'
 
 /** Whether systemd is the init system: sd_booted(3). */

@@ -1,7 +1,7 @@
 // Which snapshot of each service a disaster recovery restores, or why it restores none.
-import { readdir } from 'node:fs/promises'
 import type { Code } from '../errors.ts'
 import { asFailure, Failure } from '../errors.ts'
+import { readdir } from '../fs.ts'
 import { lstatIfThere } from '../host/files.ts'
 import { holdTables } from '../host/postgres-load.ts'
 import type { Service } from '../manifest/types.gen.ts'

@@ -1,9 +1,9 @@
 // Disaster recovery: restores every service in the order of restoreAfter; a service that fails doesn't stop the others.
-import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Iso, type Path, type Result, resultOf, type Unit } from '../core.ts'
 import { asFailure, type Code, Failure } from '../errors.ts'
 import { limiter } from '../execute.ts'
+import { rm } from '../fs.ts'
 import { readIfThere, writeDurably } from '../host/files.ts'
 import { activeStates } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
@@ -18,7 +18,7 @@ import { makeState, statePath } from '../state/install.ts'
 import { isRestoreOpen } from '../state/journal.ts'
 import { lastRun, readRecord } from '../state/records.ts'
 import { newRunId } from '../state/running.ts'
-import { shellWord } from '../text.ts'
+import { harmlessJson, shellWord } from '../text.ts'
 import type { Choice, RecoveryFacts, RecoveryWish } from './facts.ts'
 import { gatherRecoveryFacts, withKnownUnits } from './look.ts'
 
@@ -259,7 +259,7 @@ const consentFor: Record<string, string> = {
 /** Writes the report to the state folder. Returns its path. */
 export async function saveReport(site: Site, recovery: Recovery, results: Recovered[]): Promise<Path> {
   const file = `${statePath(site.state, 'reports', `dr-${recovery.run}`)}.json`
-  await writeDurably(file, `${JSON.stringify({ ...recovery, results }, null, 2)}\n`)
+  await writeDurably(file, `${harmlessJson({ ...recovery, results }, 2)}\n`)
   return file
 }
 

@@ -38,8 +38,9 @@ function withTrees(restic: Restic, trees: Map<string, TreeNode[]>): Restic {
       else yield* restic.ls(snapshot, under, options)
     },
     async readlink(snapshot, path, options) {
-      const tree = trees.get(snapshot)
-      return tree ? (tree.find((node) => node.path === path)?.target ?? null) : restic.readlink(snapshot, path, options)
+      const target = trees.get(snapshot)?.find((node) => node.path === path)?.target
+      // One that isn't UTF-8 is shown with U+FFFD.
+      return target === undefined || target?.includes('\ufffd') ? restic.readlink(snapshot, path, options) : target
     },
     async owners(snapshot, folder, options) {
       return trees.get(snapshot)?.filter(({ path }) => dirname(path) === folder) ?? restic.owners(snapshot, folder, options)

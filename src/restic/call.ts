@@ -1,7 +1,7 @@
 // One call of restic: its environment, the check of its version, the record of processes that may hold locks, and its errors.
 import { constants } from 'node:fs'
-import { access } from 'node:fs/promises'
 import { asFailure, Failure, hasCode } from '../errors.ts'
+import { access } from '../fs.ts'
 import { lines, type ProcessOptions, type ProcessResult, run } from '../host/shell.ts'
 import { printable } from '../text.ts'
 import { parseEnvironmentFile, resticEnvironment } from './environment.ts'
@@ -49,7 +49,9 @@ export interface Caller {
   output(args: string[], options: CallOptions): Promise<string>
   /** As `output`, read by `parse`. @throws Failure `restic-garbled` */
   ask<T>(args: string[], parse: (value: unknown) => T, options: CallOptions): Promise<T>
-  /** Lines of JSON as they come. The whole output must be valid and the exit code 0, else the last step throws. */
+  /** Lines of standard output as they come. The exit code must be 0, else the last step throws. */
+  lines(args: string[], options: CallOptions): AsyncGenerator<string>
+  /** As `lines`, of JSON. The whole output must be valid. */
   stream(args: string[], options: CallOptions): AsyncGenerator<Message>
   /** @throws Failure `restic-garbled` */
   parse<T>(text: string, parse: (value: unknown) => T): T
@@ -135,19 +137,25 @@ export function callerOf({
       return caller.parse(await caller.output(args, options), parse)
     },
 
-    async *stream(args, options) {
+    async *lines(args, options) {
       const output = lines([program, ...args], await prepare(options).catch(notStarted(repository)))
       try {
         for (;;) {
           const { value, done } = await output.next().catch(notStarted(repository))
           if (done && value.exit !== 0) throw caller.failureOf(value, options)
           if (done) return
-          const message = parseLine(value)
-          if (message) yield message
-          else if (value.startsWith('{')) throw caller.garbled()
+          yield value
         }
       } finally {
         await output.return({ exit: 0, stdout: '', stderr: '', interrupted: false, timedOut: false })
+      }
+    },
+
+    async *stream(args, options) {
+      for await (const line of caller.lines(args, options)) {
+        const message = parseLine(line)
+        if (message) yield message
+        else if (line.startsWith('{')) throw caller.garbled()
       }
     },
 

@@ -34,7 +34,7 @@ export function openRestic(options: ClientOptions): Restic {
     ...maintenanceCalls(caller),
 
     async passthrough(args, options = {}) {
-      return (await caller.finish(args, options, { terminal: true, cwd: process.cwd() })).exit
+      return (await caller.finish(args, options, { terminal: true, cwd: '/proc/self/cwd' })).exit
     },
   }
 }

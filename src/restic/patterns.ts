@@ -1,5 +1,6 @@
 // restic's patterns: escaping literal paths, and which paths an exclude pattern matches.
 import { posix } from 'node:path'
+import { hasBytes } from '../bytes.ts'
 
 /** A pattern that matches this literal path and everything below it. */
 export function escapePattern(path: string): string {
@@ -117,7 +118,11 @@ function nameOf(part: string): Part {
     if (star) tokens.push('*')
     else if (any) tokens.push(() => true)
     else if (members !== undefined) tokens.push(classOf(negated === '^', members))
-    else tokens.push((character) => character === (escaped ?? plain))
+    else {
+      const literal = escaped ?? plain
+      // In the patterns of a snapshot a byte that isn't UTF-8 has become U+FFFD.
+      tokens.push((character) => character === literal || (literal === '\ufffd' && hasBytes(character)))
+    }
   }
   return tokens
 }

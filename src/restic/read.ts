@@ -1,8 +1,9 @@
 // restic's subcommands that only read, all without a lock: snapshots, ls, find, diff, dump, cat.
+import { withoutBytes } from '../bytes.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { printable } from '../text.ts'
 import { type Caller, memoize } from './call.ts'
-import { foundOf, idOf, isMessage, linkTargetOf, nodeOf, ownersOf, snapshotsOf, treesOf } from './json.ts'
+import { foundOf, idOf, isMessage, linkTargetOf, type Message, nodeOf, ownersOf, snapshotsOf, treesOf } from './json.ts'
 import type { CallOptions, Node, Restic } from './types.ts'
 
 type Reads =
@@ -14,13 +15,23 @@ export function readCalls(caller: Caller): Pick<Restic, Reads> {
     caller.ask(['cat', 'config', '--no-lock', '--json'], (config) => idOf((config as { id: unknown }).id), options)
   const cachedId = memoize(askId)
 
+  const listed = (args: string[], options: CallOptions) =>
+    withBytes(caller, nodesOf(caller, caller.stream(['ls', '--no-lock', '--json', ...args], options)), () =>
+      caller.lines(['ls', '--no-lock', '--quiet', ...args], options),
+    )
+
   const entries = async (snapshot: string, folders: string[], options: CallOptions): Promise<Node[]> => {
     const nodes: Node[] = []
-    for await (const message of caller.stream(['ls', '--no-lock', '--json', '--', snapshot, ...folders], options)) {
-      const node = nodeOf(message)
-      if (node) nodes.push(node)
-    }
+    for await (const node of listed(['--', snapshot, ...folders], options)) nodes.push(node)
     return nodes
+  }
+
+  /** What `find` found, in the order of its output, with all bytes of the paths. */
+  const withFoundBytes = async (found: Iterable<Node[]>, args: string[], options: CallOptions): Promise<void> => {
+    const nodes = [...found].flat()
+    const plain = () => caller.lines(['find', '--no-lock', '--quiet', ...args], options)
+    let n = 0
+    for await (const { path } of withBytes(caller, nodes, plain)) Object.assign(nodes[n++] ?? {}, { path })
   }
 
   return {
@@ -37,16 +48,7 @@ export function readCalls(caller: Caller): Pick<Restic, Reads> {
     },
 
     async *ls(snapshot, under, options = {}) {
-      const where = under === undefined ? ['--', snapshot] : ['--recursive', '--', snapshot, under]
-      for await (const message of caller.stream(['ls', '--no-lock', '--json', ...where], options)) {
-        let node: Node | null
-        try {
-          node = nodeOf(message)
-        } catch {
-          throw caller.garbled()
-        }
-        if (node) yield node
-      }
+      yield* listed(under === undefined ? ['--', snapshot] : ['--recursive', '--', snapshot, under], options)
     },
 
     async entries(snapshot, folders, options = {}) {
@@ -62,7 +64,8 @@ export function readCalls(caller: Caller): Pick<Restic, Reads> {
 
     async find({ pattern, host, tags, ...options }) {
       const filters = ['--host', host, ...tags.flatMap((tag) => ['--tag', tag])]
-      const result = await caller.finish(['find', '--no-lock', '--json', '--ignore-case', ...filters, '--', pattern], options).catch((error) => {
+      const args = ['--ignore-case', ...filters, '--', pattern]
+      const result = await caller.finish(['find', '--no-lock', '--json', ...args], options).catch((error) => {
         if (asFailure(error).code !== 'too-much-output') throw error
         throw new Failure(
           'usage',
@@ -72,12 +75,22 @@ export function readCalls(caller: Caller): Pick<Restic, Reads> {
       if (result.stderr.includes('syntax error in pattern'))
         throw new Failure('usage', `${JSON.stringify(pattern)} is no pattern: a [ begins a set of letters, which a ] ends; \\[ is a bracket`)
       if (result.exit !== 0) throw caller.failureOf(result, options)
-      return caller.parse(result.stdout || '[]', foundOf)
+      const found = caller.parse(result.stdout || '[]', foundOf)
+      await withFoundBytes(
+        found.map(({ nodes }) => nodes),
+        args,
+        options,
+      )
+      return found
     },
 
     async *diff(older, newer, options = {}) {
-      for await (const message of caller.stream(['diff', '--no-lock', '--json', '--', older, newer], options))
-        if (isMessage(message, 'change')) yield { path: message.path ?? '', modifier: message.modifier ?? '' }
+      const changes = async function* () {
+        for await (const message of caller.stream(['diff', '--no-lock', '--json', '--', older, newer], options))
+          if (isMessage(message, 'change')) yield { path: message.path ?? '', modifier: message.modifier ?? '' }
+      }
+      const plain = () => caller.lines(['diff', '--no-lock', '--', older, newer], options)
+      yield* withBytes(caller, changes(), plain, '+    '.length)
     },
 
     async readlink(snapshot, path, options = {}) {
@@ -91,8 +104,10 @@ export function readCalls(caller: Caller): Pick<Restic, Reads> {
     },
 
     async trees(snapshots, options = {}) {
-      const which = snapshots.flatMap((id) => ['--snapshot', id])
-      return caller.ask(['find', '--no-lock', '--json', ...which, '--', '*'], treesOf, options)
+      const args = [...snapshots.flatMap((id) => ['--snapshot', id]), '--', '*']
+      const trees = await caller.ask(['find', '--no-lock', '--json', ...args], treesOf, options)
+      await withFoundBytes(trees.values(), args, options)
+      return trees
     },
 
     async dump(snapshot, path, { maxLength, ...options } = {}) {
@@ -101,5 +116,52 @@ export function readCalls(caller: Caller): Pick<Restic, Reads> {
       if (result.exit !== 0) throw caller.failureOf(result, options)
       return result.stdout
     },
+  }
+}
+
+/** The entries of `ls --json`. @throws Failure `restic-garbled` */
+async function* nodesOf(caller: Caller, messages: AsyncIterable<Message>): AsyncGenerator<Node> {
+  for await (const message of messages) {
+    let node: Node | null
+    try {
+      node = nodeOf(message)
+    } catch {
+      throw caller.garbled()
+    }
+    if (node) yield node
+  }
+}
+
+/**
+ * restic's JSON shows each byte of a path that isn't UTF-8 as U+FFFD. Without --json it prints the bytes, and the same paths in the same order. So where
+ * there is U+FFFD, that path is looked for in the lines of `plain`. `indent`: characters before each path. @throws Failure `restic-garbled`
+ */
+async function* withBytes<T extends { path: string }>(
+  caller: Caller,
+  items: Iterable<T> | AsyncIterable<T>,
+  plain: () => AsyncGenerator<string>,
+  indent = 0,
+): AsyncGenerator<T> {
+  let output: AsyncGenerator<string> | undefined
+  try {
+    for await (const item of items) {
+      if (!item.path.includes('\ufffd')) {
+        yield item
+        continue
+      }
+      output ??= plain()
+      // A path may have line breaks. After one at its end restic 0.19 prints no other.
+      const [, path = '', end] = /^(.*?)(\n?)$/s.exec(item.path) ?? []
+      const shown = path.split('\n')
+      let lines: string[] = []
+      do {
+        const { value, done } = await output.next()
+        if (done) throw caller.garbled()
+        lines = [...lines, value].slice(-shown.length)
+      } while (lines.length < shown.length || withoutBytes(lines.join('\n').slice(indent)) !== path)
+      yield { ...item, path: lines.join('\n').slice(indent) + end }
+    }
+  } finally {
+    await output?.return(undefined)
   }
 }

@@ -14,7 +14,7 @@ export function restoreCalls(caller: Caller): Pick<Restic, 'restore'> {
   return {
     async restore({ snapshot, target, include, onProgress, ...options }) {
       const total: RestoreSummary = { files: 0, bytes: 0 }
-      for (const patterns of inBatches(include.map(includePattern))) {
+      for (const patterns of inBatches(include.map(escapePattern))) {
         const errors: string[] = []
         const batch: RestoreSummary = { files: 0, bytes: 0 }
         const includes = patterns.map((pattern) => `--include=${pattern}`)
@@ -45,11 +45,6 @@ export function restoreCalls(caller: Caller): Pick<Restic, 'restore'> {
       return total
     },
   }
-}
-
-/** `ls` shows a byte that isn't UTF-8 as U+FFFD. In a pattern `?` matches such a byte. */
-function includePattern(path: string): string {
-  return escapePattern(path).replaceAll('\ufffd', '?')
 }
 
 /** Patterns as arguments, for one call or several: a file of patterns could not be written on a full disk. No pattern: one batch without any. */

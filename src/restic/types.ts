@@ -22,7 +22,7 @@ export interface Snapshot {
 }
 
 /**
- * An entry of a snapshot's tree. In `path` U+FFFD replaces each byte that isn't UTF-8. `bytes` is 0 unless it is a regular file. `mode`: permissions,
+ * An entry of a snapshot's tree. `path` has all bytes, as src/bytes.ts holds them. `bytes` is 0 unless it is a regular file. `mode`: permissions,
  * setuid, setgid and sticky bit (stat's mode & 0o7777).
  */
 export interface Node {

@@ -1,8 +1,8 @@
 // A service's PostgreSQL databases in a restore in place: the facts, and their exchange, which can be completed or undone after a crash at any instant.
-import { realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DatabaseMove, Path } from '../core.ts'
 import { Failure } from '../errors.ts'
+import { realpath } from '../fs.ts'
 import { freeBytes, isWithin, lstatIfThere } from '../host/files.ts'
 import { nearestFolder } from '../host/folders.ts'
 import { mountOf } from '../host/mounts.ts'

@@ -17,6 +17,7 @@ import { gatherRestoreFacts } from './look.ts'
 import { planRestore } from './plan.ts'
 import { rollBackRestore } from './rollback.ts'
 import { endAtBoot, executeTransaction, goForward, type InPlaceOptions, transact, warning } from './transaction.ts'
+import { withPathBytes } from './tree.ts'
 import { gatherUnits } from './units.ts'
 
 export interface PlannedRestore {
@@ -28,7 +29,7 @@ export interface PlannedRestore {
 export async function planInPlace(
   site: Site,
   name: string,
-  snapshot: Snapshot,
+  listed: Snapshot,
   wanted: Path[],
   signal: AbortSignal,
   beside: Pick<RestoreFacts, 'complete' | 'later' | 'passed'> = {},
@@ -36,9 +37,11 @@ export async function planInPlace(
   const service = serviceOf(site, name)
   await requireRepositoryApart(site, name)
   const left = await replaceableJournal(site, name)
+  const restic = site.restic(service.repository)
+  const snapshot = await withPathBytes(restic, listed, { signal })
   const postgres = { server: site.manifest.postgresql, staging: async () => dirname(await stagingOf(site, name)) }
   const wish = { run: newRunId(site.now()), name, service, snapshot, wanted, ran: left?.units ?? [], postgres, kept: join(site.state, 'kept') }
-  const facts = { ...(await gatherRestoreFacts(site.restic(service.repository), wish, { signal })), ...beside }
+  const facts = { ...(await gatherRestoreFacts(restic, wish, { signal })), ...beside }
   const state = await realAsFarAsThere(site.state)
   for (const { path } of facts.roots) {
     if (!isWithin(state, await realAsFarAsThere(path))) continue

@@ -1,8 +1,8 @@
 // Restores into a new private folder, to inspect a snapshot. Live data isn't touched.
-import { mkdir, realpath, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { type Event, type EventBody, type Path, type RestoreStep, type Result, resultOf } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
+import { mkdir, realpath, stat } from '../fs.ts'
 import { isRootOnly, lstatIfThere } from '../host/files.ts'
 import { removeFolder } from '../host/folders.ts'
 import type { Restic, Snapshot } from '../restic/types.ts'

@@ -1,9 +1,9 @@
 // Gathers the facts that a restore in place is planned from: the snapshot's tree, the live data, the units. Changes nothing.
 import { constants, type Stats } from 'node:fs'
-import { access, readdir, readlink, realpath, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { Owners, Path } from '../core.ts'
 import { Failure } from '../errors.ts'
+import { access, readdir, readlink, realpath, stat } from '../fs.ts'
 import { freeBytes, isUnseen, isWithin, lstatIfThere, nullIfUnseen, openDirNoFollow, outermost, realAsFarAsThere } from '../host/files.ts'
 import { nearestFolder } from '../host/folders.ts'
 import { missingAround, mountOf, ownFolder } from '../host/mounts.ts'

@@ -1,8 +1,8 @@
 // Mount points at and below the paths that are restored: a rename would move them, so they stay where they are.
-import { realpath } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Move, Path } from '../core.ts'
 import { Failure } from '../errors.ts'
+import { realpath } from '../fs.ts'
 import { isWithin, lstatIfThere, nullIfUnseen } from '../host/files.ts'
 import { nearestFolder } from '../host/folders.ts'
 import { mountOf, overlappingMounts } from '../host/mounts.ts'

@@ -2,9 +2,9 @@
 // Before the first byte changes, complete and synced copies of the old and of the new content are in our state folder. Without these copies a
 // restore would need less space, but after a crash the file could only be repaired while the repository can be reached.
 import { constants } from 'node:fs'
-import { type FileHandle, open, rm } from 'node:fs/promises'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
+import { type FileHandle, open, rm } from '../fs.ts'
 import { withParentFd } from '../host/files.ts'
 import { run } from '../host/shell.ts'
 import { sidecarsOf } from '../host/sqlite.ts'

@@ -2,10 +2,10 @@
 // only if the same entry, with the same content, is live now; any other one needs a person's consent. restic's `ls` shows neither content nor
 // capabilities, so staged entries are checked.
 import { constants, type Stats } from 'node:fs'
-import { type FileHandle, open } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
+import { type FileHandle, open } from '../fs.ts'
 import { inside, insideFd3, lstatIfThere, withParentFd } from '../host/files.ts'
 import { run } from '../host/shell.ts'
 import type { Node } from '../restic/types.ts'
@@ -78,8 +78,6 @@ function unchecked(stderr: string): Failure {
 
 /** Whether the live entry has the same kind, owner, mode, capabilities and content. */
 async function isSame(staged: Path, path: Path, capabilities: string | null, signal: AbortSignal): Promise<boolean> {
-  // A name that isn't UTF-8 was decoded with U+FFFD, and several names may look the same: it isn't known which entry this is.
-  if (path.includes('\ufffd')) return false
   try {
     return await withParentFd(path, async (at, folder) => {
       const [made, live] = await Promise.all([lstatIfThere(staged), lstatIfThere(at)])

@@ -1,9 +1,9 @@
 // What each step of a restore in place does, and how it is undone.
-import { type FileHandle, mkdir, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { Context, Handlers, Owners, Path, RestoreStep, StagedFolder } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import type { Limiter } from '../execute.ts'
+import { type FileHandle, mkdir, rm } from '../fs.ts'
 import { inside, insideFd3, isThere, lstatIfThere, openDirNoFollow, withParentFd } from '../host/files.ts'
 import { attributesOf, makeParents, nearestFolder, removeFolder, setAttributes, setTime } from '../host/folders.ts'
 import { runHook } from '../host/hooks.ts'

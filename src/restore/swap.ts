@@ -1,10 +1,10 @@
 // Exchanges live for staged data by renames. Inode numbers tell which renames have happened, so after a crash at any instant the exchange can be
 // completed or undone. Each entry is reached through the open descriptor of its folder: the service's user may own folders above it, and could
 // replace one by a link.
-import { link, lstat, readdir, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { Move, Path } from '../core.ts'
 import { Failure } from '../errors.ts'
+import { link, lstat, readdir, rename, rm } from '../fs.ts'
 import { inside, lstatIfThere, nullIfUnseen, withParentFd } from '../host/files.ts'
 import { type Attributes, attributesOf, makeFolder, makeParents, nearestFolder, removeEmpty, setAttributes } from '../host/folders.ts'
 import { run } from '../host/shell.ts'

@@ -1,10 +1,10 @@
 // What every restore in place and every rollback share: the service's lock, the journal, the steps, the record.
-import { mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { cleanUp } from '../backup/cleanup.ts'
 import { type Event, type EventBody, type Outcome, type Plan, type RestoreStep, type Result, resultOf, type Unit } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { execute, type Limiter } from '../execute.ts'
+import { mkdir } from '../fs.ts'
 import { maskableUnits, maskUnits, startUnits, unmaskUnits } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'

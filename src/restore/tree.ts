@@ -1,11 +1,12 @@
 // Reads the snapshot's tree in one pass, and refuses what must not be restored in place.
-import { lstat } from 'node:fs/promises'
 import { basename, dirname, join, relative, resolve } from 'node:path'
+import { withoutBytes } from '../bytes.ts'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
+import { lstat } from '../fs.ts'
 import { isWithin, outermost } from '../host/files.ts'
 import { attributesOf } from '../host/folders.ts'
-import type { CallOptions, Node, Restic } from '../restic/types.ts'
+import type { CallOptions, Node, Restic, Snapshot } from '../restic/types.ts'
 import { dumpsFolder, isComplete } from '../snapshots/select.ts'
 import type { Dumps, RestoreWish } from './facts.ts'
 import { unmovablePaths } from './mounts.ts'
@@ -90,6 +91,21 @@ export async function readTree(restic: Restic, { name, service, snapshot, wanted
       `${name}: ${lost} isn't in snapshot ${snapshot.shortId}; see: atelier-backup list ${name} --snapshot ${snapshot.shortId}`,
     )
   return tree
+}
+
+/**
+ * The snapshot with all bytes of its paths: in the list of snapshots restic itself has U+FFFD for each that isn't UTF-8 (a declared path may lead to such
+ * a folder by a link). The tree has them.
+ */
+export async function withPathBytes(restic: Restic, snapshot: Snapshot, call: CallOptions): Promise<Snapshot> {
+  const shown = snapshot.paths.filter((path) => path.includes('\ufffd'))
+  if (shown.length === 0) return snapshot
+  const found = new Map<Path, Path[]>()
+  for await (const { path } of restic.ls(snapshot.id, undefined, call)) {
+    const like = withoutBytes(path)
+    if (shown.includes(like)) found.set(like, [...(found.get(like) ?? []), path])
+  }
+  return { ...snapshot, paths: [...new Set(snapshot.paths.flatMap((path) => found.get(path) ?? path))] }
 }
 
 /** Nothing is written outside the declared paths and what they lead to by links in the snapshot. @throws Failure `not-declared` */

@@ -1,6 +1,6 @@
 // A service that was renamed (formerNames): what the state folder holds under its former names becomes the service's own.
-import { rename } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { rename } from '../fs.ts'
 import { asideName, isThere, syncFolder } from '../host/files.ts'
 import { statePath } from './install.ts'
 import { readJournal, removeJournal, writeJournal } from './journal.ts'

@@ -1,8 +1,8 @@
 // The state folder and its subfolders, and the id of this install.
 import { randomBytes } from 'node:crypto'
-import { link, mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Failure } from '../errors.ts'
+import { link, mkdir, readdir, rm, stat } from '../fs.ts'
 import { lstatIfThere, notOurs, readIfThere, syncFolder, writeDurably } from '../host/files.ts'
 
 /** Subfolders of the state folder (default /var/lib/atelier-backup, 0700). */

@@ -1,9 +1,9 @@
 // Journals of restores in place: journals/SERVICE.json says what the restore is about to do, fsynced before it does it. It is removed once the
 // restore is finished or rolled back.
-import { rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { DatabaseMove, Iso, Move, Path, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
+import { rm } from '../fs.ts'
 import { readIfThere, syncFolder, writeDurably } from '../host/files.ts'
 import type { Attributes } from '../host/folders.ts'
 import { parseWithChecksum, withChecksum } from './checksum.ts'

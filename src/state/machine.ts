@@ -1,6 +1,6 @@
 // The install id is bound to its machine: a clone, or a state folder that was copied, must not act as the machine that it was copied from.
-import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { stat } from '../fs.ts'
 import { readIfThere, writeDurably } from '../host/files.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { parseWithChecksum, withChecksum } from './checksum.ts'

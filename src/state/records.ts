@@ -1,8 +1,8 @@
 // The record of each service (its runs, its last snapshot): records/SERVICE.json, written atomically and fsynced, 0600.
-import { link, readdir, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Iso, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
+import { link, readdir, rm } from '../fs.ts'
 import { asideName, readIfThere, syncFolder, writeDurably } from '../host/files.ts'
 import { parseWithChecksum, withChecksum } from './checksum.ts'
 import { tick } from './clock.ts'

@@ -1,8 +1,8 @@
 // The restic processes that we started, as files repositories/NAME.lockers/PID. A killed restic leaves its lock in the repository: these files
 // prove that the lock is ours to remove.
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
-import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { readdir, rm } from '../fs.ts'
 import { readIfThere } from '../host/files.ts'
 import { parseWithChecksum, withChecksum } from './checksum.ts'
 import { statePath } from './install.ts'

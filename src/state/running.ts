@@ -2,9 +2,9 @@
 // file; a killed one leaves it, which tells the next run what to clean up.
 import { randomBytes } from 'node:crypto'
 import { appendFileSync, closeSync, constants, readFileSync, rmSync, utimesSync } from 'node:fs'
-import { rename, stat } from 'node:fs/promises'
 import type { Event, Iso, Plan } from '../core.ts'
 import { Failure } from '../errors.ts'
+import { rename, stat } from '../fs.ts'
 import { asideName, clearUnfinished, openOwn, readIfThere, writeDurably } from '../host/files.ts'
 import { parseWithChecksum, withChecksum } from './checksum.ts'
 import { statePath } from './install.ts'

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { buildSync } from 'esbuild'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { textOf } from '../../src/bytes.ts'
 import { Failure } from '../../src/errors.ts'
 import { run } from '../../src/host/shell.ts'
 import { type ClientOptions, openRestic } from '../../src/restic/client.ts'
@@ -281,16 +282,40 @@ describe.each(resticPrograms())('%s', (program) => {
       expect(fs.readFileSync(`${target}${source}/${name}`, 'utf8')).toBe(`of ${name}`)
     })
 
-    it('names that aren’t UTF-8 come back by what ls calls them', async () => {
-      const name = Buffer.from([0x61, 0xff, 0xe2, 0x82, 0x62])
-      write(name)
-      write('other')
+    it('[bytes.3] names that aren’t UTF-8 are told with all bytes, and come back by them', async () => {
+      const odd = [
+        [0x61, 0xff, 0xe2, 0x82, 0x62],
+        [0x61, 0xfe, 0xe2, 0x82, 0x62],
+        [0x0a, 0xe9, 0x0a],
+        [0x2a, 0xc3],
+        [0x5c, 0xe9],
+      ].map((bytes) => Buffer.from(bytes))
+      const names = [...odd, Buffer.from('a\ufffd\ufffd\ufffdb'), Buffer.from('x\ny')]
+      const path = (name: Buffer) => `${source}/${textOf(name)}`
+      for (const name of names) write(name, `of ${name}`)
       const { snapshotId } = await backup()
-      const [found] = (await list(snapshotId, source)).filter(({ path }) => path.includes('\ufffd'))
-      expect(found?.path).toBe(`${source}/a\ufffd\ufffd\ufffdb`)
-      const target = join(folder, 'target')
-      await restic.restore({ snapshot: snapshotId, target, include: [found?.path ?? ''] })
-      expect(fs.readdirSync(join(target, source), 'buffer')).toEqual([name])
+      const all = await list(snapshotId)
+      expect(all.flatMap((node) => (node.type === 'file' ? [node.path] : [])).sort()).toEqual(names.map(path).sort())
+      expect((await restic.folder(snapshotId, source)).map((node) => node.path).sort()).toEqual(names.map(path).sort())
+      expect((await restic.trees([snapshotId])).get(snapshotId)?.map((node) => node.path)).toEqual(all.map((node) => node.path))
+      const [found] = await restic.find({ pattern: `*${textOf(Buffer.from([0xe9]))}*`, host: 'here', tags: [] })
+      expect(found?.nodes.map((node) => node.path)).toEqual(expect.arrayContaining([path(odd[2] as Buffer), path(odd[4] as Buffer)]))
+      for (const name of odd.slice(1, 3)) {
+        const target = join(folder, `target-${odd.indexOf(name)}`)
+        await restic.restore({ snapshot: snapshotId, target, include: [path(name)] })
+        expect(fs.readdirSync(join(target, source), 'buffer')).toEqual([name])
+      }
+      // Folders and links, too, and what differs between two snapshots.
+      fs.mkdirSync(join(source, 'd'))
+      const inner = Buffer.concat([Buffer.from(`${source}/d/`), Buffer.from([0xe8])])
+      fs.mkdirSync(inner)
+      fs.symlinkSync(Buffer.from([0x2f, 0xe9]), Buffer.concat([inner, Buffer.from('/link')]))
+      for (const name of odd) write(name, `new ${name}`)
+      const { snapshotId: next } = await backup()
+      const changed: string[] = []
+      for await (const change of restic.diff(snapshotId, next)) changed.push(change.path)
+      expect(changed.sort()).toEqual([...odd.map(path), `${source}/d/`, `${textOf(inner)}/`, `${textOf(inner)}/link`].sort())
+      expect(await restic.readlink(next, `${textOf(inner)}/link`)).toBe(textOf(Buffer.from([0x2f, 0xe9])))
     })
 
     it('more paths than one command line takes', async () => {
