@@ -184,7 +184,7 @@ describe.skipIf(!canPostgres)('databases in place', () => {
     expect([exit, stderr]).toEqual([1, expect.stringMatching(/takes room until prune drops it, or: atelier-backup restore shop --discard-old/)])
     expect(s.journal()).toBeNull()
     s.server.start()
-    expect([s.look(), s.databases()]).toEqual([old, [expect.stringMatching(/^atelier-new-/), ...live]])
+    expect([s.look(), s.databases()]).toEqual([old, [second, expect.stringMatching(/^atelier-new-/), 'shop']])
     expect((await s.cli(['run', 'shop'])).exit).toBe(0)
     expect(await s.restore('--discard-old', '--yes')).toMatchObject({ exit: 0, stdout: expect.stringContaining('deleted atelier-new-') })
     expect([s.look(), s.databases()]).toEqual([old, live])
