@@ -67,6 +67,7 @@ const restores = fc
       return {
         path,
         bytes: i,
+        written: i,
         files: 1,
         live: i % 2 ? { bytes: 5 } : null,
         unchanged: i === linked,

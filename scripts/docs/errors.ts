@@ -72,7 +72,10 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
   // The host
   'missing-tool': ['A required program is not on PATH.', 'Install it.'],
   'disk-full': ['A filesystem is full, or a quota is reached.', 'Free space where the message says, then run it again.'],
-  'no-space': ['There is not enough free space; nothing was started.', 'Free space, name another stagingDir, or restore a part with --path.'],
+  'no-space': [
+    'There is not enough free space; nothing was started.',
+    'Free space, name another stagingDir, or restore a part with --path; --ignore-space begins all the same.',
+  ],
   'read-only': ['A filesystem is mounted read-only.', 'Find the reason (dmesg), mount it writable, run it again.'],
   'link-loop': ['Symbolic links form a loop.', 'Correct the links.'],
   'in-use': ['A process has files open in the data that is to be replaced.', 'Stop the process that the message names, and try again.'],
@@ -152,12 +155,18 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
     'The record of this host holds the tag; set it from a host that may delete.',
   ],
   'sqlite-locked': ['The database stayed locked.', 'A program holds a long transaction: end it, or back up at another time.'],
-  'sqlite-not-a-database': ['The file is not a SQLite database, or it is encrypted.', 'Declare it under paths.'],
-  'sqlite-corrupt': ['The database is corrupt.', 'Restore an older one: atelier-backup list SERVICE'],
+  'sqlite-not-a-database': ['The file is not a SQLite database, or it is encrypted. What is a file is saved as that.', 'Declare it under paths.'],
+  'sqlite-corrupt': [
+    'The database is corrupt. A backup saves it as it is; as a warning of a restore: it was allowed.',
+    'Restore an older one: atelier-backup list SERVICE. If there is none, --allow-corrupt restores it as it is.',
+  ],
   'sqlite-replaced': ['The application replaced its database during the backup.', 'Run it at another time.'],
   'sqlite-other-name': ['A program has the database open by another name (a link).', 'Declare it by that name, or remove the link.'],
-  'sqlite-unchecked': ["A warning: the database is saved, but sqlite3 can't check it.", 'Check it with the application.'],
-  'sqlite-failed': ["The database can't be copied.", 'The message holds the output of sqlite3.'],
+  'sqlite-unchecked': [
+    "A warning: the database is saved, or restored, but sqlite3 can't tell whether it is whole.",
+    'Check it with the application.',
+  ],
+  'sqlite-failed': ["The database can't be copied. Its file is saved as it is.", 'The message holds the output of sqlite3.'],
   'postgres-client': [
     "PostgreSQL's programs are newer than the server, which could not load what they write.",
     "Put the programs of the server's own version on PATH.",

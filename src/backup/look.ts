@@ -4,6 +4,7 @@ import { Failure } from '../errors.ts'
 import { freeBytes, isWithin, lstatIfThere, outermost, resolveOwnLinks } from '../host/files.ts'
 import { nearestFolder } from '../host/folders.ts'
 import { type FrozenCopy, probeFrozenCopy, removeProbe } from '../host/frozen.ts'
+import { reserveAt } from '../host/space.ts'
 import { unitsAtWork } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
@@ -68,17 +69,20 @@ async function foldersToFreeze({ paths }: Service, { name, run }: Pick<BackupFac
 
 /** For the copies of all databases, before the first of them is made. @throws Failure `no-space` */
 async function requireSpace(name: string, staging: Path, databases: Path[]): Promise<void> {
-  const sizes = await Promise.all(
-    databases.map(async (database) => ((await lstatIfThere(database))?.size ?? 0) + ((await lstatIfThere(`${database}-wal`))?.size ?? 0)),
-  )
-  const needed = sizes.reduce((sum, size) => sum + size, 0)
+  const needed = await bytesToCopy(databases)
+  if (needed === 0) return
   const folder = await nearestFolder(staging)
-  const free = await freeBytes(folder)
-  if (needed > free)
+  const [free, reserve] = [await freeBytes(folder), await reserveAt(folder)]
+  if (needed + reserve > free)
     throw new Failure(
       'no-space',
-      `${name}: the copies of its databases need ${needed} bytes, and ${folder} has ${free} free: make room, or set stagingDir to another folder`,
+      `${name}: the copies of its databases need ${needed} bytes, and ${folder} has ${free} free, of which ${reserve} are left to others: make room, or set stagingDir to another folder`,
     )
+}
+
+export async function bytesToCopy(databases: Path[]): Promise<number> {
+  const sizes = databases.map(async (database) => ((await lstatIfThere(database))?.size ?? 0) + ((await lstatIfThere(`${database}-wal`))?.size ?? 0))
+  return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0)
 }
 
 /** The path at which a frozen copy has the entry `path`, or null if none has it. */

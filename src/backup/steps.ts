@@ -1,16 +1,17 @@
 // What each step of a backup does.
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { BackupStep, Handlers, Path, Unit } from '../core.ts'
 import { asFailure, type Code, Failure } from '../errors.ts'
 import { type FileHandle, lstat, mkdir, rm } from '../fs.ts'
 import { dumpers } from '../host/engines.ts'
-import { foreignFolder, isWithin, outermost, resolveOwnLinks, withParentFd } from '../host/files.ts'
+import { foreignFolder, freeBytes, isWithin, outermost, resolveOwnLinks, withParentFd } from '../host/files.ts'
 import { removeFolder } from '../host/folders.ts'
 import { makeFrozenCopy, removeFrozenCopy } from '../host/frozen.ts'
 import { runHook } from '../host/hooks.ts'
 import { canMountPrivately, missingAround, type SealedMounts, sealedMounts, withPrivateMounts } from '../host/mounts.ts'
-import { copyDatabase, holdDatabase, isAtPath, otherName, sidecarSuffixes } from '../host/sqlite.ts'
+import { claimFile, claimRoom, reserveAt, whileSpaceLeft } from '../host/space.ts'
+import { copyDatabase, holdDatabase, isAtPath, otherName, sidecarSuffixes, sidecarsOf } from '../host/sqlite.ts'
 import { type Watch, whileGrowing } from '../host/stall.ts'
 import { afterStop, requireRunning, startUnits, stopUnits } from '../host/systemd.ts'
 import type { Manifest, Service } from '../manifest/types.gen.ts'
@@ -20,6 +21,7 @@ import { hasShrunk, tags } from '../snapshots/select.ts'
 import type { Run } from '../state/record.gen.ts'
 import { noteProgress } from '../state/running.ts'
 import { listed, shellWord, shortPath, withShortPaths } from '../text.ts'
+import { bytesToCopy } from './look.ts'
 import { privilegedFiles } from './privileged.ts'
 import { type RepositoryState, saveSnapshot } from './repository-state.ts'
 import { type Expected, expectedAt, missedBy } from './verify.ts'
@@ -72,6 +74,9 @@ interface DatabaseCopy {
 
 export function backupHandlers(job: Job): Handlers<BackupStep> {
   const copies: DatabaseCopy[] = []
+  // Databases that can't be copied: each is saved as the file that it is, with its sidecars. It may be all that there is.
+  const asFiles = new Map<Path, Path[]>()
+  let claim: Path | null = null
   return {
     hook: {
       apply: async ({ when }, { signal, failure = null }) => {
@@ -115,7 +120,7 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
         await mkdir(folder, { recursive: true, mode: 0o700 })
         // A failed dump ends the run: a snapshot without the dumps would look complete.
         const lacking = await whileGrowing(folder, { ...growthOf(job), what: `the dump of ${databases.join(', ')}`, signal }, (signal) =>
-          dumpers[engine](job.manifest, databases, folder, { signal, inheritFds: job.inheritFds }),
+          whileRoom(folder, 'the dump', signal, (signal) => dumpers[engine](job.manifest, databases, folder, { signal, inheritFds: job.inheritFds })),
         ).catch(withPrefix(`${job.name}: no snapshot was made`))
         for (const message of lacking) job.warn('restore-lacks', message)
       },
@@ -137,17 +142,31 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
               'sqlite-other-name',
               `${database} isn't saved: ${other}, so its latest rows may be in a -wal file of another name. Declare the database under that name, or remove the link`,
             )
-          await mkdir(dirname(to), { recursive: true, mode: 0o700 })
-          const { state, message } = await copyDatabase(held, real, to, { signal, inheritFds: job.inheritFds, stall: growthOf(job) })
+          const folder = dirname(to)
+          await mkdir(folder, { recursive: true, mode: 0o700 })
+          if (claim === null) await claimCopies(job, folder)
+          claim = join(folder, claimFile)
+          const copying = held
+          const { state, message } = await whileRoom(folder, `the copy of ${database}`, signal, (signal) =>
+            copyDatabase(copying, real, to, { signal, inheritFds: job.inheritFds, stall: growthOf(job) }),
+          )
           copies.push({ live, copy: to, held: real === live ? held : null })
           if (real === live) held = null
-          if (state === 'unknown') job.warn('sqlite-unchecked', `${database} is saved, but sqlite3 can't check it: ${message}`)
+          if (state === 'unknown') job.warn('sqlite-unchecked', `${database} is saved, but sqlite3 can't tell whether it is whole: ${message}`)
+          if (state === 'corrupt')
+            addProblem(job, 'sqlite-corrupt', `the database ${database} is corrupt, and saved as it is: ${message}${olderOf(job)}`)
         } catch (error) {
           const failure = asFailure(error)
           if (!failure.code.startsWith('sqlite-')) withPrefix(job.name)(failure)
           await rm(to, { force: true })
-          const older = failure.code === 'sqlite-corrupt' ? `; snapshots may hold an older one: atelier-backup list ${job.name}` : ''
-          addProblem(job, failure.code, `${failure.message}${older}`)
+          const isSaved = held !== null && savedAsFile.includes(failure.code)
+          if (isSaved)
+            asFiles.set(
+              live,
+              (await sidecarsOf(real)).map((path) => live + path.slice(real.length)),
+            )
+          const how = isSaved ? '; the file itself is saved' : ''
+          addProblem(job, failure.code, `${failure.message}${how}${failure.code === 'sqlite-corrupt' ? olderOf(job) : ''}`)
         } finally {
           await held?.close()
         }
@@ -155,16 +174,17 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
     },
     snapshot: {
       apply: async (step, context) => {
+        if (claim !== null) await rm(claim, { force: true })
         const { links, existing } = await resolveDeclared(job, step)
         const databases = (await Promise.all(step.databases.map(resolveOwnLinks))).flatMap(({ real }) => real ?? [])
-        const uncopied = databases.filter((database) => !copies.some(({ live }) => live === database))
+        const uncopied = databases.filter((database) => !asFiles.has(database) && !copies.some(({ live }) => live === database))
         const savable = existing.filter((path) => !uncopied.includes(path))
         if (savable.length === 0 && step.dumps === null)
           throw new Failure(
             'nothing-to-save',
             `${job.name}: no snapshot was made, because nothing could be read: ${job.findings.problems.map(({ message }) => message).join('; ')}`,
           )
-        const sidecars = databases.flatMap(sidecarPatterns)
+        const sidecars = databases.filter((database) => !asFiles.has(database)).flatMap(sidecarPatterns)
         const hidden = savable.find((path) => excluded([...step.exclude, ...sidecars], path))
         if (hidden !== undefined)
           throw new Failure(
@@ -173,7 +193,8 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
               ? `${job.name}: ${hidden} is declared, but has the name of a file that SQLite keeps beside a declared database, and such files are not saved: rename it, or don't declare it`
               : `${job.name}: exclude leaves out ${hidden}, which paths or sqlite declare: narrow the pattern, or don't declare it`,
           )
-        const paths = outermost([...links, ...savable, ...(step.dumps === null ? [] : [step.dumps])])
+        const beside = [...asFiles.values()].flat()
+        const paths = outermost([...links, ...savable, ...beside, ...(step.dumps === null ? [] : [step.dumps])])
         const isTagged = job.findings.problems.length > 0
         const expected = await expectedOf(savable, copies)
         const replaced = await replacedBefore(copies)
@@ -209,6 +230,34 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
       },
     },
   }
+}
+
+/** Failures after which a database is saved as a file: nothing else is to be had of it. Not one that others write to at this moment. */
+const savedAsFile: Code[] = ['sqlite-corrupt', 'sqlite-not-a-database', 'sqlite-failed']
+
+/** @throws Failure `disk-full` once less than the reserve is left */
+function whileRoom<T>(folder: Path, what: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  return reserveAt(folder).then((reserve) => {
+    const words = `no space is left for ${what} (less than ${reserve} bytes are free on the disk of ${folder}): make room, or set stagingDir to another folder`
+    return whileSpaceLeft({ folders: [folder], reserve, full: (_, cause) => new Failure('disk-full', words, { cause }) }, signal, work)
+  })
+}
+
+/** For all copies of this run, before the first is made: other runs copy at the same time. @throws Failure `no-space` */
+async function claimCopies({ service }: Job, folder: Path): Promise<void> {
+  const databases = (await Promise.all(service.sqlite.map(resolveOwnLinks))).flatMap(({ real }) => real ?? [])
+  const needed = await bytesToCopy(databases)
+  const others = await claimRoom(folder, needed)
+  const free = await freeBytes(folder)
+  if (others > 0 && needed + others + (await reserveAt(folder)) > free)
+    throw new Failure(
+      'no-space',
+      `the copies of its databases need ${needed} bytes, and ${folder} has ${free} free, of which other backups at this moment take ${others}: make room, run fewer at a time (--jobs 1), or set stagingDir to another folder`,
+    )
+}
+
+function olderOf({ name }: Job): string {
+  return `; snapshots may hold an older one: atelier-backup list ${name}`
 }
 
 function growthOf(job: Job): Pick<Watch, 'seconds' | 'onGrowth'> {

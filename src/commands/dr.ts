@@ -93,13 +93,15 @@ function wishOf(site: Site, input: Input): RecoveryWish {
     emptyMounts: isSet(input, 'emptyMounts'),
     ontoUnmounted: isSet(input, 'ontoUnmounted'),
     allowPrivileged: isSet(input, 'allowPrivileged'),
+    allowCorrupt: isSet(input, 'allowCorrupt'),
+    ignoreSpace: isSet(input, 'ignoreSpace'),
   }
 }
 
 /** An interrupted recovery keeps its chosen snapshots; consents can be added by flags. */
 async function resumed(site: Site, input: Input, jobs: number): Promise<PlannedRecovery> {
   const recovery = await interruptedRecovery(site)
-  const flags = ['overwrite', 'partial', 'withoutUnits', 'emptyMounts', 'ontoUnmounted', 'allowPrivileged'] as const
+  const flags = ['overwrite', 'partial', 'withoutUnits', 'emptyMounts', 'ontoUnmounted', 'allowPrivileged', 'allowCorrupt', 'ignoreSpace'] as const
   const consents = flags.filter((flag) => isSet(input, flag)).map((flag) => [flag, true])
   return planAgain(site, recovery, Object.fromEntries(consents), jobs, input.signal)
 }

@@ -16,6 +16,15 @@ const allowPrivileged: Option = {
   flags: '--allow-privileged',
   description: 'also restore privileged files that are not there now: setuid, setgid, file capabilities, device nodes',
 }
+const allowCorrupt: Option = {
+  flags: '--allow-corrupt',
+  description: 'also restore SQLite databases that the check of this host calls corrupt',
+}
+const ignoreSpace: Option = {
+  flags: '--ignore-space',
+  description:
+    'begin although there seems to be too little room: it may take long and end in vain, and fill the disk up to a small reserve meanwhile',
+}
 const dryRun: Option = { flags: '--dry-run', description: 'show the plan and stop' }
 
 export const globalOptions: Option[] = [
@@ -80,6 +89,8 @@ export const commands: CommandSpec[] = [
       emptyMounts,
       ontoUnmounted,
       allowPrivileged,
+      allowCorrupt,
+      ignoreSpace,
       { flags: '--resume', description: 'finish an interrupted restore in place' },
       { flags: '--rollback', description: 'undo a restore in place: the unfinished one, or the newest (with --at: the newest up to that time)' },
       { flags: '--discard-old', description: 'delete the old data that restores in place have kept' },
@@ -104,6 +115,8 @@ export const commands: CommandSpec[] = [
       emptyMounts,
       ontoUnmounted,
       allowPrivileged,
+      allowCorrupt,
+      ignoreSpace,
       { flags: '--resume', description: 'continue an interrupted recovery' },
       { flags: '--from-repository', description: 'read the manifest from the repository: only its location, password and credentials are needed' },
       { flags: '--repository <location>', description: 'with --from-repository: its location, as restic takes it (asked for at a terminal)' },

@@ -67,12 +67,12 @@ async function resumed(site: Site, name: string, input: Input, watcher: Watcher)
           'unknown-snapshot',
           `${name}: the snapshot ${journal.snapshot} isn't in the repository any more; nothing was touched. See: atelier-backup list ${name}`,
         )
-      const planned = await planInPlace(site, name, snapshot, journal.paths, input.signal)
+      const planned = await planInPlace(site, name, snapshot, journal.paths, input.signal, { ignoreSpace: isSet(input, 'ignoreSpace') })
       requireEmptyable(planned, isSet(input, 'emptyMounts') ? emptiedBy(planned.facts) : (journal.emptied ?? []))
       requireMounted(planned, isSet(input, 'ontoUnmounted') || journal.ontoUnmounted === true)
       const privileged = isSet(input, 'allowPrivileged') ? 'all' : (journal.privileged ?? [])
       requirePrivileged(name, planned.facts.privileged, privileged)
-      return restoreInPlace(site, planned, { ...options, privileged })
+      return restoreInPlace(site, planned, { ...options, privileged, corrupt: isSet(input, 'allowCorrupt') || journal.corrupt === true })
     },
     options,
   )

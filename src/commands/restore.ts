@@ -173,7 +173,7 @@ async function prepareInspect(site: Site, name: string, snapshot: Snapshot, path
 }
 
 async function prepareInPlace(site: Site, name: string, snapshot: Snapshot, paths: Path[], beside: Beside, input: Input): Promise<Begin> {
-  const planned = await planInPlace(site, name, snapshot, paths, input.signal, beside)
+  const planned = await planInPlace(site, name, snapshot, paths, input.signal, { ...beside, ignoreSpace: isSet(input, 'ignoreSpace') })
   const dryRun = isSet(input, 'dryRun')
   if (!input.json) print(...restorePlanView(site, planned))
   else if (dryRun) printJson(planned)
@@ -200,7 +200,10 @@ async function prepareInPlace(site: Site, name: string, snapshot: Snapshot, path
     input.ignoreHangup()
     const options = { json: input.json, describe: describeRestore, hint: 'Ctrl-C undoes it; if this terminal is lost, it continues.' }
     return reportOne(name, options, (watcher) =>
-      restoreInPlace(site, planned, { signal: input.signal, privileged: isAllowed ? 'all' : privileged, ...watcher }),
+      restoreInPlace(site, planned, {
+        ...{ signal: input.signal, privileged: isAllowed ? 'all' : privileged, corrupt: isSet(input, 'allowCorrupt') },
+        ...watcher,
+      }),
     )
   }
 }

@@ -67,7 +67,7 @@ function identity({ dev, ino, birthtimeNs }: BigIntStats): string {
  * leaves a race, and the sealed mounts, which leave none).
  * @param held the database's file, open
  * @param from its real path
- * @returns how the copy was checked; `unknown` is worth a warning
+ * @returns how the copy was checked; it is made whatever the answer
  * @throws Failure `sqlite-locked`, `sqlite-not-a-database`, `sqlite-corrupt`, `sqlite-replaced`, `disk-full`, `sqlite-failed`,
  * `stalled`
  */
@@ -88,7 +88,8 @@ async function copyHeld(held: FileHandle, { from, at, to }: Record<'from' | 'at'
     ...keepWal,
     `.timeout ${busySeconds * 1000}`,
     'BEGIN;',
-    'SELECT count(*) FROM sqlite_schema;',
+    // Begins to read. A SELECT would need a schema that this sqlite3 understands.
+    'PRAGMA user_version;',
     // Safe mode refuses .backup, but for the command after the nonce.
     `.nonce ${nonce}`,
     '.backup main copy',
@@ -113,14 +114,13 @@ async function copyHeld(held: FileHandle, { from, at, to }: Record<'from' | 'at'
   }
   // If somebody else can create a journal beside the database, it is only read: SQLite rolls no journal back then.
   let copied = await (!isRoot || (await isAloneAt(dirname(from), uid)) ? copy('rw', owner) : reading(owner))
-  // The owner may not write to the folder of the database.
-  if (owner !== null && /readonly database|unable to open/.test(copied.stderr)) copied = await reading(null)
+  // Nobody can write to a folder that is mounted read-only, and its owner may not.
+  if (/readonly database|unable to open/.test(copied.stderr)) copied = await reading(null)
   if (copied.interrupted) throw new Failure('interrupted', `the copy of ${from} was interrupted`)
   // In some versions the shell exits 0 although .backup printed "Error: …".
   if (copied.exit !== 0 || /\bError\b/.test(copied.stderr) || !(await lstatIfThere(to))) throw sqliteFailure(from, copied, busySeconds)
   if (!(await isAtPath(held, from))) throw new Failure('sqlite-replaced', `the database ${from} was replaced by another file while it was copied`)
   const check = await checkDatabase(to, { ...running, owner })
-  if (check.state === 'corrupt') throw new Failure('sqlite-corrupt', `the database ${from} is corrupt: ${check.message}`)
   const argv = ['cp', '--attributes-only', '--preserve=mode,ownership,xattr', '--', '/proc/self/fd/3', to]
   const like = await run(argv, { ...running, inheritFds: [held.fd, ...running.inheritFds] })
   if (like.exit !== 0) throw new Failure('sqlite-failed', `owner and mode of ${from} can't be kept: ${like.stderr.trim()}`)
@@ -226,7 +226,10 @@ function sqliteFailure(database: string, { exit, stderr }: ProcessResult, busySe
   return new Failure(code, `the database ${database} ${message.replace('SECONDS', String(busySeconds))}`)
 }
 
-/** `unknown`: the check needs collations or functions that the application defines. That is no sign of damage. */
+/**
+ * `corrupt`: SQLite says that the file is damaged. `unknown`: the check couldn't end (it needs collations, functions or tokenizers that the
+ * application defines, or a newer sqlite3), or it complained of content alone. That is no sign of damage.
+ */
 export interface DatabaseCheck {
   state: 'ok' | 'corrupt' | 'unknown'
   message: string
@@ -244,14 +247,28 @@ export async function checkDatabase(file: string, given: CheckOptions = {}): Pro
   const { owner = null, ...options } = given
   const uri = `${fileUri(file)}?mode=ro&immutable=1`
   const argv = [...(owner ? await as(owner) : []), ...sqlite3, '-readonly', uri]
-  const input = 'PRAGMA trusted_schema=OFF;\nPRAGMA quick_check(5);\n'
+  // Many rows: complaints about content must not hide damage behind them.
+  const input = 'PRAGMA trusted_schema=OFF;\nPRAGMA quick_check(1000);\n'
   const { exit, stdout, stderr, interrupted } = await run(argv, { ...options, input })
   if (interrupted) throw new Failure('interrupted', `the check of ${file} was interrupted`)
-  const answer = stdout.trim()
-  if (exit === 0 && answer === 'ok') return { state: 'ok', message: 'ok' }
-  const message = (answer || stderr.trim()).split('\n').slice(0, 3).join('; ')
-  return { state: /no such (collation|function|module)|unknown (function|collation)|unsafe use of/.test(message) ? 'unknown' : 'corrupt', message }
+  const rows = stdout.split('\n').filter((row) => row.trim() !== '')
+  const error = stderr.trim().split('\n')[0] ?? ''
+  if (exit === 0 && error === '' && rows.join() === 'ok') return { state: 'ok', message: 'ok' }
+  const damage = [...rows.filter((row) => row !== 'ok' && !contentRow.test(row)), ...(damageError.test(error) ? [error] : [])]
+  const told = damage.length > 0 ? damage : [...new Set(rows), ...(error ? [error] : [])]
+  const message = told.slice(0, 3).join('; ').slice(0, 300) || `sqlite3 ended with exit code ${exit}`
+  return { state: damage.length > 0 ? 'corrupt' : 'unknown', message }
 }
+
+/**
+ * What `quick_check` says of databases that are whole: rows that a constraint or a type which was added later doesn't allow, and a full-text
+ * index that the application brings up to date by itself. Source: SQLite's pragma.c, fts3.c and fts5_main.c.
+ */
+const contentRow = /^(NULL|TEXT|NUMERIC|non-[A-Z]+) value in |^CHECK constraint failed in |^(malformed|unable to validate the) inverted index for FTS/
+
+/** Of a schema in a newer language than this sqlite3 knows it says "malformed", too. */
+const damageError =
+  /file is not a database|(?<!malformed database schema .*)\(11\)|image is malformed|malformed database schema .*(invalid rootpage|orphan index)/
 
 /**
  * Why a copy of this database could miss rows, or null: opened by another name it has another -wal, which the copy doesn't include.

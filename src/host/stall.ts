@@ -51,7 +51,7 @@ export async function whileGrowing<T>(
 }
 
 /** Of files in the folder and in its folders: copies and dumps lie no deeper. */
-async function bytesBelow(folder: Path): Promise<number> {
+export async function bytesBelow(folder: Path): Promise<number> {
   let bytes = 0
   for (const name of await readdir(folder, { recursive: true })) bytes += (await lstat(join(folder, name)).catch(() => null))?.size ?? 0
   return bytes

@@ -10,8 +10,8 @@ import type { Size } from '../snapshots/select.ts'
  * What was asked for on the command line. `at`: the newest snapshot not later than this time. `only`: no names means all services.
  * `partial`: take a partial snapshot where there is no complete one. `withoutUnits`: ignore units that systemd doesn't know.
  * `emptyMounts`: empty filesystems that are mounted inside the data but are not in the snapshot. `ontoUnmounted`: restore data whose disk isn't
- * mounted onto the disk below. `allowPrivileged`: restore privileged files
- * (setuid, setgid, file capabilities, device nodes).
+ * mounted onto the disk below. `allowPrivileged`: restore privileged files (setuid, setgid, file capabilities, device nodes). `allowCorrupt`:
+ * restore SQLite databases that are corrupt. `ignoreSpace`: begin although there seems to be too little room.
  */
 export interface RecoveryWish {
   host: string
@@ -24,6 +24,8 @@ export interface RecoveryWish {
   emptyMounts: boolean
   ontoUnmounted: boolean
   allowPrivileged: boolean
+  allowCorrupt: boolean
+  ignoreSpace: boolean
 }
 
 /**

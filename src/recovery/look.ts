@@ -2,12 +2,13 @@
 import type { Path } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { mapConcurrent } from '../execute.ts'
+import { spareBytes } from '../host/space.ts'
 import { unknownUnits } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import { emptiedBy, type PlannedRestore, planInPlace, requireEmptyable, requireMounted } from '../restore/inplace.ts'
 import { mountNotes } from '../restore/notes.ts'
 import { requirePrivileged } from '../restore/privileged.ts'
-import { neededRoom, spareBytes } from '../restore/room.ts'
+import { neededRoom } from '../restore/room.ts'
 import type { Site } from '../site.ts'
 import { requireHost } from '../snapshots/hosts.ts'
 import { isRestoreOpen } from '../state/journal.ts'
@@ -39,9 +40,11 @@ export async function gatherRecoveryFacts(
   const reachable = [...snapshots].flatMap(([repository, answer]) => (answer instanceof Failure ? [] : [[repository, answer] as const]))
   if (wish.host !== site.manifest.host && reachable.length > 0) requireHost(wish.host, reachable)
   const chosen = await chooseSnapshots(site, wish, names, snapshots, earlier.chosen)
-  const { choices: plannable, planned } = await planAll(site, wish, chosen, signal)
+  let { choices: plannable, planned } = await planAll(site, wish, chosen, signal)
+  // Together they may need more than there is, though each of them fits.
+  if (lacksRoom(plannable, planned)) ({ choices: plannable, planned } = await planAll(site, wish, chosen, signal, true))
   if (signal.aborted) throw new Failure('interrupted', 'interrupted: nothing was touched')
-  const { choices, room } = skipWithoutRoom(plannable, planned)
+  const { choices, room } = skipWithoutRoom(plannable, planned, wish.ignoreSpace)
   return { choices, room, spread: spreadOf(site, choices), planned, checks: await preflight(site, { snapshots, choices, room, planned }) }
 }
 
@@ -51,6 +54,7 @@ async function planAll(
   wish: RecoveryWish,
   chosen: Choice[],
   signal: AbortSignal,
+  closely = false,
 ): Promise<{ choices: Choice[]; planned: Map<string, PlannedRestore> }> {
   const wanted = chosen.flatMap(({ name, snapshot }) =>
     snapshot ? [{ snapshot, repository: site.manifest.services[name]?.repository ?? 'main' }] : [],
@@ -62,7 +66,7 @@ async function planAll(
     // An unfinished restore is finished by the plan in its journal.
     if (snapshot === null || (await isRestoreOpen(site.state, name))) return choice
     try {
-      const plan = await planInPlace(siteWithTrees, name, snapshot, [], signal)
+      const plan = await planInPlace(siteWithTrees, name, snapshot, [], signal, { ignoreSpace: wish.ignoreSpace }, closely)
       requireEmptyable(plan, wish.emptyMounts ? emptiedBy(plan.facts) : [])
       requireMounted(plan, wish.ontoUnmounted)
       requirePrivileged(name, plan.facts.privileged, wish.allowPrivileged ? 'all' : [])
@@ -99,8 +103,12 @@ function namesOf(site: Site, { only, except }: RecoveryWish): string[] {
   return Object.keys(site.manifest.services).filter((name) => (only.length === 0 || only.includes(name)) && !except.includes(name))
 }
 
+function lacksRoom(choices: Choice[], planned: Map<string, PlannedRestore>): boolean {
+  return skipWithoutRoom(choices, new Map(planned), false).choices.some(({ skip }, i) => skip !== choices[i]?.skip)
+}
+
 /** Each restore was planned with all the free room. In their order, those that no longer fit get `skip`. */
-function skipWithoutRoom(choices: Choice[], planned: Map<string, PlannedRestore>): Pick<RecoveryFacts, 'choices' | 'room'> {
+function skipWithoutRoom(choices: Choice[], planned: Map<string, PlannedRestore>, ignoreSpace: boolean): Pick<RecoveryFacts, 'choices' | 'room'> {
   const room = new Map<Path, { mount: Path; needed: number; free: number }>()
   const withoutRoom = new Map<string, Choice['skip']>()
   for (const { name } of inOrder(choices)) {
@@ -110,8 +118,8 @@ function skipWithoutRoom(choices: Choice[], planned: Map<string, PlannedRestore>
     for (const [mount] of needed) room.set(mount, room.get(mount) ?? { mount, needed: 0, free: facts.free[mount] ?? 0 })
     const full = needed.find(([mount, bytes]) => sumOf(room, mount) + bytes + spareBytes > (room.get(mount)?.free ?? 0))
     for (const [mount, bytes] of needed) (room.get(mount) as { needed: number }).needed += bytes
-    if (!full) continue
-    const message = `${name}: ${full[0]} has no room for its ${full[1]} bytes after the services before it: left alone`
+    if (!full || ignoreSpace) continue
+    const message = `${name}: ${full[0]} has no room for its ${full[1]} bytes after the services before it: left alone (--ignore-space begins all the same)`
     withoutRoom.set(name, { code: 'no-space', message, of: 'service' })
   }
   for (const name of withoutRoom.keys()) planned.delete(name)

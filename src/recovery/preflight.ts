@@ -3,9 +3,9 @@
 import { type Check, checkClock, checkSecrets, judgeRepository } from '../checks/check.ts'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
+import { spareBytes } from '../host/space.ts'
 import type { Snapshot } from '../restic/types.ts'
 import type { PlannedRestore } from '../restore/inplace.ts'
-import { spareBytes } from '../restore/room.ts'
 import type { Site } from '../site.ts'
 import type { Choice, PreflightCheck } from './facts.ts'
 
@@ -77,7 +77,7 @@ const remedies: Record<string, string> = {
   protected: '--overwrite restores it anyway; the data that is there now is kept',
   'unknown-unit': 'rebuild with the service first; on a rescue system --without-units ignores units that systemd does not know',
   'no-systemd': '--without-units ignores units that systemd does not know',
-  'no-space': 'make room, or recover some services now and others later: --only',
+  'no-space': 'make room, or recover some services now and others later: --only; or begin all the same: --ignore-space',
   'would-empty': '--empty-mounts empties it; the data that is in it now is kept',
   'not-mounted': 'mount it; --onto-unmounted restores it onto the disk below',
   'special-files': '--allow-privileged restores it all the same, if you trust it',

@@ -183,12 +183,12 @@ async function recoverOne(
   if (options.signal.aborted) return resultFor(name, 'interrupted', 130, { code: 'interrupted', message: `${name}: not begun` })
   const begin = async (): Promise<Result> => {
     if (!snapshot) throw new Failure('unknown-snapshot', `${name}: no snapshot is chosen`)
-    const chosen = plan ?? (await planInPlace(site, name, snapshot, [], options.signal))
+    const chosen = plan ?? (await planInPlace(site, name, snapshot, [], options.signal, { ignoreSpace: recovery.wish.ignoreSpace }))
     requireEmptyable(chosen, recovery.wish.emptyMounts ? emptiedBy(chosen.facts) : [])
     requireMounted(chosen, recovery.wish.ontoUnmounted)
     const privileged = recovery.wish.allowPrivileged ? 'all' : []
     requirePrivileged(name, chosen.facts.privileged, privileged)
-    return restoreInPlace(site, chosen, { ...options, privileged })
+    return restoreInPlace(site, chosen, { ...options, privileged, corrupt: recovery.wish.allowCorrupt })
   }
   try {
     if (await isRestoreOpen(site.state, name)) return await resumeRestore(site, name, begin, options)
@@ -254,6 +254,8 @@ const consentFor: Record<string, string> = {
   'no-systemd': '--without-units',
   'would-empty': '--empty-mounts',
   'special-files': '--allow-privileged',
+  // Its snapshot may be partial, for this reason.
+  'sqlite-corrupt': '--partial --allow-corrupt',
 }
 
 /** Writes the report to the state folder. Returns its path. */

@@ -3,12 +3,12 @@ import { withoutBytes } from '../bytes.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { printable } from '../text.ts'
 import { type Caller, memoize } from './call.ts'
-import { foundOf, idOf, isMessage, linkTargetOf, type Message, nodeOf, ownersOf, snapshotsOf, treesOf } from './json.ts'
+import { foundOf, holesOf, idOf, isMessage, linkTargetOf, type Message, nodeOf, ownersOf, snapshotsOf, treesOf } from './json.ts'
 import type { CallOptions, Node, Restic } from './types.ts'
 
 type Reads =
   | ('repositoryId' | 'cachedRepositoryId' | 'snapshots' | 'ls' | 'entries' | 'folder' | 'find' | 'diff')
-  | ('readlink' | 'owners' | 'trees' | 'dump')
+  | ('readlink' | 'owners' | 'holes' | 'trees' | 'dump')
 
 export function readCalls(caller: Caller): Pick<Restic, Reads> {
   const askId = (options: CallOptions) =>
@@ -101,6 +101,10 @@ export function readCalls(caller: Caller): Pick<Restic, Reads> {
 
     async owners(snapshot, folder, options = {}) {
       return caller.ask(['cat', 'tree', '--no-lock', '--json', '--', `${snapshot}:${folder}`], ownersOf, options)
+    },
+
+    async holes(snapshot, folder, options = {}) {
+      return caller.ask(['cat', 'tree', '--no-lock', '--json', '--', `${snapshot}:${folder}`], holesOf, options)
     },
 
     async trees(snapshots, options = {}) {

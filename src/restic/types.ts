@@ -33,6 +33,8 @@ export interface Node {
   mode: number
   uid: number
   gid: number
+  /** On the host that saved it. 0: unknown. */
+  inode: number
 }
 
 /** `user` and `group`: names of uid and gid on the host that saved it, "" if there was none. `target`: where a symbolic link leads, else null. */
@@ -163,6 +165,8 @@ export interface Restic {
   readlink(snapshot: string, path: Path, options?: CallOptions): Promise<string | null>
   /** Owners of a folder's entries in a snapshot, ids and names ("" where the host had none); `ls` gives ids alone. */
   owners(snapshot: string, folder: Path, options?: CallOptions): Promise<{ uid: number; gid: number; user: string; group: string }[]>
+  /** Bytes of the blocks of zeros in a folder's files, by their names: `restore` makes holes of them. */
+  holes(snapshot: string, folder: Path, options?: CallOptions): Promise<Map<string, number>>
   /** All entries of several snapshots, by the snapshots' full ids, in the order of `ls`. One call, held in memory: for small snapshots. */
   trees(snapshots: string[], options?: CallOptions): Promise<Map<string, TreeNode[]>>
   /**

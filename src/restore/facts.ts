@@ -9,6 +9,8 @@ export interface Root {
   path: Path
   bytes: number
   files: number
+  /** Bytes that restic writes: of hard links each file once, and without the holes as far as they are known. */
+  written: number
   live: { bytes: number } | null
   /** The live entry is a symbolic link with the same target as in the snapshot: it isn't touched. */
   unchanged: boolean
@@ -63,6 +65,8 @@ export interface RestoreFacts {
   running: Unit[]
   /** Free bytes by mount. */
   free: Record<Path, number>
+  /** A person wants to begin although there seems to be too little room. */
+  ignoreSpace?: boolean
 }
 
 /** What is restored, and of which service. `wanted`: paths in the snapshot; empty: all. `ran`: units that an interrupted restore stopped. */
@@ -76,6 +80,8 @@ export interface RestoreWish {
   postgres: PostgresPlace
   /** Folder for the copies of files that are overwritten. */
   kept: Path
+  /** Look for holes in large files also where there is room. */
+  closely: boolean
 }
 
 /** PostgreSQL databases that are restored. Sizes in bytes. */

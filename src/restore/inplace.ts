@@ -25,14 +25,15 @@ export interface PlannedRestore {
   facts: RestoreFacts
 }
 
-/** Gathers facts and plans. Changes nothing. `beside`: other snapshots that the plan's notes name. @throws Failure */
+/** Gathers facts and plans. Changes nothing. `beside`: other snapshots that the plan's notes name, and --ignore-space. `closely`: looks for holes in any case. @throws Failure */
 export async function planInPlace(
   site: Site,
   name: string,
   listed: Snapshot,
   wanted: Path[],
   signal: AbortSignal,
-  beside: Pick<RestoreFacts, 'complete' | 'later' | 'passed'> = {},
+  beside: Pick<RestoreFacts, 'complete' | 'later' | 'passed' | 'ignoreSpace'> = {},
+  closely = false,
 ): Promise<PlannedRestore> {
   const service = serviceOf(site, name)
   await requireRepositoryApart(site, name)
@@ -40,7 +41,17 @@ export async function planInPlace(
   const restic = site.restic(service.repository)
   const snapshot = await withPathBytes(restic, listed, { signal })
   const postgres = { server: site.manifest.postgresql, staging: async () => dirname(await stagingOf(site, name)) }
-  const wish = { run: newRunId(site.now()), name, service, snapshot, wanted, ran: left?.units ?? [], postgres, kept: join(site.state, 'kept') }
+  const wish = {
+    run: newRunId(site.now()),
+    name,
+    service,
+    snapshot,
+    wanted,
+    ran: left?.units ?? [],
+    postgres,
+    kept: join(site.state, 'kept'),
+    closely,
+  }
   const facts = { ...(await gatherRestoreFacts(restic, wish, { signal })), ...beside }
   const state = await realAsFarAsThere(site.state)
   for (const { path } of facts.roots) {
@@ -113,6 +124,7 @@ export async function restoreInPlace(site: Site, planned: PlannedRestore, option
       // Whoever calls this has asked.
       ontoUnmounted: facts.unmounted.length > 0,
       privileged: options.privileged ?? [],
+      corrupt: options.corrupt ?? false,
       // Restoring an unadopted snapshot doesn't adopt its data.
       recovers: wanted.length === 0 && isComplete(snapshot) && !snapshot.tags.includes(tags.unadopted),
       phase: 'staging',

@@ -9,6 +9,7 @@ import { nearestFolder } from '../host/folders.ts'
 import { missingAround, mountOf, ownFolder } from '../host/mounts.ts'
 import { numbersByName } from '../host/owners.ts'
 import { run } from '../host/shell.ts'
+import { spareBytes } from '../host/space.ts'
 import { isDatabase } from '../host/sqlite.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import { excluded } from '../restic/patterns.ts'
@@ -19,6 +20,7 @@ import { chosenDatabases, gatherDatabaseFacts } from './databases.ts'
 import type { PostgresFacts, RestoreFacts, RestoreWish, Root } from './facts.ts'
 import { mountsBelow } from './mounts.ts'
 import { newPrivileged } from './privileged.ts'
+import { neededRoom } from './room.ts'
 import { entriesOf } from './swap.ts'
 import { followLinks, readTree, requireDeclared, type Tree } from './tree.ts'
 import { gatherUnits } from './units.ts'
@@ -40,6 +42,9 @@ export async function gatherRestoreFacts(restic: Restic, wish: RestoreWish, call
   const { units, running } = await gatherUnits(name, service, wish.ran)
   const folders = [...roots, ...(postgres ? [postgres.staging] : []), ...(postgres?.data ? [postgres.data] : []), ...(postgres?.others ?? [])]
   const growing = roots.filter(({ overwritten }) => overwritten).map(({ path }) => ({ mount: path }))
+  const left = await gatherExcluded(wish, roots)
+  const free = Object.fromEntries(await Promise.all([...folders, ...growing].map(async ({ mount }) => [mount, await freeBytes(mount)] as const)))
+  await withoutHoles(restic, wish, { roots, excluded: left.excluded, postgres, free }, tree, call)
   const declared = [...service.paths, ...service.sqlite]
   const isSaved = (path: Path) => snapshot.paths.some((saved) => isWithin(path, saved) || isWithin(saved, path))
   return {
@@ -53,12 +58,12 @@ export async function gatherRestoreFacts(restic: Restic, wish: RestoreWish, call
     postgres,
     absentDatabases: absent,
     privileged: await newPrivileged(tree.privileged),
-    ...(await gatherExcluded(wish, roots)),
+    ...left,
     ...(await gatherOwners(restic, wish, tree, call)),
     unmounted: await unmountedFor(wish, roots),
     units,
     running,
-    free: Object.fromEntries(await Promise.all([...folders, ...growing].map(async ({ mount }) => [mount, await freeBytes(mount)] as const))),
+    free,
   }
 }
 
@@ -86,7 +91,7 @@ async function gatherRoot(
   { links, unmovable }: Tree,
   sizes: Map<Path, number>,
 ): Promise<Root> {
-  const { node, bytes, files, entries, bare } = root
+  const { node, bytes, files, written, entries, bare } = root
   const { path } = node
   const isUnmovable = unmovable.has(path)
   const live = await lstatIfThere(path).catch((error) => {
@@ -109,7 +114,7 @@ async function gatherRoot(
   const parent = await realpath(near)
   await requireWritable(name, parent, overwritten ? path : parent)
   const size = live ? (sizes.get(path) ?? (await sizesOf([path])).get(path) ?? 0) : 0
-  const seen = { path, bytes, files, live: live && { bytes: size }, unchanged }
+  const seen = { path, bytes, files, written, live: live && { bytes: size }, unchanged }
   if (overwritten)
     return { ...seen, folder: kept, mount: await mountOf(await realAsFarAsThere(kept)), entriesOnly: null, overwritten, emptied: false }
   const mount = await mountOf(parent)
@@ -138,11 +143,45 @@ async function requireWritable(name: string, folder: Path, written: Path): Promi
   })
 }
 
-/** Bytes at and below each path that exists, counted as restic counts them. One call of du for all of them. */
-async function sizesOf(paths: Path[]): Promise<Map<Path, number>> {
+/** Folders that are asked for holes at most: each takes a call of restic. */
+const foldersAsked = 50
+
+/** Where there seems to be too little room: takes the holes of large files off what restic writes, the largest folders first, until it fits. */
+async function withoutHoles(
+  restic: Restic,
+  { snapshot, closely }: RestoreWish,
+  facts: Pick<RestoreFacts, 'roots' | 'excluded' | 'postgres' | 'free'>,
+  tree: Tree,
+  call: CallOptions,
+): Promise<void> {
+  const lacking = () => Object.entries(neededRoom(facts)).flatMap(([mount, needed]) => (needed + spareBytes > (facts.free[mount] ?? 0) ? mount : []))
+  const found = tree.roots.flatMap(({ node, large }) => large.map((file) => ({ ...file, root: facts.roots.find(({ path }) => path === node.path) })))
+  const folders = new Map<Path, typeof found>()
+  for (const file of found) {
+    const folder = dirname(file.path)
+    const files = folders.get(folder)
+    if (files) files.push(file)
+    else folders.set(folder, [file])
+  }
+  const sum = (files: typeof found) => files.reduce((all, { bytes }) => all + bytes, 0)
+  for (const [folder, files] of [...folders].sort(([, a], [, b]) => sum(b) - sum(a)).slice(0, foldersAsked)) {
+    const mounts = lacking()
+    if (!closely && mounts.length === 0) return
+    if (!closely && !files.some(({ root, path }) => root && (mounts.includes(root.mount) || mounts.includes(path)))) continue
+    const holes = await restic.holes(snapshot.id, folder, call)
+    for (const { root, path, bytes } of files) if (root) root.written -= Math.min(bytes, holes.get(basename(path)) ?? 0)
+  }
+}
+
+/**
+ * Bytes at and below each path that exists, counted as restic counts them. One call of du for all of them. `allocated`: what a copy takes, without
+ * holes, of hard links each file once.
+ */
+async function sizesOf(paths: Path[], allocated = false): Promise<Map<Path, number>> {
   const there = (await Promise.all(paths.map(async (path) => ((await lstatIfThere(path).catch(nullIfUnseen)) ? path : [])))).flat()
   if (there.length === 0) return new Map()
-  const argv = ['du', '--summarize', '--bytes', '--count-links', '--one-file-system', '--null', '--files0-from=-']
+  const counting = allocated ? ['--block-size=1'] : ['--bytes', '--count-links']
+  const argv = ['du', '--summarize', ...counting, '--one-file-system', '--null', '--files0-from=-']
   const { stdout } = await run(argv, { input: there.join('\0') })
   return new Map(stdout.split('\0').map((line) => [line.slice(line.indexOf('\t') + 1), Number.parseInt(line, 10)]))
 }
@@ -194,7 +233,7 @@ async function gatherExcluded({ snapshot, service }: RestoreWish, roots: Root[])
       unseen.push(path)
     })
   for (const path of outermost(roots.map((root) => root.path))) await look(path)
-  const sizes = await sizesOf(found)
+  const sizes = await sizesOf(found, true)
   return { excluded: found.map((path) => ({ path, bytes: sizes.get(path) ?? 0 })), unseen }
 }
 

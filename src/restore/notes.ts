@@ -41,7 +41,21 @@ export function passedNotes([newest, ...others]: Snapshot[]): string[] {
 }
 
 export function notesOf(
-  { absent, absentDatabases, complete, later, passed = [], postgres, renumbered, roots, snapshot, strangers, unmounted, unseen }: RestoreFacts,
+  {
+    absent,
+    absentDatabases,
+    complete,
+    ignoreSpace,
+    later,
+    passed = [],
+    postgres,
+    renumbered,
+    roots,
+    snapshot,
+    strangers,
+    unmounted,
+    unseen,
+  }: RestoreFacts,
   carried: number,
 ): string[] {
   return [
@@ -49,6 +63,9 @@ export function notesOf(
     ...clockNotes(snapshot, later),
     ...passedNotes(passed),
     ...(snapshot.tags.includes(tags.unadopted) ? ['this snapshot is unadopted: a fresh install made it, and nobody has adopted its data'] : []),
+    ...(ignoreSpace
+      ? ['--ignore-space: whether there is room is only seen as it is written; if it runs out, the restore ends and leaves the live data as it is']
+      : []),
     ...absent.map((path) => `${path} isn't in this snapshot and stays as it is`),
     ...absentDatabases.map((name) => `this snapshot holds no dump of the database ${name}, which stays as it is`),
     ...(postgres?.tablespaces ?? []).map((name) => `the server has no tablespace ${name}: what was in it goes to the default tablespace`),

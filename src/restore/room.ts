@@ -3,10 +3,8 @@ import { dirname } from 'node:path'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { isWithin } from '../host/files.ts'
+import { spareBytes } from '../host/space.ts'
 import type { RestoreFacts, Root } from './facts.ts'
-
-/** Bytes that stay free beside what a restore needs: other programs write to the same filesystem. */
-export const spareBytes = 64 * 1024 * 1024
 
 /** Two segments of the server's log. */
 const logBytes = 32 * 1024 * 1024
@@ -15,13 +13,13 @@ const logBytes = 32 * 1024 * 1024
 export function neededRoom({ roots, excluded, postgres }: Pick<RestoreFacts, 'roots' | 'excluded' | 'postgres'>): Record<Path, number> {
   const needed: Record<Path, number> = {}
   for (const root of roots) {
-    const { path, mount, bytes, unchanged, live, overwritten } = root
+    const { path, mount, written, unchanged, live, overwritten } = root
     if (unchanged) continue
     const carried = excluded.filter((entry) => rootOf(entry.path, roots) === root)
     const besides = overwritten ? (live?.bytes ?? 0) : carried.reduce((sum, entry) => sum + entry.bytes, 0)
-    needed[mount] = (needed[mount] ?? 0) + bytes + besides
+    needed[mount] = (needed[mount] ?? 0) + written + besides
     // On the mounted file's own filesystem only the difference is added.
-    if (overwritten && bytes > (live?.bytes ?? 0)) needed[path] = bytes - (live?.bytes ?? 0)
+    if (overwritten && written > (live?.bytes ?? 0)) needed[path] = written - (live?.bytes ?? 0)
   }
   for (const { mount, bytes } of databaseNeeds(postgres)) needed[mount] = (needed[mount] ?? 0) + bytes
   return needed
@@ -36,6 +34,7 @@ export function rootOf(path: Path, roots: Root[]): Root | null {
 /** @throws Failure `no-space` */
 export function requireRoom(facts: RestoreFacts, stages: { mount: Path; folder: Path }[]): void {
   const { name, free } = facts
+  if (facts.ignoreSpace) return
   const room = neededRoom(facts)
   const places = stages.map(({ mount, folder }) => ({ mount, place: dirname(folder) }))
   const growing = facts.roots.filter(({ path, overwritten }) => overwritten && path in room).map(({ path }) => ({ mount: path, place: path }))
@@ -45,7 +44,7 @@ export function requireRoom(facts: RestoreFacts, stages: { mount: Path; folder: 
     if (needed + spareBytes > there)
       throw new Failure(
         'no-space',
-        `${name}: ${place} has ${there} bytes free, and the restore needs ${needed} beside the old data: nothing was touched. Make room, or restore a part with --path`,
+        `${name}: ${place} has ${there} bytes free, and the restore needs ${needed} beside the old data: nothing was touched. Make room, or restore a part with --path; --ignore-space begins all the same`,
       )
   }
 }

@@ -1,7 +1,7 @@
 // What each step of a restore in place does, and how it is undone.
 import { basename, dirname, join } from 'node:path'
 import type { Context, Handlers, Owners, Path, RestoreStep, StagedFolder } from '../core.ts'
-import { asFailure, Failure } from '../errors.ts'
+import { asFailure, type Code, Failure } from '../errors.ts'
 import type { Limiter } from '../execute.ts'
 import { type FileHandle, mkdir, rm } from '../fs.ts'
 import { inside, insideFd3, isThere, lstatIfThere, openDirNoFollow, withParentFd } from '../host/files.ts'
@@ -11,6 +11,7 @@ import { renumber } from '../host/owners.ts'
 import { dumpFiles, type PostgresServer } from '../host/postgres.ts'
 import { createRoles, loadDatabase } from '../host/postgres-load.ts'
 import { run } from '../host/shell.ts'
+import { reserveAt, whileSpaceLeft } from '../host/space.ts'
 import { checkDatabase, isDatabase, sidecarsOf } from '../host/sqlite.ts'
 import { afterStop } from '../host/systemd.ts'
 import type { Service } from '../manifest/types.gen.ts'
@@ -61,9 +62,21 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
           }
           // restic restores through the inherited descriptor: the owner of the folder above can't replace the staging folder.
           const inheritFds = [stage.fd, ...job.inheritFds]
-          const restore = () => job.restic.restore({ snapshot, target: insideFd3('new'), include: paths, signal, inheritFds, onProgress })
+          const full = (_: Path, cause: unknown) =>
+            new Failure(
+              'disk-full',
+              `${name}: no space left on the disk of ${folder}, where the data is restored beside the old: make room, then try again`,
+              { cause },
+            )
+          const restore = (signal: AbortSignal) =>
+            job.restic.restore({ snapshot, target: insideFd3('new'), include: paths, signal, inheritFds, onProgress })
           // For restic, no --include means everything.
-          if (paths.length > 0) job.bytes += (await job.inTurn(restore).catch(byName(folder))).bytes
+          if (paths.length > 0)
+            job.bytes += (
+              await job
+                .inTurn(async () => whileSpaceLeft({ folders: [folder], reserve: await reserveAt(folder), full }, signal, restore))
+                .catch(byName(folder))
+            ).bytes
           // restic exits 0 when an include matches nothing.
           for (const path of paths) {
             if (!(await lstatIfThere(join(target, path)))) throw new Failure('unknown-path', `${name}: restic didn't restore ${path}`)
@@ -79,11 +92,19 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
       undo: async ({ in: folder }) => removeFolder(join(folder, 'new')).catch(() => {}),
     },
     verify: {
-      apply: async ({ databases }, { signal }) => {
+      apply: async ({ databases }, { signal, emit }) => {
         for (const database of databases) {
           const { state, message } = await checkDatabase(database, { signal, inheritFds: job.inheritFds })
-          if (state === 'corrupt')
-            throw new Failure('sqlite-corrupt', `${name}: the database ${database} of this snapshot is corrupt (${message}): try an older one`)
+          const path = database.replace(/^.*?\/\.atelier-backup-[^/]*\/new(?=\/)/, '')
+          const warn = (code: Code, text: string) => emit({ type: 'warning', code, message: `${name}: the database ${path} ${text} (${message})` })
+          if (state === 'unknown') warn('sqlite-unchecked', "is restored, but sqlite3 can't tell whether it is whole")
+          else if (state === 'corrupt' && job.journal.corrupt) warn('sqlite-corrupt', 'is corrupt, and restored as allowed')
+          else if (state === 'corrupt')
+            // This sqlite3 may check more than the one that was there when it was saved, and this may be the only copy.
+            throw new Failure(
+              'sqlite-corrupt',
+              `${name}: the database ${path} of this snapshot is corrupt (${message}): restore an older snapshot, or this one as it is, with --allow-corrupt`,
+            )
         }
       },
     },

@@ -27,6 +27,8 @@ export interface InPlaceOptions {
   output(line: string): void
   /** Privileged entries that a person allowed. Missing: none. */
   privileged?: Privileged
+  /** Whether databases that are corrupt are restored all the same. Missing: no. */
+  corrupt?: boolean
   /** Limits how many restores fetch or load data at a time. Missing: no limit. */
   inTurn?: Limiter
 }

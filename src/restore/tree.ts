@@ -6,15 +6,31 @@ import { Failure } from '../errors.ts'
 import { lstat } from '../fs.ts'
 import { isWithin, outermost } from '../host/files.ts'
 import { attributesOf } from '../host/folders.ts'
+import { isSidecarOf } from '../host/sqlite.ts'
 import type { CallOptions, Node, Restic, Snapshot } from '../restic/types.ts'
 import { dumpsFolder, isComplete } from '../snapshots/select.ts'
 import type { Dumps, RestoreWish } from './facts.ts'
 import { unmovablePaths } from './mounts.ts'
 import { isPrivileged } from './privileged.ts'
 
+/** A file that may have holes worth looking for. */
+interface Large {
+  path: Path
+  bytes: number
+}
+const largeBytes = 1024 * 1024
+
 export interface Tree {
   /** `bare`: a mount point, or a folder above one, that the snapshot lacks. */
-  roots: { node: Pick<Node, 'path' | 'type' | 'uid' | 'gid' | 'mode' | 'mtime'>; bytes: number; files: number; entries: Path[]; bare?: true }[]
+  roots: {
+    node: Pick<Node, 'path' | 'type' | 'uid' | 'gid' | 'mode' | 'mtime'>
+    bytes: number
+    files: number
+    written: number
+    large: Large[]
+    entries: Path[]
+    bare?: true
+  }[]
   /** Mount points at and below the roots, and the folders above the mount points. */
   unmovable: Set<Path>
   /** Paths of a partial snapshot that it holds nothing of. */
@@ -46,6 +62,7 @@ export async function readTree(restic: Restic, { name, service, snapshot, wanted
   // The declared path of a database may be a symbolic link: then its target is among the snapshot's paths, too.
   const databases = new Set([...service.sqlite, ...snapshot.paths].map((path) => basename(path)))
   const missing = new Set([...paths, ...tree.unmovable])
+  const isLinked = linkCounter()
   // The roots above the current node, the innermost last.
   const around: Tree['roots'] = []
   for await (const node of restic.ls(snapshot.id, undefined, call)) {
@@ -55,7 +72,7 @@ export async function readTree(restic: Restic, { name, service, snapshot, wanted
     if (node.type === 'file' && isDump(node.path)) tree.dumps?.files.set(relative(tree.dumps.folder, node.path), node.bytes)
     while (around.length > 0 && !isWithin(node.path, around.at(-1)?.node.path ?? '')) around.pop()
     if (missing.delete(node.path)) {
-      const root = { node, bytes: 0, files: 0, entries: [] }
+      const root = { node, bytes: 0, files: 0, written: 0, large: [], entries: [] }
       around.push(root)
       tree.roots.push(root)
     }
@@ -65,6 +82,10 @@ export async function readTree(restic: Restic, { name, service, snapshot, wanted
     for (const kind of ['uid', 'gid'] as const) if (node[kind] !== 0) tree.owned[kind].set(node[kind], dirname(node.path))
     current.files += 1
     current.bytes += node.bytes
+    if (!isLinked(node)) {
+      current.written += node.bytes
+      if (node.bytes >= largeBytes) current.large.push({ path: node.path, bytes: node.bytes })
+    }
     if (node.type === 'file' && databases.has(basename(node.path))) tree.regular.add(node.path)
     if (isPrivileged(node)) tree.privileged.push(node)
   }
@@ -73,7 +94,15 @@ export async function readTree(restic: Restic, { name, service, snapshot, wanted
   for (const path of missing) {
     // A mount point, or a folder above one, that the snapshot lacks: it stays, and gets no entries.
     if (paths.includes(path) || !(await lstat(path)).isDirectory()) continue
-    tree.roots.push({ node: { path, type: 'dir', ...(await attributesOf(path)) }, bytes: 0, files: 0, entries: [], bare: true })
+    tree.roots.push({
+      node: { path, type: 'dir', ...(await attributesOf(path)) },
+      bytes: 0,
+      files: 0,
+      written: 0,
+      large: [],
+      entries: [],
+      bare: true,
+    })
     missing.delete(path)
   }
   // What could not be read when a partial snapshot was made stays as it is, and the rest is restored.
@@ -108,10 +137,33 @@ export async function withPathBytes(restic: Restic, snapshot: Snapshot, call: Ca
   return { ...snapshot, paths: [...new Set(snapshot.paths.flatMap((path) => found.get(path) ?? path))] }
 }
 
+/**
+ * Tells of each file whether it is another name of an earlier one: restic makes hard links of them again. `ls` tells neither the device nor the
+ * number of links, so time and size must agree, too. A million files take some 40 MB.
+ */
+function linkCounter(): (node: Node) => boolean {
+  const marks = new Map<number, number>()
+  const further = new Set<string>()
+  return ({ type, inode, bytes, mtime }) => {
+    if (type !== 'file' || bytes === 0 || inode === 0) return false
+    const mark = Date.parse(mtime) + bytes
+    const known = marks.get(inode)
+    if (known === undefined) marks.set(inode, mark)
+    if (known === undefined || known === mark) return known === mark
+    const key = `${inode} ${mark}`
+    if (further.has(key)) return true
+    further.add(key)
+    return false
+  }
+}
+
 /** Nothing is written outside the declared paths and what they lead to by links in the snapshot. @throws Failure `not-declared` */
 export function requireDeclared({ name, service, snapshot }: RestoreWish, tree: Tree): void {
   const allowed = [...service.paths, ...service.sqlite].flatMap((path) => followLinks(path, tree.links))
-  const stranger = tree.roots.find(({ node }) => !allowed.some((path) => isWithin(node.path, path)))
+  // A database that can't be copied is saved as a file, with its sidecars.
+  const databases = service.sqlite.flatMap((path) => followLinks(path, tree.links))
+  const isSidecar = (path: Path) => databases.some((database) => isSidecarOf(path, database))
+  const stranger = tree.roots.find(({ node }) => !isSidecar(node.path) && !allowed.some((path) => isWithin(node.path, path)))
   if (stranger)
     throw new Failure(
       'not-declared',

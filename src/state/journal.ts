@@ -58,6 +58,8 @@ export interface RestoreJournal {
   ontoUnmounted?: boolean
   /** Privileged entries (see restore/privileged.ts) that a person allowed: all of them (--allow-privileged), or these paths. Missing: none. */
   privileged?: Path[] | 'all'
+  /** Whether a person allowed databases that the check calls corrupt (--allow-corrupt). Missing: no. */
+  corrupt?: boolean
   /** Folder with the dumps from the snapshot. */
   dumps: Path | null
   /** Units that were running: they are started again. */

@@ -16,7 +16,8 @@ export function restorePlanView(site: Site, { plan, facts }: { plan: Plan<Restor
   const bytes = [...roots, ...brought].reduce((sum, { bytes }) => sum + bytes, 0)
   // A file that is overwritten needs room for a copy of its old content, too.
   const beside = roots.reduce((sum, { overwritten, live }) => sum + (overwritten ? (live?.bytes ?? 0) : 0), 0)
-  const needed = databaseNeeds(postgres).reduce((sum, need) => sum + need.bytes, bytes + beside - brought.reduce((sum, { bytes }) => sum + bytes, 0))
+  const written = roots.reduce((sum, { written }) => sum + written, 0)
+  const needed = databaseNeeds(postgres).reduce((sum, need) => sum + need.bytes, written + beside)
   const host = snapshot.host === site.manifest.host ? '' : ` · of ${printable(snapshot.host)}`
   const from = `${snapshot.shortId} · ${formatTime(snapshot.time, now)} (${formatAge(snapshot.time, now)})${host} · ${formatBytes(bytes)}`
   const checks = [...databases.map((database) => `${database} integrity`), ...(healthCheck === null ? [] : [healthCheck])]

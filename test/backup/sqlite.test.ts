@@ -393,46 +393,22 @@ describe.skipIf(!isRoot)('a live database', () => {
     expect(readdirSync(`${root}${w.path('far')}`).sort()).toEqual(['app.db', 'real.db'])
   })
 
-  test.each([
-    ['missing', (_: string) => {}, 'missing-path', "doesn't exist"],
-    ['no database', (file: string) => writeFileSync(file, 'plain text '.repeat(1000)), 'sqlite-not-a-database', 'is no SQLite database'],
-    [
-      'corrupt',
-      (file: string) => {
-        sql(file, `CREATE TABLE t(x); INSERT INTO t SELECT randomblob(3000) FROM generate_series(1, 100);`)
-        const bytes = readFileSync(file)
-        bytes.fill(0x5a, 8192, 40_000)
-        writeFileSync(file, bytes)
-      },
-      'sqlite-corrupt',
-      'snapshots may hold an older one: atelier-backup list corrupt',
-    ],
-  ])('[snapshot.4] a database that is %s makes the run partial and is named; alone it fails it', async (what, make, code, message) => {
-    const name = what.replace(' ', '-')
-    const [with_, alone] = [w.path(name, 'app.db'), w.path(`${name}-alone`, 'app.db')]
-    for (const folder of [name, `${name}-alone`]) mkdirSync(w.path(folder))
-    make(with_)
-    make(alone)
-    w.write(`${name}/rest`, 'x')
-    w.manifest({ services: { [name]: { paths: [w.path(name)], sqlite: [with_] }, [`${name}-alone`]: { sqlite: [alone] } } })
-    const run = await w.cli(['run', name])
-    expect(run.exit).toBe(3)
-    expect(run.stderr).toContain(with_)
-    expect(run.stderr).toContain(message)
-    expect(runOf(name)).toMatchObject({ outcome: 'partial', code })
-    const root = await restored(name)
-    expect(existsSync(root + with_)).toBe(false)
-    expect(existsSync(`${root}${w.path(name, 'rest')}`)).toBe(true)
-    const failed = await w.cli(['run', `${name}-alone`])
-    expect(failed.exit).toBe(1)
-    expect(failed.stderr).toContain(message)
-    expect(await snapshots(`${name}-alone`)).toEqual([])
+  test('[snapshot.4] a database that is missing makes the run partial and is named; alone it fails it', async () => {
+    w.write('missing/rest', 'x')
+    const [beside, alone] = [w.path('missing/app.db'), w.path('missing-alone/app.db')]
+    w.manifest({ services: { missing: { paths: [w.path('missing')], sqlite: [beside] }, 'missing-alone': { sqlite: [alone] } } })
+    const run = await w.cli(['run', 'missing'])
+    expect(run).toMatchObject({ exit: 3, stderr: expect.stringContaining(`${beside} doesn't exist`) })
+    expect(runOf('missing')).toMatchObject({ outcome: 'partial', code: 'missing-path' })
+    expect(existsSync(`${await restored('missing')}${w.path('missing/rest')}`)).toBe(true)
+    expect(await w.cli(['run', 'missing-alone'])).toMatchObject({ exit: 1, stderr: expect.stringContaining(`${alone} doesn't exist`) })
+    expect(await snapshots('missing-alone')).toEqual([])
   })
 
   test.each([
     ['from the beginning', '', 'no-space', 'set stagingDir to another folder'],
     ['any more as it is made', 'fallocate --length 12M STATE/fill', 'disk-full', 'no space is left for the copy'],
-  ])('no room for the copy %s fails the run, and says so; nothing is left, and the next run is fine', async (_, preBackup, code, said) => {
+  ])('[room.3] no room for the copy %s fails the run, and says so; nothing is left, and the next run is fine', async (_, preBackup, code, said) => {
     const name = code
     const database = w.write(`${name}/app.db`, '')
     sql(database, 'CREATE TABLE t(x); INSERT INTO t SELECT randomblob(100000) FROM generate_series(1, 60);')

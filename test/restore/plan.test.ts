@@ -10,6 +10,7 @@ const snapshot = { id: 'f'.repeat(64), tags: [] as string[] } as RestoreFacts['s
 const root = (path: Path, more: Partial<Root> = {}): Root => ({
   path,
   bytes: 100,
+  written: more.bytes ?? 100,
   files: 1,
   live: { bytes: 100 },
   unchanged: false,
