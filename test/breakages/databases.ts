@@ -96,8 +96,8 @@ finished = await run(argv, { inheritFds, env, ...(input === undefined ? {} : { i
     id: 'postgres.10-left',
     breaks: 'what was half loaded stays',
     in: 'src',
-    find: 'if (!done && putsBack',
-    put: 'if (done && putsBack',
+    find: '!done && putsBack === null ? await undropped',
+    put: 'done && putsBack === null ? await undropped',
     red: { file: 'test/restore/postgres.test.ts', title: 'a dump that is cut off' },
   },
   {

@@ -297,8 +297,8 @@ export const recovery: Breakage[] = [
     id: 'dr.21-turns',
     breaks: 'all that have begun bring data at once',
     in: 'src',
-    find: 'job.inTurn(async () => whileSpaceLeft({ folder, reserve: await reserveAt(folder), full }, signal, restore)).catch',
-    put: 'whileSpaceLeft({ folder, reserve: 0, full }, signal, restore).catch',
+    find: 'await job\n                .inTurn(async () => whileSpaceLeft({ folders',
+    put: 'await Promise.resolve()\n                .then(async () => whileSpaceLeft({ folders',
     red: { file: 'test/recovery/dr.test.ts', title: '[dr.21] two restore data' },
   },
 ]

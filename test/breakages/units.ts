@@ -303,8 +303,8 @@ lib.unique (lib.concatLists (lib.mapAttrsToList unitsOf services))
     id: 'unit.18-recovers',
     breaks: 'a server that recovers is taken for one that is gone',
     in: 'src',
-    find: '(let left = 600; left > 0',
-    put: '(let left = 0; left > 0',
+    find: '(let left = 600, isUp',
+    put: '(let left = 0, isUp',
     red: { file: 'test/machine/databases.test.ts', title: '[unit.18] a server that is long' },
   },
   {
