@@ -249,11 +249,11 @@ describe.skipIf(!canPostgres)('PostgreSQL, the way back', () => {
     state('CREATE DATABASE luring OWNER trudy')
     server.sql(
       'luring',
-      `CREATE SCHEMA own; CREATE TABLE own.t (n int); INSERT INTO own.t VALUES (1);
-       CREATE FUNCTION public.helper(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1';
+      `CREATE SCHEMA own; CREATE SCHEMA safe; CREATE TABLE own.t (n int); INSERT INTO own.t VALUES (1);
+       CREATE FUNCTION safe.helper(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1';
        CREATE FUNCTION own.f(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN helper($1); END';
-       CREATE INDEX ON own.t (own.f(n));
-       SET ROLE trudy; CREATE FUNCTION public.helper(int, int DEFAULT 0) RETURNS int LANGUAGE plpgsql AS 'BEGIN ALTER ROLE trudy SUPERUSER; RETURN 1; END';`,
+       SET search_path = safe; CREATE INDEX ON own.t (own.f(n)); RESET search_path;
+       SET ROLE trudy; CREATE FUNCTION public.helper(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN ALTER ROLE trudy SUPERUSER; RETURN $1; END';`,
     )
     const load = { database: 'luring', fresh: 'luring2', dump: dumped('luring'), tablespaces: true }
     await expect(loadDatabase(server.declared, load, options)).rejects.toThrow(/function helper\(integer\) does not exist/)
