@@ -4,11 +4,12 @@ import { asFailure, type Failure } from '../errors.ts'
 import { execute } from '../execute.ts'
 import { removeFolder } from '../host/folders.ts'
 import { endHook } from '../host/hooks.ts'
+import { stoppedUnits } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import { removeOwnLocks } from '../repository/locks.ts'
 import { type Site, serviceOf, stagingOf } from '../site.ts'
 import { isRestoreOpen } from '../state/journal.ts'
-import { emptyRecord, isRecorded, readRecord, recordOfKilled, stoppedBy, updateRecord } from '../state/records.ts'
+import { emptyRecord, isRecorded, readRecord, recordOfKilled, updateRecord } from '../state/records.ts'
 import { clearState, newRunId, type Running, readKilledRun, removeRunning, setRunningAside } from '../state/running.ts'
 import { removeProbes, unknownFacts } from './look.ts'
 import { planBackup } from './plan.ts'
@@ -59,9 +60,10 @@ async function finishKilledRun(site: Site, name: string, killed: Running, output
   if (failure) warn(failure)
   // A killed restic leaves its lock in the repository, which would keep `prune` out.
   await removeOwnLocks(site, service.repository, { signal: AbortSignal.timeout(60_000) }).catch(warn)
+  const stopped = await stoppedUnits(findings.ran, killed.started)
   await updateRecord(site.state, name, (record) => {
     record.runs.push(recordOfKilled(name, killed))
-    record.stopped = stoppedBy(findings.ran, killed.started, record.stopped)
+    record.stopped = [...stopped, ...record.stopped.filter(({ unit }) => !findings.ran.includes(unit))]
   })
 }
 

@@ -2,7 +2,7 @@
 import { type Event, type EventBody, type Outcome, type Result, resultOf } from '../core.ts'
 import { asFailure, type Code, Failure } from '../errors.ts'
 import { execute } from '../execute.ts'
-import { downMessage, downUnits } from '../host/systemd.ts'
+import { downMessage, downUnits, stoppedUnits } from '../host/systemd.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import { requireRepositoryApart } from '../repository/apart.ts'
 import { lockOf, type Site, serviceOf, stagingOf } from '../site.ts'
@@ -10,7 +10,7 @@ import { makeState } from '../state/install.ts'
 import { requireNoJournal } from '../state/journal.ts'
 import { boundInstallId, readMachine } from '../state/machine.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
-import { emptyRecord, lastRun, pinnedRepository, pinRepository, readRecord, stoppedBy, updateRecord } from '../state/records.ts'
+import { emptyRecord, lastRun, pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
 import { newRunId, recordPlan, removeRunning, writeRunning } from '../state/running.ts'
 import { cleanUp } from './cleanup.ts'
 import { gatherBackupFacts, unknownFacts } from './look.ts'
@@ -144,8 +144,9 @@ async function backUp(run: BackupRun): Promise<void> {
 async function requireEarlierRunning(run: BackupRun, record: RunRecord): Promise<void> {
   const { name, findings } = run
   const earlier = record.stopped.filter(({ unit }) => !findings.ran.includes(unit))
-  run.down = await downUnits(earlier).catch(() => earlier)
-  const [down] = run.down
+  const found = await downUnits(earlier).catch(() => [])
+  run.down = found.map(({ unit, since, down }) => ({ unit, since, down }))
+  const [down] = found
   if (down === undefined) return
   const message = `${name}: ${downMessage(down)}`
   if (findings.failure === null) findings.failure = new Failure('start-failed', message)
@@ -171,6 +172,7 @@ async function writeRecord(run: BackupRun): Promise<void> {
   const { summary } = findings
   if (summary && repositoryState && (await pinnedRepository(site.state, service.repository)) === null)
     await pinRepository(site.state, service.repository, repositoryState.repositoryId, site.now().toISOString())
+  const stopped = await stoppedUnits(findings.ran, started)
   const { setAside } = await updateRecord(site.state, name, (record) => {
     const { outcome, code, message, seconds, snapshotId, downtimeSeconds, bytes, addedBytes } = toResult(name, findings, run.seconds())
     if (summary && repositoryState) {
@@ -181,7 +183,7 @@ async function writeRecord(run: BackupRun): Promise<void> {
         record.inherited = []
       }
     }
-    record.stopped = stoppedBy(findings.ran, started, run.down?.map(({ unit, since }) => ({ unit, since })) ?? record.stopped)
+    record.stopped = [...stopped, ...(run.down ?? record.stopped.filter(({ unit }) => !findings.ran.includes(unit)))]
     record.runs.push({
       ...{ run: run.id, kind: 'backup', started, seconds, outcome, code, message, snapshotId, downtimeSeconds },
       ...{ view: run.view, bytes, files: summary?.files ?? null, addedBytes, warnings: run.warnings.slice(0, 50) },

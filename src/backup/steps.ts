@@ -99,7 +99,7 @@ export function backupHandlers(job: Job): Handlers<BackupStep> {
         job.findings.ran = units
         const isLast = failure !== undefined
         // Started before the upload: do they still run at its end?
-        if (stopped.seconds !== null) return requireRunning(job.name, units, new Date(Date.now() - performance.now() + stopped.at).toISOString())
+        if (stopped.seconds !== null) return requireRunning(job.name, units, false)
         try {
           await startUnits(job.name, units, afterStop(failure))
         } catch (error) {

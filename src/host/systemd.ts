@@ -50,11 +50,11 @@ export interface UnitState {
   execStart: string
   /** systemd's Result of its last run: `success`, `exit-code`, `start-limit-hit` …; empty where there is none. */
   result: string
-  /** Whether its conditions and assertions were met when it was last started. */
-  conditionsMet: boolean
+  /** Its conditions weren't met when it was last started. systemd forgets that, and all times, of a unit that is inactive and needed by none. */
+  conditionsUnmet: boolean
   refusesStart: boolean
   refusesStop: boolean
-  /** When it last became active, in ms since boot; 0: not since boot. */
+  /** When it last became active, in ms since boot; 0: not known. */
   activeSince: number
   /** Units whose `Upholds=` starts it as soon as it has stopped. */
   upholders: Unit[]
@@ -70,8 +70,8 @@ async function unitStates(units: Unit[]): Promise<UnitState[]> {
   const { exit, stdout, stderr } = await run([
     'systemctl',
     'show',
-    '--property=Id,Names,LoadState,ActiveState,Type,ControlGroup,ExecStart,Result,ConditionResult,AssertResult,ActiveEnterTimestampMonotonic',
-    '--property=RefuseManualStart,RefuseManualStop,TriggeredBy,UpheldBy,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo',
+    '--property=Id,Names,LoadState,ActiveState,Type,ControlGroup,ExecStart,Result,ConditionResult,ConditionTimestampMonotonic',
+    '--property=ActiveEnterTimestampMonotonic,RefuseManualStart,RefuseManualStop,TriggeredBy,UpheldBy,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo',
     '--',
     ...units,
   ])
@@ -91,7 +91,7 @@ async function unitStates(units: Unit[]): Promise<UnitState[]> {
         controlGroup: of.ControlGroup ?? '',
         execStart: of.ExecStart ?? '',
         result: of.Result ?? '',
-        conditionsMet: of.ConditionResult !== 'no' && of.AssertResult !== 'no',
+        conditionsUnmet: of.ConditionResult === 'no' && Number(of.ConditionTimestampMonotonic) > 0,
         refusesStart: of.RefuseManualStart === 'yes',
         refusesStop: of.RefuseManualStop === 'yes',
         activeSince: Number(of.ActiveEnterTimestampMonotonic ?? 0) / 1000,
@@ -276,34 +276,41 @@ async function reload(): Promise<void> {
   if (exit !== 0) throw new Failure('systemd-failed', `systemctl daemon-reload failed: ${stderr.trim()}`)
 }
 
-/** A unit that a run stopped, and was to start again. `since`: when it was stopped; null: a moment ago. */
+/** A unit that a run stopped, and was to start again. `since`: when that run began. `down`: it didn't run at that run's end. */
 export interface StoppedUnit {
   unit: Unit
-  since: Iso | null
+  since: Iso
+  down: boolean
 }
 
 /**
- * Those of these units that don't run, though they ran before they were stopped, each with the reason. A oneshot service that has succeeded isn't
- * down, nor one that waits for its socket, timer or path. After `since` a unit may have run and been stopped by somebody, or the host rebooted.
+ * Those of these units that don't run though they should, each with the reason: those that have failed, and those that were `down` and haven't been
+ * started since. One that ran again and is inactive now was stopped by somebody. A oneshot service that has succeeded isn't down, nor one that waits
+ * for its socket, timer or path, nor, after a reboot, one that didn't start by itself.
  */
 export async function downUnits<U extends StoppedUnit>(units: U[]): Promise<(U & { why: string })[]> {
   if (units.length === 0 || !hasSystemd()) return []
   const states = await unitStates(units.map(({ unit }) => unit))
   const running = new Set(states.filter(isActive).map(({ unit }) => unit))
   // CLOCK_MONOTONIC, as systemd's: it doesn't count the time that the host was suspended.
-  const started = Date.now() - Number(process.hrtime.bigint() / 1_000_000n)
+  const zero = Date.now() - Number(process.hrtime.bigint() / 1_000_000n)
   return units.flatMap((stopped, i) => {
     const state = states[i] as UnitState
-    const { load, active, type, result, conditionsMet, triggers, activeSince } = state
+    const { load, active, type, result, conditionsUnmet, triggers, activeSince } = state
     if (isActive(state) || load !== 'loaded') return []
-    // A target has no Result.
-    const endedWell = active === 'inactive' && (result === 'success' || result === '') && conditionsMet
-    if (endedWell && (type === 'oneshot' || triggers.some((trigger) => running.has(trigger)))) return []
-    const since = stopped.since === null ? null : Date.parse(stopped.since)
-    if (since !== null && endedWell && started + activeSince > since) return []
-    if (since !== null && active !== 'failed' && since < Date.now() - uptime() * 1000) return []
-    return [{ ...stopped, why: !conditionsMet ? "its conditions aren't met" : active === 'failed' ? `it failed: ${result}` : 'it has ended' }]
+    if (active === 'failed') return [{ ...stopped, why: `it failed: ${result}` }]
+    if (!stopped.down || (!conditionsUnmet && (type === 'oneshot' || triggers.some((trigger) => running.has(trigger))))) return []
+    const since = Date.parse(stopped.since)
+    if (zero + activeSince > since || since < Date.now() - uptime() * 1000) return []
+    return [{ ...stopped, why: conditionsUnmet ? "its conditions aren't met" : "it has ended, or its conditions aren't met" }]
   })
+}
+
+/** What is remembered of units that the run begun at `since` has stopped, at its end. */
+export async function stoppedUnits(units: Unit[], since: Iso): Promise<StoppedUnit[]> {
+  const down = await downUnits(units.map((unit) => ({ unit, since: new Date().toISOString(), down: true }))).catch(() => [])
+  const isDown = (unit: Unit) => down.some((one) => one.unit === unit)
+  return units.map((unit) => ({ unit, since, down: isDown(unit) }))
 }
 
 /**
@@ -346,9 +353,9 @@ export function downMessage({ unit, since, why }: StoppedUnit & { why?: string }
   return `${unit}, which was stopped at ${since} and ran before, doesn't run${why ? ` (${why})` : ''}: systemctl start ${unit}`
 }
 
-/** @throws Failure `start-failed` for a unit that was started, and doesn't run */
-export async function requireRunning(service: string, units: Unit[], since: Iso | null = null): Promise<void> {
-  const down = await downUnits(units.map((unit) => ({ unit, since })))
+/** `isNew`: they were started a moment ago; otherwise somebody may have stopped one meanwhile. @throws Failure `start-failed` */
+export async function requireRunning(service: string, units: Unit[], isNew = true): Promise<void> {
+  const down = await downUnits(units.map((unit) => ({ unit, since: new Date().toISOString(), down: isNew })))
   if (down.length === 0) return
   const words = down.map(({ unit, why }) => `${unit} was started and doesn't run (${why})`)
   throw new Failure('start-failed', `${service}: ${words.join(', ')}; look with: systemctl status ${down.map(({ unit }) => unit).join(' ')}`)

@@ -5,14 +5,14 @@ import { type Event, type EventBody, type Outcome, type Plan, type RestoreStep, 
 import { asFailure, Failure } from '../errors.ts'
 import { execute, type Limiter } from '../execute.ts'
 import { mkdir } from '../fs.ts'
-import { maskableUnits, maskUnits, startUnits, unmaskUnits } from '../host/systemd.ts'
+import { maskableUnits, maskUnits, startUnits, stoppedUnits, unmaskUnits } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import type { Service } from '../manifest/types.gen.ts'
 import { lockOf, type Site, serviceOf } from '../site.ts'
 import { makeState } from '../state/install.ts'
 import { type RestoreJournal, writeJournal } from '../state/journal.ts'
 import type { Run } from '../state/record.gen.ts'
-import { stoppedBy, updateRecord } from '../state/records.ts'
+import { updateRecord } from '../state/records.ts'
 import { newRunId, readKilledRun, removeRunning, writeRunning } from '../state/running.ts'
 import { closeJournal } from './cleanup.ts'
 import { swapBack, swapIn } from './exchange.ts'
@@ -83,10 +83,11 @@ export async function transact(
   let isRemembered = false
   const remember = async (ended: Ended) => {
     const { exit: _, name: __, ...told } = resultFrom(ended)
+    const stopped = await stoppedUnits(ended.ran ?? [], started)
     await updateRecord(site.state, name, (record) => {
       const entry: Run = { run, kind: 'restore', started, ...told, files: null, view: 'live', warnings: [] }
       record.runs = [...record.runs.filter((other) => other.run !== run), entry]
-      record.stopped = stoppedBy(ended.ran ?? [], started, record.stopped)
+      record.stopped = [...stopped, ...record.stopped.filter(({ unit }) => !stopped.some((other) => other.unit === unit))]
     })
     isRemembered = true
   }

@@ -9,6 +9,7 @@ const set = z.strictObject({
 const stopped = z.strictObject({
   unit: z.string(),
   since: z.string(),
+  down: z.boolean(),
 })
 
 const warning = z.strictObject({
@@ -205,6 +206,10 @@ export interface Stopped {
    * When the run that stopped it began, ISO 8601.
    */
   since: string
+  /**
+   * It didn't run at the end of that run.
+   */
+  down: boolean
 }
 /**
  * One run.

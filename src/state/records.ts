@@ -1,6 +1,6 @@
 // The record of each service (its runs, its last snapshot): records/SERVICE.json, written atomically and fsynced, 0600.
 import { dirname, join } from 'node:path'
-import type { Iso, Unit } from '../core.ts'
+import type { Iso } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { link, readdir, rm } from '../fs.ts'
 import { asideName, readIfThere, syncFolder, writeDurably } from '../host/files.ts'
@@ -70,11 +70,6 @@ export function recordOfKilled(name: string, { run, started }: Pick<Run, 'run' |
   const none = { snapshotId: null, downtimeSeconds: null, view: 'live' as const, bytes: null, files: null, addedBytes: null, warnings: [] }
   const message = `${name}: the run was killed before its end`
   return { run, kind: 'backup', started, seconds: 0, outcome: 'failed', code: 'killed', message, ...none }
-}
-
-/** The units that the run begun at `since` has stopped, and those that earlier ones had: `status` tells which of them don't run. */
-export function stoppedBy(units: Unit[], since: Iso, earlier: RunRecord['stopped']): RunRecord['stopped'] {
-  return [...units.map((unit) => ({ unit, since })), ...earlier.filter(({ unit }) => !units.includes(unit))]
 }
 
 /** Changes a record. The service's lock must be held. A damaged record first gets another name (`setAside`, a path), and a new one begins. */

@@ -359,8 +359,8 @@ lib.unique (lib.concatLists (lib.mapAttrsToList unitsOf services))
     id: 'stop.8',
     breaks: 'who was started is taken to run',
     in: 'src',
-    find: 'if (isActive(state) || load !== ',
-    put: 'if (isActive(state) || !conditionsMet || load !== ',
+    find: 'if (!stopped.down || (',
+    put: 'if (stopped.down || (',
     red: { file: 'test/machine/stubborn.test.ts', title: '[stop.8]' },
   },
   {

@@ -9,17 +9,18 @@ import { type World, world } from '../lib/world.ts'
 async function onDisks(t: TestContext) {
   const w = await world(t)
   const service = (path: string) => ({ paths: [w.path(path)], shrinkThreshold: null })
-  w.manifest({ services: { s: service('disk/s'), t: service('t') } })
+  const declared = { services: { s: service('disk/s'), t: service('t') } }
+  w.manifest(declared)
   for (const file of ['disk/s/file', 't/file', 't/disk/file']) w.write(file, `saved ${file}`)
   for (const name of ['s', 't']) expect(await w.cli(['run', name])).toMatchObject({ exit: 0 })
   const fstab = w.write('fstab', `none ${w.path('disk')} tmpfs nofail 0 0\nnone ${w.path('t/disk')} tmpfs nofail 0 0\n`)
   const without = (commands: string) => withMounts(w, `mount --bind ${fstab} /etc/fstab; ${commands}`)
-  return { w, without, service }
+  return { w, without, service, declared }
 }
 const gone = (w: World) => output(['bash', '-c', `rm -r ${w.path('disk/s')} ${w.path('t/disk/file')}`])
 
 test.skipIf(!isRoot)('[mount.1] data on a disk that isn’t mounted isn’t saved as emptiness: named, and the rest is saved', async (t) => {
-  const { w, without, service } = await onDisks(t)
+  const { w, without, service, declared } = await onDisks(t)
   expect(await without('$cli run s')).toMatchObject({ exit: 1, stderr: expect.stringContaining(`${w.path('disk')} should be mounted and isn't`) })
   expect(await without('$cli run t')).toMatchObject({
     exit: 3,
@@ -27,9 +28,12 @@ test.skipIf(!isRoot)('[mount.1] data on a disk that isn’t mounted isn’t save
   })
   expect((await w.restic(['snapshots', '--json', '--tag', 'service:s'])).json()).toHaveLength(1)
   expect((await without('$cli doctor')).stdout).toMatch(/paths .*disk should be mounted/)
-  // What backups exclude may be missing.
+  // What backups exclude may be missing, and so may what is mounted by hand alone.
   w.manifest({ services: { t: { ...service('t'), exclude: [w.path('t/disk')] } } })
   expect(await without('$cli run t')).toMatchObject({ exit: 0 })
+  w.manifest(declared)
+  expect(await without(`echo "$(sed s/nofail/noauto/ /etc/fstab)" >/etc/fstab; $cli run t`)).toMatchObject({ exit: 0 })
+  expect(await without('$cli run s')).toMatchObject({ exit: 1 })
 })
 
 test.skipIf(!isRoot)('[mount.2] nothing is restored onto the folder of a disk that isn’t mounted, but with --onto-unmounted', async (t) => {
