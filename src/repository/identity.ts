@@ -56,7 +56,7 @@ export function requireSame(name: string, id: string, pinned: string | null): vo
 }
 
 /** No repository is created where a disk should be mounted, or where the parent folder is missing. @throws Failure `not-mounted`, `no-repository` */
-export async function requirePlace(location: string): Promise<void> {
+async function requirePlace(location: string): Promise<void> {
   const path: Path = location.replace(/^local:/, '')
   if (!path.startsWith('/')) return
   const unmounted = await missingMount(path)
