@@ -50,7 +50,7 @@ async function takeRecord(state: string, service: string, former: string): Promi
 }
 
 /** What `earlier` holds comes first, whatever the clock said; and once, if this is repeated. */
-function merged(earlier: RunRecord, later: RunRecord): Partial<RunRecord> {
+function merged(earlier: RunRecord, later: RunRecord): Omit<RunRecord, 'version' | 'service' | 'install'> {
   const decided = earlier.origin === null ? later : earlier
   const missing = <T extends { run: string }>(all: T[], there: T[], keyOf: (value: T) => string) =>
     all.filter((value) => !there.some((other) => keyOf(other) === keyOf(value)))
@@ -61,6 +61,8 @@ function merged(earlier: RunRecord, later: RunRecord): Partial<RunRecord> {
     clock: later.clock ?? earlier.clock,
     runs: [...missing(earlier.runs, later.runs, ({ run }) => run), ...later.runs],
     old: [...missing(earlier.old, later.old, ({ folder }) => folder), ...later.old],
+    stopped: [...earlier.stopped.filter(({ unit }) => !later.stopped.some((other) => other.unit === unit)), ...later.stopped],
+    undropped: [...new Set([...earlier.undropped, ...later.undropped])],
     oldDatabases: [...missing(earlier.oldDatabases, later.oldDatabases, ({ run, database }) => `${run} ${database}`), ...later.oldDatabases],
   }
 }

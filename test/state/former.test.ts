@@ -70,6 +70,8 @@ test('[state.14] what both names know is joined, once, and a run under the forme
     updateRecord(state, service, (record) => {
       record.runs.push(run(name, started))
       record.old.push(...olds)
+      record.stopped.push({ unit: `${service}.service`, since: started })
+      record.undropped.push(`atelier-new-${service}`)
       record.lastSnapshot = { id: name, time: started, repositoryId: 'f'.repeat(64) }
     })
   // Its clock was ahead.
@@ -79,7 +81,10 @@ test('[state.14] what both names know is joined, once, and a run under the forme
   const busy = await lockService(state, 'memos')
   await expect(lockService(state, 'notes', ['memos'])).rejects.toMatchObject({ code: 'busy' })
   busy.release()
-  const joined = { runs: [{ run: 'first' }, { run: 'second' }], old: [old], lastSnapshot: { id: 'second' } }
+  const joined = {
+    ...{ runs: [{ run: 'first' }, { run: 'second' }], old: [old], lastSnapshot: { id: 'second' } },
+    ...{ stopped: [{ unit: 'memos.service' }, { unit: 'notes.service' }], undropped: ['atelier-new-memos', 'atelier-new-notes'] },
+  }
   for (let time = 0; time < 2; time++) {
     // As after a crash between the two records.
     writeFileSync(`${state}/records/memos.json`, before)
