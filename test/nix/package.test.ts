@@ -63,7 +63,9 @@ test("every program that src/ starts is on the wrapper's PATH", async () => {
   const known = Object.values(packages).flat()
   const files = (await readdir('src', { recursive: true })).filter((file) => file.endsWith('.ts'))
   const sources = await Promise.all(files.map((file) => readFile(join('src', file), 'utf8')))
-  const started = new Set(sources.flatMap((source) => [...source.matchAll(/(?<!\.)\b(?:run|lines)\(\s*\[\s*'([^']+)'/g)].map(([, program]) => program)))
+  const started = new Set(
+    sources.flatMap((source) => [...source.matchAll(/(?<!\.)\b(?:run|lines)\(\s*\[\s*'([^']+)'/g)].map(([, program]) => program)),
+  )
   expect(
     [...started].filter((program) => !known.includes(program ?? '')),
     'name the package that has it, here and in nix/package.nix',

@@ -70,7 +70,7 @@ test('[state.14] what both names know is joined, once, and a run under the forme
     updateRecord(state, service, (record) => {
       record.runs.push(run(name, started))
       record.old.push(...olds)
-      record.stopped.push({ unit: `${service}.service`, since: started })
+      record.stopped.push({ unit: `${service}.service`, since: started, down: false })
       record.undropped.push(`atelier-new-${service}`)
       record.lastSnapshot = { id: name, time: started, repositoryId: 'f'.repeat(64) }
     })
