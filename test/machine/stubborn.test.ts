@@ -206,9 +206,10 @@ describe.skipIf(!canHost)('a restore in place, and', () => {
       unit('wants', 'ConditionPathExists=/var/lib/notes/ready')
       await begun('wants')
       await host.sh('touch /var/lib/notes/ready; systemctl start wants')
+      const before = await masks()
       const { exit, stderr } = await host.cli(inPlace)
       expect([exit, stderr]).toEqual([1, expect.stringMatching(/wants.service was started and doesn't run.*the old data is back in place/)])
-      expect([file(), await states('notes wants'), await masks(), await journal()]).toEqual(['new\n', 'active active', '', ''])
+      expect([file(), await states('notes wants'), await masks(), await journal()]).toEqual(['new\n', 'active active', before, ''])
     })
 
     test.for(['RefuseManualStart', 'RefuseManualStop'])(
