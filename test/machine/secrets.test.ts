@@ -134,7 +134,7 @@ describe.skipIf(!canHost || !canServe)('secrets on a host', { timeout: 180_000 }
     for (const words of ['the hook post', "the password in /run/agenix/restic/password doesn't open it", 'percent-encoded', '_CMDLINE='])
       expect(log).toContain(words)
     const seen = host.read('/srv/seen/arguments')
-    for (const words of ['restic backup --json', 'restic forget', 'restic restore', 'atelier-backup.cjs run notes', 'prune --repository main'])
+    for (const words of ['restic backup --json', 'restic prune', 'restic restore', 'atelier-backup.cjs run notes', 'prune --repository main'])
       expect(seen).toContain(words)
     const hooks = host.read('/srv/seen/hooks')
     for (const when of ['pre', 'post', 'health']) expect(hooks).toContain(`${when}\n`)
