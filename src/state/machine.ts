@@ -61,7 +61,8 @@ export function unknownToRecord(own: Snapshot[], { lastSnapshot, runs }: RunReco
   const last = Date.parse(lastSnapshot.time)
   // Where the clock was behind, the last one has an old date. What the record has forgotten by now was made before its oldest run.
   const oldest = Math.max(last, Date.parse(runs[0]?.started ?? '') || last)
-  const known = new Set([lastSnapshot.id, ...runs.map(({ snapshotId }) => snapshotId)])
+  // Without the nulls of runs that saved nothing: a snapshot that isn't a copy has no `original` either.
+  const known = new Set<string | null>([lastSnapshot.id, ...runs.flatMap(({ snapshotId }) => snapshotId ?? [])])
   const unfinished = runs.filter(({ kind, snapshotId }) => kind === 'backup' && snapshotId === null).map(({ started }) => Date.parse(started))
   const isLeftover = (time: number) => unfinished.some((started) => time >= started - clockSlackMs)
   return own.filter(({ id, time, original, tags }) => {

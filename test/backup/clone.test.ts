@@ -82,8 +82,11 @@ test('[newest.11] what a killed run has saved without writing it down is no sign
   expect(await w.restic(['backup', '--host', 'testhost', '--tag', `service:notes,install:${install}`, w.path('data')])).toMatchObject({ exit: 0 })
   change(w, 'state/records/notes.json', (record) => {
     record.lastSnapshot = { ...(record.lastSnapshot as object), time: '2020-01-01T00:00:00Z' }
-    const runs = record.runs as Record<string, unknown>[]
-    runs.push({ ...runs[0], run: 'killed', started, outcome: 'failed', code: 'killed', snapshotId: null })
+    const [first] = record.runs as Record<string, unknown>[]
+    record.runs = [
+      { ...first, started: '2020-01-01T00:00:00Z' },
+      { ...first, run: 'killed', started, outcome: 'failed', code: 'killed', snapshotId: null },
+    ]
   })
   expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 0 })
   expect((await tagsOf(w)).flat()).not.toContain('unadopted')
