@@ -129,14 +129,15 @@ function replacedBy({ olds, databases }: KeptRestore): string[] {
 
 async function discard(site: Site, name: string, input: Input): Promise<number> {
   const { old, oldDatabases, undropped } = await readRecord(site.state, name)
+  const dated = ({ since }: { since: string }, what: string) => `${formatTime(since, site.now())}  ${printable(what)}`
   const kept = [
-    ...old.map(({ folder, since }) => [folder, since]),
-    ...oldDatabases.map(({ kept, since }) => [kept, since]),
-    ...undropped.map((database) => [database, '']),
+    ...old.map((data) => dated(data, data.folder)),
+    ...oldDatabases.flatMap((data) => (data.kept === null ? [] : dated(data, data.kept))),
+    ...undropped.map((database) => `not dropped  ${printable(database)}`),
   ]
-  if (kept.length > 0 && !isSet(input, 'yes')) {
+  if (old.length + oldDatabases.length + undropped.length > 0 && !isSet(input, 'yes')) {
     requireTerminal('--yes')
-    print(...kept.flatMap(([what, since]) => (what ? `${formatTime(since ?? '', site.now())}  ${printable(what)}` : [])))
+    print(...kept)
     if (!(await typeToConfirm(`Type ${name} to delete this old data for good:`, name, '--yes')))
       throw new Failure('declined', `${name}: that isn't its name: nothing was deleted`, { exit: 130 })
   }

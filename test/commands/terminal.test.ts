@@ -3,6 +3,7 @@
 import { chmodSync, existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, type TestContext, test } from 'vitest'
+import { updateRecord } from '../../src/state/records.ts'
 import { cliFile } from '../lib/cli.ts'
 import { living, resticBefore, until, waitingRestic } from '../lib/live.ts'
 import { keys, type Terminal, terminal } from '../lib/terminal.ts'
@@ -361,10 +362,13 @@ describe('restore', () => {
   test('the old data that is kept is deleted for the typed name alone', async () => {
     await w.cli(['restore', 'photos', '--in-place', '--yes'])
     const kept = live()
+    await updateRecord(w.path('state'), 'photos', (record) => void record.undropped.push('atelier-new-shop'))
     const no = w.terminal(['restore', 'photos', '--discard-old'])
-    await walk(no, ['Type photos to delete', `yes${enter}`])
+    expect(await no.waitFor('Type photos to delete')).toMatch(/^today .*\.atelier-backup-photos-[\s\S]*^not dropped {2}atelier-new-shop/m)
+    no.type(`yes${enter}`)
     expect(await no.exit).toBe(130)
     expect(live()).toEqual(kept)
+    await updateRecord(w.path('state'), 'photos', (record) => void record.undropped.pop())
     const yes = w.terminal(['restore', '--discard-old'])
     await walk(yes, ['Which service?', down], [at('photos'), enter], ['Type photos to delete', `photos${enter}`])
     expect(await yes.exit).toBe(0)
