@@ -9,7 +9,7 @@ import { unitsOf } from '../manifest/resolve.ts'
 import { removeOwnLocks } from '../repository/locks.ts'
 import { type Site, serviceOf, stagingOf } from '../site.ts'
 import { isRestoreOpen } from '../state/journal.ts'
-import { emptyRecord, isRecorded, readRecord, recordOfKilled, updateRecord } from '../state/records.ts'
+import { emptyRecord, isRecorded, readRecord, recordOfKilled, updateRecord, withStopped } from '../state/records.ts'
 import { clearState, newRunId, type Running, readKilledRun, removeRunning, setRunningAside } from '../state/running.ts'
 import { removeProbes, unknownFacts } from './look.ts'
 import { planBackup } from './plan.ts'
@@ -63,7 +63,7 @@ async function finishKilledRun(site: Site, name: string, killed: Running, output
   const stopped = await stoppedUnits(findings.ran, killed.started)
   await updateRecord(site.state, name, (record) => {
     record.runs.push(recordOfKilled(name, killed))
-    record.stopped = [...stopped, ...record.stopped.filter(({ unit }) => !findings.ran.includes(unit))]
+    record.stopped = withStopped(record.stopped, stopped)
   })
 }
 

@@ -10,7 +10,7 @@ import { makeState } from '../state/install.ts'
 import { requireNoJournal } from '../state/journal.ts'
 import { boundInstallId, readMachine } from '../state/machine.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
-import { emptyRecord, lastRun, pinnedRepository, pinRepository, readRecord, updateRecord } from '../state/records.ts'
+import { emptyRecord, lastRun, pinnedRepository, pinRepository, readRecord, updateRecord, withStopped } from '../state/records.ts'
 import { newRunId, recordPlan, removeRunning, writeRunning } from '../state/running.ts'
 import { cleanUp } from './cleanup.ts'
 import { gatherBackupFacts, unknownFacts } from './look.ts'
@@ -183,7 +183,7 @@ async function writeRecord(run: BackupRun): Promise<void> {
         record.inherited = []
       }
     }
-    record.stopped = [...stopped, ...(run.down ?? record.stopped.filter(({ unit }) => !findings.ran.includes(unit)))]
+    record.stopped = withStopped(run.down ?? record.stopped, stopped)
     record.runs.push({
       ...{ run: run.id, kind: 'backup', started, seconds, outcome, code, message, snapshotId, downtimeSeconds },
       ...{ view: run.view, bytes, files: summary?.files ?? null, addedBytes, warnings: run.warnings.slice(0, 50) },

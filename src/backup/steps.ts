@@ -9,7 +9,7 @@ import { foreignFolder, freeBytes, isWithin, outermost, resolveOwnLinks, withPar
 import { removeFolder } from '../host/folders.ts'
 import { makeFrozenCopy, removeFrozenCopy } from '../host/frozen.ts'
 import { runHook } from '../host/hooks.ts'
-import { canMountPrivately, missingAround, type SealedMounts, sealedMounts, withPrivateMounts } from '../host/mounts.ts'
+import { canMountPrivately, missingAround, missingMounts, type SealedMounts, sealedMounts, withPrivateMounts } from '../host/mounts.ts'
 import { claimFile, claimRoom, reserveAt, whileSpaceLeft } from '../host/space.ts'
 import { copyDatabase, holdDatabase, isAtPath, otherName, sidecarSuffixes, sidecarsOf } from '../host/sqlite.ts'
 import { type Watch, whileGrowing } from '../host/stall.ts'
@@ -305,15 +305,18 @@ async function resolveDeclared(
   { paths: declared, exclude }: Pick<BackupStep & { do: 'snapshot' }, 'paths' | 'exclude'>,
 ): Promise<{ links: Path[]; existing: Path[] }> {
   const found = await Promise.all(declared.map(resolveOwnLinks))
+  const unmounted = await missingMounts()
   for (const [i, resolved] of found.entries()) {
-    const { above, below } = await missingAround(declared[i] as Path)
-    if (above !== null) resolved.real = null
-    for (const point of above === null ? below.filter((point) => !excluded(exclude, point)) : [])
+    const { above, below } = await missingAround(declared[i] as Path, unmounted)
+    if (above !== null) {
+      resolved.real = null
+      addProblem(job, 'not-mounted', `${declared[i]} isn't saved: ${above} should be mounted and isn't. Mount it: mount ${shellWord(above)}`)
+      continue
+    }
+    for (const point of below.filter((point) => !excluded(exclude, point)))
       addProblem(job, 'not-mounted', `${point}, in ${declared[i]}, should be mounted and isn't: what is on it isn't saved. Mount it, or exclude it`)
     const { real, refused } = resolved
-    if (above !== null)
-      addProblem(job, 'not-mounted', `${declared[i]} isn't saved: ${above} should be mounted and isn't. Mount it: mount ${shellWord(above)}`)
-    else if (refused !== null)
+    if (refused !== null)
       addProblem(
         job,
         'unsafe-path',

@@ -5,7 +5,7 @@ import { dirname } from 'node:path'
 import { asFailure } from '../errors.ts'
 import { access, constants, stat } from '../fs.ts'
 import { resolveLinks } from '../host/files.ts'
-import { canMountPrivately, missingAround } from '../host/mounts.ts'
+import { canMountPrivately, missingAround, missingMounts } from '../host/mounts.ts'
 import { askServer, requireClient, restoreLacks, sharedWith } from '../host/postgres.ts'
 import { run } from '../host/shell.ts'
 import { requireRepositoryApart } from '../repository/apart.ts'
@@ -104,9 +104,10 @@ function checkLocks(site: Site, name: string, locks: RepositoryLock[]): Check {
 async function checkPaths(site: Site): Promise<Check[]> {
   const services = Object.entries(site.manifest.services).filter(([, { enable }]) => enable)
   const declared = services.flatMap(([name, { paths, sqlite }]) => [...paths, ...sqlite].map((path) => ({ name, path })))
+  const missing = await missingMounts().catch(() => [])
   const unmounted = await Promise.all(
     declared.map(async ({ name, path }) => {
-      const { above, below } = await missingAround(path).catch(() => ({ above: null, below: [] }))
+      const { above, below } = await missingAround(path, missing).catch(() => ({ above: null, below: [] }))
       return (above === null ? below : [above]).map((point) => ({ name, path, point }))
     }),
   )
@@ -119,7 +120,7 @@ async function checkPaths(site: Site): Promise<Check[]> {
         `mount ${shellWord(point)}`,
       ),
     )
-  const missing = await Promise.all(
+  const absent = await Promise.all(
     declared.map(async ({ name, path }, i) =>
       unmounted[i]?.length === 0 && (await resolveLinks(path).catch(() => null))?.real == null
         ? [
@@ -141,7 +142,7 @@ async function checkPaths(site: Site): Promise<Check[]> {
       },
     ),
   )
-  const found = [...unmountedChecks, ...missing, ...(await Promise.all(mixed))].flat()
+  const found = [...unmountedChecks, ...absent, ...(await Promise.all(mixed))].flat()
   return found.length > 0 ? found : [good('paths', `${pluralize(declared.length, 'declared path')} ${declared.length === 1 ? 'exists' : 'exist'}`)]
 }
 
@@ -252,9 +253,10 @@ async function checkDatabases(site: Site, signal: AbortSignal): Promise<Check[]>
   const server = site.manifest.postgresql
   const options = { signal: withTimeout(signal), inheritFds: [] }
   try {
-    const { version } = await askServer(server, [], options)
+    const asked = await askServer(server, databases, options)
+    const { version } = asked
     for (const program of ['pg_dump', 'pg_restore']) await requireClient(program, server, version, options)
-    const lacking = await restoreLacks(server, databases, options)
+    const lacking = await restoreLacks(server, asked, databases, options)
     if (lacking.length > 0) return lacking.map((message) => bad('databases', message, 'a restore in place would fail; dumps are made'))
     return [
       good('databases', `${pluralize(databases.length, 'database')} of PostgreSQL ${version}: the server has all that a restore in place needs`),

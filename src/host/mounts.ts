@@ -73,12 +73,11 @@ export async function missingMount(path: string, fstab = '/etc/fstab'): Promise<
 }
 
 /**
- * Declared mount points that aren't mounted now: `above` is at or above `path`, which is then on another disk than it should be; `below` are inside
- * of it. Those that nothing mounts by itself (`noauto`) are in `below` only with `all`.
+ * Which of the `missing` mount points concern a path: `above` is at or above it, so that it is on another disk than it should be; `below` are inside of
+ * it. Those that nothing mounts by itself (`noauto`) are in `below` only with `all`.
  */
-export async function missingAround(path: string, { all = false } = {}): Promise<{ above: string | null; below: string[] }> {
+export async function missingAround(path: string, missing: MissingMount[], { all = false } = {}): Promise<{ above: string | null; below: string[] }> {
   const real = await realAsFarAsThere(path)
-  const missing = await missingMounts()
   const below = missing.filter(({ point, auto }) => (all || auto) && point !== real && isWithin(point, real)).map(({ point }) => point)
   return { above: missing.find(({ point }) => isWithin(real, point))?.point ?? null, below }
 }
@@ -86,8 +85,14 @@ export async function missingAround(path: string, { all = false } = {}): Promise
 /** Where an administrator, NixOS and systemd's generators declare mounts. systemd's own mounts, which may be unused, lie elsewhere. */
 const mountUnits = ['/etc/systemd/system', '/run/systemd/system', '/run/systemd/generator']
 
-/** The mount points of fstab and of systemd's mount units that aren't mounted now. `auto`: they should be mounted without being asked for. */
-export async function missingMounts(fstab = '/etc/fstab', unitFolders = mountUnits): Promise<{ point: string; auto: boolean }[]> {
+/** A declared mount point that isn't mounted now. `auto`: it should be mounted without being asked for. */
+export interface MissingMount {
+  point: string
+  auto: boolean
+}
+
+/** The mount points of fstab and of systemd's mount units that aren't mounted now. */
+export async function missingMounts(fstab = '/etc/fstab', unitFolders = mountUnits): Promise<MissingMount[]> {
   const text = textOf(await readFile(fstab).catch(() => Buffer.alloc(0)))
   const lines = text.split('\n').filter((line) => !line.trimStart().startsWith('#'))
   const declared = new Map<string, boolean>()

@@ -5,12 +5,12 @@ import { chown, readFile, rm, writeFile } from '../fs.ts'
 import {
   askServer,
   english,
-  extensionsIn,
   listDump,
   type PostgresOptions,
   type PostgresServer,
   requireClient,
   runPostgres,
+  unmakeable,
   withoutEventTriggers,
 } from './postgres.ts'
 import { apart, type LoadedAs, nobody, type Part, partsOf, superuser } from './postgres-entries.ts'
@@ -38,8 +38,7 @@ export async function gatherServerState(server: PostgresServer, databases: strin
                   FROM pg_database WHERE datname IN (${literals(databases)}) AND current_setting('is_superuser') = 'on'),
     'roles', (SELECT json_agg(rolname) FROM pg_roles),
     'tablespaces', (SELECT json_agg(spcname) FROM pg_tablespace),
-    'slots', (SELECT coalesce(json_agg(json_build_object('name', slot_name, 'database', database)), '[]')
-              FROM pg_replication_slots WHERE database IN (${literals(databases)})),
+    'slots', (${slotsIn(databases)}),
     'subscriptions', (SELECT coalesce(json_agg(json_build_object('name', subname, 'database', datname)), '[]')
                       FROM pg_subscription JOIN pg_database d ON d.oid = subdbid WHERE datname IN (${literals(databases)})));`
   const found = JSON.parse(await sql(server, 'postgres', state, 'the server', options))
@@ -138,24 +137,23 @@ export interface Loaded {
  */
 export async function loadDatabase(server: PostgresServer, { database, fresh, dump, tablespaces }: Load, options: PostgresOptions): Promise<Loaded> {
   const what = `the database ${database}`
-  const { version, extensions, bound } = await askServer(server, [], options)
-  const settings = { ...steady, ...english, ...withoutEventTriggers(version) }
+  const asked = await askServer(server, [], options)
+  const settings = { ...steady, ...english, ...withoutEventTriggers(asked.version) }
   const list = await listDump(server, database, dump, options)
-  const missing = extensionsIn(list).filter((extension) => !extensions.includes(extension))
+  const { missing, tied } = unmakeable(list, asked)
   if (missing.length > 0)
     throw new Failure('postgres-failed', `PostgreSQL, ${what}: this server lacks the extensions ${missing.join(', ')}: install their packages first`)
-  const tied = extensionsIn(list).find((extension) => Object.hasOwn(bound, extension))
-  if (tied !== undefined)
+  if (tied[0] !== undefined)
     throw new Failure(
       'postgres-failed',
-      `PostgreSQL, ${what}: its extension ${tied} can only be made in a database called ${bound[tied]}, and a restore in place loads into another one first: restore the dump without --in-place, then load it by hand (pg_restore --create)`,
+      `PostgreSQL, ${what}: its extension ${tied[0]} can only be made in a database called ${asked.bound[tied[0]]}, and a restore in place loads into another one first: restore the dump without --in-place, then load it by hand (pg_restore --create)`,
     )
   // No schema has this name: only the statements about the database itself remain, which no selection excludes. They are in the encoding of the
   // database, but for its own name, and names of roles: of such names all databases know the bytes alone.
   const argv = ['pg_restore', '--exit-on-error', '--create', '--schema-only', '--schema=pg_none', '--file=-']
   const from = { ...options, file: dump, redirect: '<"$0"', settings } as const
   const { stdout } = await runPostgres(server, argv, `the loading of ${what}`, what, { ...from, bytes: true })
-  const statements = statementsOf(stdout).map((statement) => renamed(statement, bytesOf(database), bytesOf(fresh)))
+  const statements = statementsOf(stdout).map((statement) => renamed(statement, characterPerByte(database), characterPerByte(fresh)))
   const [creation, ...properties] = statements.filter((statement) => /^(CREATE|ALTER|COMMENT|SECURITY LABEL|GRANT|REVOKE) /.test(statement))
   if (!creation?.startsWith('CREATE DATABASE ')) throw new Failure('dump-damaged', `PostgreSQL, ${what}: its dump doesn't say how to make it`)
   // --no-tablespaces of pg_restore doesn't cover the tablespace of the database itself.
@@ -423,9 +421,12 @@ export async function renameDatabases(
 /** Logical replication slots that belong to these databases. */
 export async function slotsOf(server: PostgresServer, databases: string[], options: PostgresOptions): Promise<{ name: string; database: string }[]> {
   if (databases.length === 0) return []
-  const slots = `SELECT coalesce(json_agg(json_build_object('name', slot_name, 'database', database)), '[]')
-    FROM pg_replication_slots WHERE database IN (${literals(databases)});`
-  return JSON.parse(await sql(server, 'postgres', slots, 'the server', options))
+  return JSON.parse(await sql(server, 'postgres', `${slotsIn(databases)};`, 'the server', options))
+}
+
+function slotsIn(databases: string[]): string {
+  return `SELECT coalesce(json_agg(json_build_object('name', slot_name, 'database', database)), '[]')
+    FROM pg_replication_slots WHERE database IN (${literals(databases)})`
 }
 
 /** Drops databases and ends their sessions; a missing database is no error. Each is tried, also after one that can't be dropped. */
@@ -564,7 +565,7 @@ async function psql(
 }
 
 /** Text as its bytes in UTF-8, a character each. */
-function bytesOf(text: string): string {
+function characterPerByte(text: string): string {
   return Buffer.from(text).toString('latin1')
 }
 

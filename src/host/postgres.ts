@@ -113,24 +113,31 @@ export async function askServer(server: PostgresServer, databases: string[], opt
 }
 
 /** What a restore in place of this dump would lack on the server. It loads a dump into a new database before that one gets the name. */
-export function lackingFor(database: string, list: string, { extensions, bound }: Pick<Asked, 'extensions' | 'bound'>): Lacking[] {
-  return extensionsIn(list).flatMap((extension) => [
-    ...(Object.hasOwn(bound, extension)
-      ? [
-          `the database ${database} holds the extension ${extension}, which can only be made in a database called ${bound[extension]}: a restore in place can't bring ${database} back, which it loads under another name first. Let ${extension} live in another database (cron.database_name), or drop this one before a restore by hand (pg_restore --create)`,
-        ]
-      : []),
-    ...(extensions.includes(extension)
-      ? []
-      : [
-          `the database ${database} holds the extension ${extension}, which isn't installed on this host any more: install its package before a restore`,
-        ]),
-  ])
+export function lackingFor(database: string, list: string, asked: Pick<Asked, 'extensions' | 'bound'>): Lacking[] {
+  const { missing, tied } = unmakeable(list, asked)
+  return [
+    ...tied.map(
+      (extension) =>
+        `the database ${database} holds the extension ${extension}, which can only be made in a database called ${asked.bound[extension]}: a restore in place can't bring ${database} back, which it loads under another name first. Let ${extension} live in another database (cron.database_name), or drop this one before a restore by hand (pg_restore --create)`,
+    ),
+    ...missing.map(
+      (extension) =>
+        `the database ${database} holds the extension ${extension}, which isn't installed on this host any more: install its package before a restore`,
+    ),
+  ]
 }
 
-/** What a restore in place of these databases, as they are now, would lack on this server, but for the programs. @throws Failure */
-export async function restoreLacks(server: PostgresServer, databases: string[], options: PostgresOptions): Promise<Lacking[]> {
-  const asked = await askServer(server, databases, options)
+/** The extensions of a dump that can't be made in a new database: they are `missing` on the server, or `tied` to a database of one name. */
+export function unmakeable(list: string, { extensions, bound }: Pick<Asked, 'extensions' | 'bound'>): { missing: string[]; tied: string[] } {
+  const made = extensionsIn(list)
+  return {
+    missing: made.filter((extension) => !extensions.includes(extension)),
+    tied: made.filter((extension) => Object.hasOwn(bound, extension)),
+  }
+}
+
+/** What a restore in place of these databases, as they are now, would lack on the server that was `asked` of them, but for the programs. @throws Failure */
+export async function restoreLacks(server: PostgresServer, asked: Asked, databases: string[], options: PostgresOptions): Promise<Lacking[]> {
   const absent = databases.filter((database) => !asked.databases.includes(database))
   const lacking = [
     ...(asked.superuser ? [] : [`the role ${server.user} is no superuser, as which databases are restored in place: see postgresql.user`]),

@@ -25,7 +25,10 @@ export interface PlannedRestore {
   facts: RestoreFacts
 }
 
-/** Gathers facts and plans. Changes nothing. `beside`: other snapshots that the plan's notes name, and --ignore-space. `closely`: looks for holes in any case. @throws Failure */
+/**
+ * Gathers facts and plans. Changes nothing. `beside`: facts that the caller knows: other snapshots that the plan's notes name, and --ignore-space.
+ * `closely`: looks for holes also where there is room. @throws Failure
+ */
 export async function planInPlace(
   site: Site,
   name: string,
@@ -121,7 +124,7 @@ export async function restoreInPlace(site: Site, planned: PlannedRestore, option
       putsBack: null,
       paths: wanted,
       emptied: emptiedBy(facts),
-      // Whoever calls this has asked.
+      // The callers have refused what a person didn't allow (requireMounted).
       ontoUnmounted: facts.unmounted.length > 0,
       privileged: options.privileged ?? [],
       corrupt: options.corrupt ?? false,

@@ -6,7 +6,7 @@ import { Failure } from '../errors.ts'
 import { access, readdir, readlink, realpath, stat } from '../fs.ts'
 import { freeBytes, isUnseen, isWithin, lstatIfThere, nullIfUnseen, openDirNoFollow, outermost, realAsFarAsThere } from '../host/files.ts'
 import { nearestFolder } from '../host/folders.ts'
-import { missingAround, mountOf, ownFolder } from '../host/mounts.ts'
+import { missingAround, missingMounts, mountOf, ownFolder } from '../host/mounts.ts'
 import { numbersByName } from '../host/owners.ts'
 import { run } from '../host/shell.ts'
 import { spareBytes } from '../host/space.ts'
@@ -69,7 +69,8 @@ export async function gatherRestoreFacts(restic: Restic, wish: RestoreWish, call
 
 /** All mount points that count: a snapshot may hold what was on a disk that is only mounted when it is asked for. */
 async function unmountedFor({ snapshot }: RestoreWish, roots: Root[]): Promise<Path[]> {
-  const around = await Promise.all(roots.filter(({ unchanged }) => !unchanged).map(({ path }) => missingAround(path, { all: true })))
+  const missing = await missingMounts()
+  const around = await Promise.all(roots.filter(({ unchanged }) => !unchanged).map(({ path }) => missingAround(path, missing, { all: true })))
   const below = around.flatMap(({ below }) => below).filter((point) => !excluded(snapshot.excludes, point))
   return [...new Set([...around.flatMap(({ above }) => above ?? []), ...below])]
 }

@@ -12,7 +12,7 @@ import { lockOf, type Site, serviceOf } from '../site.ts'
 import { makeState } from '../state/install.ts'
 import { type RestoreJournal, writeJournal } from '../state/journal.ts'
 import type { Run } from '../state/record.gen.ts'
-import { updateRecord } from '../state/records.ts'
+import { updateRecord, withStopped } from '../state/records.ts'
 import { newRunId, readKilledRun, removeRunning, writeRunning } from '../state/running.ts'
 import { closeJournal } from './cleanup.ts'
 import { swapBack, swapIn } from './exchange.ts'
@@ -87,7 +87,7 @@ export async function transact(
     await updateRecord(site.state, name, (record) => {
       const entry: Run = { run, kind: 'restore', started, ...told, files: null, view: 'live', warnings: [] }
       record.runs = [...record.runs.filter((other) => other.run !== run), entry]
-      record.stopped = [...stopped, ...record.stopped.filter(({ unit }) => !stopped.some((other) => other.unit === unit))]
+      record.stopped = withStopped(record.stopped, stopped)
     })
     isRemembered = true
   }

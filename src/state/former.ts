@@ -5,7 +5,7 @@ import { asideName, isThere, syncFolder } from '../host/files.ts'
 import { statePath } from './install.ts'
 import { readJournal, removeJournal, writeJournal } from './journal.ts'
 import type { RunRecord } from './record.gen.ts'
-import { readRecord, removeRecord, updateRecord } from './records.ts'
+import { readRecord, removeRecord, updateRecord, withStopped } from './records.ts'
 
 const folders = ['journals', 'running', 'records'] as const
 
@@ -61,7 +61,7 @@ function merged(earlier: RunRecord, later: RunRecord): Omit<RunRecord, 'version'
     clock: later.clock ?? earlier.clock,
     runs: [...missing(earlier.runs, later.runs, ({ run }) => run), ...later.runs],
     old: [...missing(earlier.old, later.old, ({ folder }) => folder), ...later.old],
-    stopped: [...earlier.stopped.filter(({ unit }) => !later.stopped.some((other) => other.unit === unit)), ...later.stopped],
+    stopped: withStopped(earlier.stopped, later.stopped),
     undropped: [...new Set([...earlier.undropped, ...later.undropped])],
     oldDatabases: [...missing(earlier.oldDatabases, later.oldDatabases, ({ run, database }) => `${run} ${database}`), ...later.oldDatabases],
   }

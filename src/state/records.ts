@@ -90,6 +90,11 @@ export async function updateRecord(state: string, service: string, change: (reco
   return { setAside }
 }
 
+/** What is known of stopped units once a run has ended: what it found out of its own takes the place of what earlier runs did. */
+export function withStopped(earlier: RunRecord['stopped'], ended: RunRecord['stopped']): RunRecord['stopped'] {
+  return [...ended, ...earlier.filter(({ unit }) => !ended.some((other) => other.unit === unit))]
+}
+
 /** Of a former name, whose record is the service's now. */
 export async function removeRecord(state: string, name: string): Promise<void> {
   await rm(fileOf(state, name), { force: true })

@@ -1,4 +1,5 @@
 // `status` on the terminal: one line for each service, and below it what needs attention, with the command to type.
+import { basename } from 'node:path'
 import type { Iso } from '../core.ts'
 import type { State } from '../status/judge.ts'
 import type { ServiceStatus, Status } from '../status/query.ts'
@@ -28,7 +29,7 @@ export function statusView({ host, repositories, services }: Status, now: Date, 
   const broken = repositories.flatMap(({ error }) => (error === null ? [] : advice('', error, null, 0)))
   const width = Math.min(columns() < 70 ? 12 : 20, Math.max(...services.map(({ name }) => name.length)))
   const kept = services.flatMap(({ name, old, oldDatabases }) => [
-    ...old.flatMap(({ folder, since }) => keptLines(name, since, folder, width, now)),
+    ...old.flatMap(({ folder, since }) => keptLines(name, since, folder, width, now, basename(folder) === 'new')),
     ...oldDatabases.flatMap(({ kept, since, slots }) => [
       ...keptLines(name, since, `database ${kept}`, width, now),
       ...slots.flatMap((slot) => {
@@ -99,10 +100,9 @@ function advice(name: string, message: string, next: string | null, width: numbe
   return entry(name, width, words ?? message, command ?? (message.includes('atelier-backup ') ? null : next))
 }
 
-function keptLines(name: string, since: Iso, what: string, width: number, now: Date): string[] {
-  const then = what.endsWith('/new')
-    ? 'it could not be removed: restore --discard-old tries again'
-    : 'restore --rollback puts it back, --discard-old deletes it'
+/** `isStaged`: it isn't old data, but what was staged for a restore. */
+function keptLines(name: string, since: Iso, what: string, width: number, now: Date, isStaged = false): string[] {
+  const then = isStaged ? 'it could not be removed: restore --discard-old tries again' : 'restore --rollback puts it back, --discard-old deletes it'
   return entry(name, width, `kept from the restore of ${formatTime(since, now)} (${then})`, what)
 }
 

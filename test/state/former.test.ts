@@ -83,7 +83,7 @@ test('[state.14] what both names know is joined, once, and a run under the forme
   busy.release()
   const joined = {
     ...{ runs: [{ run: 'first' }, { run: 'second' }], old: [old], lastSnapshot: { id: 'second' } },
-    ...{ stopped: [{ unit: 'memos.service' }, { unit: 'notes.service' }], undropped: ['atelier-new-memos', 'atelier-new-notes'] },
+    ...{ stopped: [{ unit: 'notes.service' }, { unit: 'memos.service' }], undropped: ['atelier-new-memos', 'atelier-new-notes'] },
   }
   for (let time = 0; time < 2; time++) {
     // As after a crash between the two records.
