@@ -194,12 +194,14 @@ async function writeRecord(run: BackupRun): Promise<void> {
 }
 
 /**
- * The run that the size of a new one is compared with. Not one that shrank: its loss would be reported once only. Not one from before a
- * person adopted the data that is here.
+ * The run that the size of a new one is compared with: the newest complete one. A partial one lacks something, or holds a database with its
+ * `-wal` instead of a copy; it counts only where there is no complete one, and never if it shrank: its loss would be reported once only. No
+ * run from before a person adopted the data that is here.
  */
 function sizeBaseline({ origin, ...record }: RunRecord): Run | null {
-  const isBaseline = ({ files, code, started }: Run) => files !== null && code !== 'shrunk' && (origin === null || started >= origin.since)
-  return lastRun({ ...record, origin, runs: record.runs.filter(isBaseline) }, 'backup')
+  const newest = (counts: (run: Run) => boolean) => lastRun({ ...record, origin, runs: record.runs.filter(counts) }, 'backup')
+  const saved = ({ files, code, started }: Run) => files !== null && code !== 'shrunk' && (origin === null || started >= origin.since)
+  return newest((run) => saved(run) && run.outcome === 'ok') ?? newest(saved)
 }
 
 function warn(run: BackupRun, code: Code, message: string): void {

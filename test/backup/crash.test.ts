@@ -61,7 +61,7 @@ describe.skipIf(!isRoot || !has('strace') || !canPostgres)('killed', () => {
   /** The next run saves, each has one line in the record, and the repository is whole, and open to everybody. */
   async function theNextIsFine(): Promise<void> {
     const before = snapshots()
-    expect(await w.cli(run, { env: env() })).toMatchObject({ exit: 0 })
+    expect(await w.cli(run, { env: env() })).toMatchObject({ exit: 0, stderr: '' })
     await nothingIsLeft()
     expect(snapshots()).toBe(before + 1)
     expect(runs().at(-1)).toMatchObject({ outcome: 'ok', snapshotId: expect.any(String) })

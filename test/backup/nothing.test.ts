@@ -64,3 +64,21 @@ test('[shrink.1] data that fell by more than shrinkThreshold is saved, and flagg
   declare({ shrinkThreshold: null })
   expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 0 })
 })
+
+test('[shrink.2] a partial backup, which may be larger, is not what the next one is compared with', async () => {
+  const database = w.write('data/db/app.db', 'x'.repeat(100_000))
+  const sound = { paths: [w.path('data')], exclude: [w.path('data/db')] }
+  declare(sound)
+  expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 0 })
+  declare({ sqlite: [database] })
+  expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 3, stderr: expect.stringContaining('the file itself is saved') })
+  declare(sound)
+  expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 0, stderr: '' })
+})
+
+test('[shrink.2] where every backup was partial, the newest of them is compared with', async () => {
+  declare({ paths: [w.path('data'), w.path('missing')] })
+  expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 3, stderr: expect.stringMatching(/missing doesn't exist\n/) })
+  for (const name of ['a', 'b', 'c']) rmSync(w.path(`data/${name}`))
+  expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 3, stderr: expect.stringMatching(/missing doesn't exist \(and 1 more\)\n/) })
+})

@@ -80,7 +80,7 @@ describe.skipIf(!canPostgres || !has('strace'))('files and databases', () => {
   const before = (stop: string) =>
     `script=$(cat); case $script in *RENAME*) "$real" "$@" <<<"\${script%%BEGIN;*}"; ${stop} ;; esac; exec "$real" "$@" <<<"$script"`
   const after = (stop: string) => `script=$(cat); "$real" "$@" <<<"$script" || exit; case $script in *RENAME*) ${stop} ;; esac`
-  const halfway = (stop: string) => `case "$*" in *--file=-*) exec "$real" "$@" ;; esac; "$real" --section=pre-data "$@"; ${stop}`
+  const halfway = (stop: string) => `case "$*" in *--use-list=*) "$real" --section=pre-data "$@"; ${stop} ;; esac; exec "$real" "$@"`
   const instants: [when: string, program: string, script: (stop: string) => string][] = [
     ['half-way through loading', 'pg_restore', halfway],
     ['when connections have ended, and names are old', 'psql', before],
