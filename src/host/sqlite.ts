@@ -296,11 +296,13 @@ export async function otherName(database: string): Promise<string | null> {
 /** Whether a file begins with the header of a SQLite database. Source: sqlite.org/fileformat.html. */
 export async function isDatabase(path: string | null): Promise<boolean> {
   if (path === null || !(await lstatIfThere(path))?.isFile()) return false
-  const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
-  try {
-    const { buffer } = await handle.read({ buffer: Buffer.alloc(16) })
-    return buffer.toString('latin1') === 'SQLite format 3\0'
-  } finally {
-    await handle.close()
-  }
+  return withParentFd(path, async (at) => {
+    const handle = await open(at, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+    try {
+      const { buffer } = await handle.read({ buffer: Buffer.alloc(16) })
+      return buffer.toString('latin1') === 'SQLite format 3\0'
+    } finally {
+      await handle.close()
+    }
+  })
 }

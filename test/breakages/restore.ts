@@ -624,4 +624,12 @@ let [t, c] = [0, 0]`,
     put: "if (!shown.includes('')) return snapshot",
     red: { file: 'test/restore/names.test.ts', title: '[bytes.4]' },
   },
+  {
+    id: 'handle.1',
+    breaks: 'a file is removed by its name',
+    in: 'src/restore',
+    find: 'if (one !== null && one === another) await withParentFd(path, (at) => rm(at))',
+    put: 'if (one !== null && one === another) await rm(path)',
+    red: { file: 'test/handles.test.ts', title: '[handle.1]' },
+  },
 ]
