@@ -80,8 +80,9 @@ function stateFailure(state: string, error: unknown): unknown {
 export async function requireFolder(state: string): Promise<void> {
   for (const folder of [state, ...stateFolders.map((name) => join(state, name))]) {
     const there = await stat(folder).catch((error: NodeJS.ErrnoException) => error.code)
-    const isNothing = there === 'ENOENT' && (await lstatIfThere(folder)) === null
-    if (typeof there === 'object' ? !there.isDirectory() : there === 'ELOOP' || (there === 'ENOENT' && !isNothing)) throw notAFolder(state, folder)
+    // What is there after all, and no link, was made by another run in between.
+    const isDangling = there === 'ENOENT' && (await lstatIfThere(folder))?.isSymbolicLink() === true
+    if (typeof there === 'object' ? !there.isDirectory() : there === 'ELOOP' || isDangling) throw notAFolder(state, folder)
   }
 }
 

@@ -1,7 +1,8 @@
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { mkdir, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { installId, installIdIfThere, makeState, stateFolders, statePath } from '../../src/state/install.ts'
+import { installId, installIdIfThere, makeState, requireFolder, stateFolders, statePath } from '../../src/state/install.ts'
 import { cli } from '../lib/cli.ts'
 import { world } from '../lib/world.ts'
 
@@ -24,6 +25,21 @@ test('[state.7] many that start at once get one id, and leave nothing else', asy
     expect(new Set(ids).size).toBe(1)
     expect(readdirSync(state).sort()).toEqual(['install-id', ...stateFolders].sort())
   }
+})
+
+test('[state.7] a folder that another run makes at that moment is good', async (t) => {
+  const { path } = await world(t)
+  await makeState(path('state'))
+  const looks = Array.from({ length: 10 }, async () => {
+    for (let round = 0; round < 60; round++) await requireFolder(path('state'))
+  })
+  let done = false
+  const ended = Promise.all(looks).finally(() => (done = true))
+  while (!done) {
+    await rmdir(path('state/running'))
+    await mkdir(path('state/running'))
+  }
+  await ended
 })
 
 test('[state.7] two processes that start at once tag their snapshots alike', async (t) => {
