@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
-import { defineConfig } from 'vitest/config'
+import { configDefaults, defineConfig } from 'vitest/config'
 
 // The restic under test comes first on PATH, for us and for all that tests start: the oldest that a supported system carries.
 const [restic = '.cache/tools/restic-trixie/restic'] = process.env.ATELIER_RESTICS?.split(':') ?? []
@@ -9,6 +9,8 @@ if (existsSync(restic)) process.env.PATH = `${dirname(resolve(restic))}:${proces
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    // A complete NixOS: scripts/nixos.
+    exclude: [...configDefaults.exclude, ...(process.env.NIXPKGS ? [] : ['test/nix/nixos/**'])],
     globalSetup: 'test/lib/setup.ts',
     // Tests start real processes: one worker a core, and time for a restic whose keys cost a second each.
     pool: 'forks',

@@ -1,4 +1,4 @@
-# For other scripts: run vitest, or scripts/breakages, and count one by one.
+# For other scripts: run vitest, or scripts/breakages, and count one by one; say whether test/nix/nixos can run.
 
 # suite ARGUMENTS…: sets `good`, `bad` and `skipped` to numbers of tests, and `crashed` to that of files that failed before their tests ran.
 suite() {
@@ -26,4 +26,20 @@ breakages() {
     last=$line
   done < <(scripts/breakages "$@")
   [[ ! $last =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]] || good=${BASH_REMATCH[1]} bad=${BASH_REMATCH[2]}
+}
+
+# nixosReady: whether test/nix/nixos can run (scripts/nixos says what it needs); if it can't, says why in one line.
+nixosReady() {
+  local nix=(nix-instantiate) version
+  [[ ! ${NIX_CHROOT:-} ]] || nix=(chroot "$NIX_CHROOT" "${nix[@]}")
+  if [[ ! -e $NIXPKGS/nixos/lib/eval-config.nix ]]; then
+    echo "$NIXPKGS is no complete nixpkgs tree: there is no nixos/lib/eval-config.nix in it" >&2
+  elif ! version=$("${nix[@]}" --version 2>&1); then
+    echo "no Nix: ${nix[*]} --version says: $version" >&2
+  elif ! printf '2.18\n%s\n' "${version##* }" | sort -C -V; then
+    echo "a complete NixOS needs Nix 2.18 or newer, this is ${version##* }; NIX_CHROOT names a root folder with a newer one" >&2
+  else
+    return 0
+  fi
+  return 1
 }
