@@ -34,6 +34,16 @@ let
     "belongs to the services ${quoted names}: restoring one would overwrite the data of the others; ${declareOnce}";
   declareOnce = "declare it in only one of them";
 
+  # As in src/manifest/location.ts.
+  holdsPassword =
+    location:
+    if lib.hasPrefix "rclone:" location then
+      match ".*[,:]([a-z0-9_]*(pass|password|secret|token|_key)[0-9]*|key)=([^\"'/]|[\"'][^/]).*" (
+        lib.toLower location
+      ) != null
+    else
+      match ".*://[^/?#]*:[^/?#]*@.*" location != null;
+
   # The fields that list databases, and the engines' names, as in src/manifest/engines.ts.
   engines = {
     postgres = "PostgreSQL";
@@ -85,7 +95,7 @@ let
     repositories = concatMapAttrsToList (
       name:
       { repository, ... }:
-      optional (repository != null && match ".*://[^/@]*:[^/]*@.*" repository != null) (
+      optional (repository != null && holdsPassword repository) (
         "atelier.backup.repositories.${name}.repository: contains a password, and every user of this host can read it; "
         + "write the location to a file and set repositoryFile to its path"
       )

@@ -1,4 +1,4 @@
-// Limits in time, as signals that abort a call.
+// A time limit for one call, as a signal that aborts it.
 
 /** Aborted together with `signal`, or after a minute: restic itself tries for a quarter of an hour to reach a repository that doesn't answer. */
 export function withTimeout(signal: AbortSignal): AbortSignal {
@@ -6,6 +6,8 @@ export function withTimeout(signal: AbortSignal): AbortSignal {
   const limit = new AbortController()
   const timer = setTimeout(() => limit.abort(new DOMException('no answer within a minute', 'TimeoutError')), 60_000)
   timer.unref()
-  signal.addEventListener('abort', () => limit.abort(signal.reason), { once: true })
+  const abort = () => limit.abort(signal.reason)
+  if (signal.aborted) abort()
+  else signal.addEventListener('abort', abort, { once: true, signal: limit.signal })
   return limit.signal
 }

@@ -16,4 +16,5 @@ test('[state.3] after a minute without an answer a repository is given up', () =
   const interrupted = withTimeout(interruption.signal)
   interruption.abort('stop')
   expect(interrupted.reason).toBe('stop')
+  expect(withTimeout(interruption.signal).reason).toBe('stop')
 })

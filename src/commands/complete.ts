@@ -1,5 +1,5 @@
 // `complete`: candidates for the next word of a command line. The completions of bash, zsh and fish all call it, so they agree.
-// Not a library: existing ones pass the typed text through `eval`, so that Tab after $(…) would run a command.
+// Not a library: existing completion libraries pass the typed text through `eval`, so that Tab after $(…) would run a command.
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { defaultManifest, defaultState } from '../defaults.ts'
@@ -22,10 +22,9 @@ interface Candidate {
   description: string
 }
 
-/** `before`: the words of the command line between the program's name and the word that is being typed. */
-export function candidatesFor(before: string[], typed: string, environment: Record<string, string | undefined>): Candidate[] {
-  const words = before.includes('--') ? [] : before
-  if (words.length < before.length) return []
+/** `words`: the words of the command line between the program's name and the word that is being typed. */
+export function candidatesFor(words: string[], typed: string, environment: Record<string, string | undefined>): Candidate[] {
+  if (words.includes('--')) return []
   const spec = commands.find(({ name, aliases }) => words.includes(name) || aliases?.some((alias) => words.includes(alias)))
   const options = [...(spec?.options ?? []), ...globalOptions]
   const option = options.find(({ flags }) => takesValue(flags) && flagOf(flags) === words.at(-1))
@@ -37,8 +36,8 @@ export function candidatesFor(before: string[], typed: string, environment: Reco
   if (!spec) return commands.filter(({ hidden }) => !hidden).map(({ name, summary }) => ({ value: name, description: summary }))
   if (!spec.arguments?.includes('service')) return []
   // Words before the command belong to global options.
-  const said = words.slice(words.findIndex((word) => [spec.name, ...(spec.aliases ?? [])].includes(word)) + 1)
-  if (spec.arguments.startsWith('[pattern]') && said.length === 0) return []
+  const positionals = words.slice(words.findIndex((word) => [spec.name, ...(spec.aliases ?? [])].includes(word)) + 1)
+  if (spec.arguments.startsWith('[pattern]') && positionals.length === 0) return []
   return services(words, environment).filter(({ value }) => !words.includes(value))
 }
 

@@ -45,10 +45,10 @@ export async function siteFromRepository(input: Input): Promise<{ site: Site; ag
   const { stored, manifest, repository, file } = loaded
   if (!input.json) print(...manifestView(loaded, candidates, await restic.location(), new Date()))
   const allowed = await withConsent(withoutSettings(manifest), input)
-  await save(allowed, { repository, location: credentials.location }, input)
+  await save(allowed, { repository, location: credentials.location, left: commandsOf(manifest).length - commandsOf(allowed).length }, input)
   const others = await askOthers(allowed, repository, input)
   const site = siteOf(allowed, file, places, new Map([[repository, credentials], ...others]))
-  // The client redacts a location that holds a password.
+  // If the client redacts the location, it holds a password, which no command line may hold.
   const location = (await restic.location()) === credentials.location ? credentials.location : 'LOCATION'
   return { site, again: againOf(input, location, stored.host) }
 }
@@ -84,8 +84,9 @@ const mistyped: Partial<Record<Code, string>> = {
 
 /** From flags; at a terminal missing ones are asked for. `known`: a location that was typed and is right. */
 async function askCredentials(input: Input, known?: string): Promise<Credentials> {
-  const location = known ?? textFlag(input, 'repository') ?? (await askText('Location of the repository, as restic takes it:', '--repository'))
-  if (location.trim() === '')
+  const asked = known ?? textFlag(input, 'repository') ?? (await askText('Location of the repository, as restic takes it:', '--repository'))
+  const location = asked.trim()
+  if (location === '')
     throw new Failure('usage', 'a repository has a location, as restic takes it: /mnt/backup/restic, sftp:user@host:/path, b2:bucket:path')
   if (textFlag(input, 'repository') !== undefined && holdsPassword(location))
     throw new Failure(
@@ -96,15 +97,16 @@ async function askCredentials(input: Input, known?: string): Promise<Credentials
   const password =
     passwordFile === undefined ? await askSecret("The repository's password:", '--password-file') : await readSecret(passwordFile, 'password')
   if (password === '') throw new Failure('usage', 'an empty password opens no repository')
-  return { location: location.trim(), password, variables: await askVariables(input, location) }
+  const file = textFlag(input, 'environmentFile')
+  if (file !== undefined) return { location, password, variables: parseEnvironmentFile((await readSecret(file, 'variables')).text) }
+  // A password file without a file of variables is a whole answer: nothing is asked for.
+  return { location, password, variables: passwordFile === undefined ? await askVariables(location) : {} }
 }
 
-async function askVariables(input: Input, location: string): Promise<Record<string, string>> {
-  const file = textFlag(input, 'environmentFile')
-  if (file !== undefined) return parseEnvironmentFile((await readSecret(file, 'variables')).text)
+/** Asks at a terminal for what the storage needs. */
+async function askVariables(location: string): Promise<Record<string, string>> {
   // Local folders and SFTP need no environment variables.
-  const needsNone = /^(local:|\/|sftp:)/.test(location)
-  if (needsNone || !isInteractive() || textFlag(input, 'passwordFile') !== undefined) return {}
+  if (/^(local:|\/|sftp:)/.test(location) || !isInteractive()) return {}
   const variables: Record<string, string> = {}
   for (;;) {
     const line = await askSecret('A credential of the storage, as NAME=VALUE (Enter: done):', '--environment-file')
@@ -126,14 +128,14 @@ async function askOthers(manifest: Manifest, first: string, input: Input): Promi
   const names = [...new Set(wanted.map(([, { repository }]) => repository))].filter((name) => name !== first)
   const others: [string, Credentials][] = []
   for (const name of isInteractive() && !isSet(input, 'yes') ? names : []) {
-    const its = wanted.flatMap(([service, { repository }]) => (repository === name ? [service] : []))
-    const which = `the repository ${name}, which holds ${listed(its)}`
-    const said = manifest.repositories[name]?.repository
-    const where = said ? `; the manifest says ${toldLocation(said)}` : ''
-    const location = (await askText(`Location of ${which}${where} (Enter: leave them alone):`, '--repository')).trim()
+    const itsServices = wanted.flatMap(([service, { repository }]) => (repository === name ? [service] : []))
+    const which = `the repository ${name}, which holds ${listed(itsServices)}`
+    const declared = manifest.repositories[name]?.repository
+    const where = declared ? `; the manifest says ${toldLocation(declared)}` : ''
+    const location = (await askText(`Location of ${which}${where} (Enter: skip these services):`, '--repository')).trim()
     if (location === '') continue
-    const password = await askSecret(`The password of ${which} (Enter: leave them alone):`, '--password-file')
-    if (password !== '') others.push([name, { location, password, variables: await askVariables(input, location) }])
+    const password = await askSecret(`The password of ${which} (Enter: skip these services):`, '--password-file')
+    if (password !== '') others.push([name, { location, password, variables: await askVariables(location) }])
   }
   return others
 }
@@ -159,7 +161,7 @@ async function chooseManifests(all: Snapshot[], input: Input, location: string):
   if (hosts.length === 0)
     throw new Failure(
       'no-manifest',
-      `${location} holds no manifest (older versions stored none): write one by hand, or take the one of the flake, and run dr with --manifest FILE; it holds snapshots of ${listed([...new Set(all.map(({ host }) => host))].sort()) || 'no host'}`,
+      `${location} holds no manifest (older versions stored none): write one by hand, or use /etc/atelier/backup-manifest.json, which the flake makes, and run dr with --manifest FILE; it holds snapshots of ${listed([...new Set(all.map(({ host }) => host))].sort()) || 'no host'}`,
     )
   const newestOf = (host: string) => storedManifests(all, now, host)[0] as Snapshot
   const wanted = textFlag(input, 'host')
@@ -206,7 +208,7 @@ async function loadNewest(restic: Restic, candidates: Snapshot[], input: Input):
   throw new Failure('no-manifest', `${await restic.location()}: no stored manifest can be read: ${damaged.join('; ')}`)
 }
 const mostTries = 20
-/** Of a snapshot that isn't what it should be, not of a repository that can't be asked. */
+/** Codes that mean that this stored manifest is damaged. Any other error ends the command. */
 const damagedCodes: Code[] = ['manifest-invalid', 'too-much-output', 'restic-failed', 'unknown-snapshot']
 
 /** 200 services with all their fields take less than 1 MiB. */
@@ -221,7 +223,7 @@ async function load(restic: Restic, stored: Snapshot, { signal }: Input): Promis
   const file = `the manifest of ${printable(stored.host.slice(0, 253))} in snapshot ${stored.shortId}`
   const invalid = (why: string) => new Failure('manifest-invalid', `${file}: ${why}`)
   const manifest = readManifest(await read(manifestFiles.manifest), file, stored.host)
-  if (manifest.host !== stored.host) throw invalid(`it is one of ${manifest.host}`)
+  if (manifest.host !== stored.host) throw invalid(`it belongs to host ${manifest.host}`)
   const services = Object.values(manifest.services)
   if (services.length > mostServices) throw invalid(`it declares more than ${mostServices} services`)
   if (services.some(({ paths, sqlite }) => [...paths, ...sqlite].some((path) => Buffer.byteLength(path) > longestPath)))
@@ -242,17 +244,17 @@ function repositoryIn(text: string): string | null {
 }
 
 /**
- * What of a manifest out of a repository is used: what it says of its services. Whoever wrote it doesn't decide which files of this host are secrets,
+ * Keeps only the services of a stored manifest; the settings are the defaults. Whoever wrote it doesn't decide which files of this host are secrets,
  * to which server psql connects and as whom, or where staging folders are made. The other repositories' locations stay, to be shown.
  */
 function withoutSettings(manifest: Manifest): Manifest {
   const { postgresql, stagingDir } = defaults()
   const repositories = Object.entries(manifest.repositories).map(([name, { repository }]) => [name, { ...unopened(name), repository }])
-  return { ...manifest, postgresql, stagingDir, repositories: bare(repositories) as Manifest['repositories'] }
+  return { ...manifest, postgresql, stagingDir, repositories: withoutPrototype(repositories) as Manifest['repositories'] }
 }
 
 /** Settings of a manifest that are replaced by the defaults, in words. */
-function settingsLeft({ postgresql, stagingDir }: Manifest): string[] {
+function ignoredSettings({ postgresql, stagingDir }: Manifest): string[] {
   const { user, socketDir, port } = postgresql
   const differs = JSON.stringify(postgresql) !== JSON.stringify(defaults().postgresql)
   return [
@@ -272,8 +274,8 @@ function unopened(name: string): Manifest['repositories']['main'] {
   return { ...defaults().repositories.main, repositoryFile: `${place}/location`, passwordFile: `${place}/password`, environmentFile: null }
 }
 
-/** Writes the manifest that this command goes by: its repositories are opened by what was given, and no others. */
-async function save(manifest: Manifest, opened: { repository: string; location: string }, input: Input): Promise<void> {
+/** Writes the manifest that this command goes by: its repositories are opened by what was given, and no others. `left`: how many commands it lacks. */
+async function save(manifest: Manifest, opened: { repository: string; location: string; left: number }, input: Input): Promise<void> {
   const file = textFlag(input, 'saveManifest')
   if (file === undefined) return
   const given = (flag: string) => {
@@ -291,10 +293,13 @@ async function save(manifest: Manifest, opened: { repository: string; location: 
     if (error.code !== 'EEXIST') throw error
     throw new Failure('target-exists', `${file} exists: --save-manifest writes a new file`)
   })
+  const without =
+    opened.left > 0 ? ` without its ${pluralize(opened.left, 'command')} (preBackup, postBackup, healthCheck), which --run-commands keeps` : ''
+  tell(`the manifest is written to ${file}${without}`)
 }
 
-/** Names that may be those of Object.prototype. */
-function bare<T>(entries: (string | T)[][]): Record<string, T> {
+/** An object without a prototype: a service may be called `constructor`. */
+function withoutPrototype<T>(entries: (string | T)[][]): Record<string, T> {
   return Object.assign(Object.create(null), Object.fromEntries(entries))
 }
 
@@ -313,19 +318,21 @@ const commandFields = ['preBackup', 'postBackup', 'healthCheck'] as const
 
 /** The manifest, without its commands unless they are allowed. */
 async function withConsent(manifest: Manifest, input: Input): Promise<Manifest> {
-  const commands = commandsOf(manifest)
-  if (commands.length === 0 || isSet(input, 'runCommands')) return manifest
-  const asks = isInteractive() && !isSet(input, 'yes') && !isSet(input, 'dryRun')
-  if (asks && (await typeToConfirm('Type run to allow its health checks on this host (Enter: skip them):', 'run', '--run-commands'))) return manifest
-  process.stderr.write(`the manifest's commands (${commands.length}) are skipped: --run-commands allows its health checks\n`)
+  if (commandsOf(manifest).length === 0 || isSet(input, 'runCommands')) return manifest
+  // A recovery runs no others.
+  const checks = commandsOf(manifest).filter(({ field }) => field === 'healthCheck').length
+  const asks = checks > 0 && isInteractive() && !isSet(input, 'yes') && !isSet(input, 'dryRun')
+  if (asks && (await typeToConfirm('Type run to allow the health checks of this manifest on this host (Enter: skip them):', 'run', '--run-commands')))
+    return manifest
+  if (checks > 0) tell(`the manifest's ${pluralize(checks, 'health check')} will not run: --run-commands allows them`)
   const without = Object.entries(manifest.services).map(([name, service]) => [
     name,
     { ...service, preBackup: null, postBackup: null, healthCheck: null },
   ])
-  return { ...manifest, services: Object.assign(Object.create(null), Object.fromEntries(without)) }
+  return { ...manifest, services: withoutPrototype(without) as Manifest['services'] }
 }
 
-/** All that a person is asked to judge, nothing of it cut: what lies outside of the usual places of data first. */
+/** All that a person is asked to judge; paths, units and commands whole. First what lies outside of the usual places of data. */
 function manifestView({ manifest, stored, repository }: Loaded, candidates: Snapshot[], location: string, now: Date): string[] {
   const services = Object.entries(manifest.services)
   const rows = services.flatMap(([name, service]) => {
@@ -340,7 +347,7 @@ function manifestView({ manifest, stored, repository }: Loaded, candidates: Snap
       ? []
       : [`  ${name}   ${said === null ? 'its location is in a file' : toldLocation(said)}; holds ${listed(its)}`]
   })
-  const settings = settingsLeft(manifest)
+  const settings = ignoredSettings(manifest)
   return [
     ...wrapped(`The manifest of ${manifest.host}, stored ${formatTime(stored.time, now)} by ${installName(stored)} in ${location}`, columns()).map(
       (line) => styled('bold', line),
@@ -353,7 +360,7 @@ function manifestView({ manifest, stored, repository }: Loaded, candidates: Snap
     ...(commands.length > 0 ? ['Its commands:', ...commands.map(printable), ''] : []),
     ...(others.length > 0 ? ['Its other repositories, which are opened only by what you give:', ...others, ''] : []),
     ...(settings.length > 0
-      ? ['Its settings that are not used here (a manifest of your own may hold them):', ...settings.map((one) => `  ${one}`), '']
+      ? ['Its settings that are not used here (to use them, write them into a manifest file yourself):', ...settings.map((one) => `  ${one}`), '']
       : []),
   ]
 }
@@ -367,7 +374,7 @@ function installName({ tags }: Snapshot): string {
 function otherInstalls(stored: Snapshot, candidates: Snapshot[], now: Date): string[] {
   const newest = new Map(candidates.toReversed().map((each) => [installName(each), each]))
   newest.delete(installName(stored))
-  const shown = [...newest].slice(0, 5).map(([name, { time }]) => `${sign('warn')} another one is of ${name}, stored ${formatTime(time, now)}`)
+  const shown = [...newest].slice(0, 5).map(([name, { time }]) => `${sign('warn')} another stored manifest is from ${name}, ${formatTime(time, now)}`)
   return newest.size > 5 ? [...shown, `${sign('warn')} and of ${newest.size - 5} more installs`] : shown
 }
 

@@ -123,7 +123,10 @@ export const commands: CommandSpec[] = [
       { flags: '--password-file <file>', description: "with --from-repository: the repository's password (asked for at a terminal)" },
       { flags: '--environment-file <file>', description: "with --from-repository: the storage's credentials (asked for at a terminal)" },
       { flags: '--run-commands', description: "with --from-repository: allow the manifest's health checks on this host" },
-      { flags: '--save-manifest <file>', description: 'with --from-repository: write the manifest into this new file' },
+      {
+        flags: '--save-manifest <file>',
+        description: 'with --from-repository: write the manifest, without its commands unless --run-commands is given, into this new file',
+      },
       { flags: '--jobs <number>', description: 'services at the same time (default: 2)' },
       yes,
       dryRun,

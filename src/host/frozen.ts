@@ -1,5 +1,5 @@
 // Frozen copies: a folder as it is at one instant, made by its filesystem without copying data. The service can start again while restic reads it.
-// Not called snapshots: those are restic's. Plans and records say `view` for it.
+// Snapshots are restic's, here and in all messages. The records' field and the error code for a frozen copy are called `view`.
 import { dirname, join } from 'node:path'
 import { asFailure, Failure } from '../errors.ts'
 import { mkdir, stat } from '../fs.ts'
@@ -19,7 +19,7 @@ export interface FrozenCopy {
 
 /**
  * The frozen copy that can be made of a real path, or null. `folderName`: name of the folder to create for it (begins with `.atelier-backup-`).
- * Removes the folder in which it tries a reflink.
+ * A folder in which it tries a reflink is removed again.
  */
 export async function probeFrozenCopy(of: string, folderName: string): Promise<FrozenCopy | null> {
   const mounts = await mountsWithin(of)
@@ -54,7 +54,7 @@ async function snapshotOf(of: string, at: string, signal: AbortSignal) {
 
 /**
  * cp(1) walks by paths: the folders' owner could put a link in the place of one that it is about to enter. Before Linux 5.18 a reflink isn't
- * possible between two mounts: original and copy are sealed as one.
+ * possible between two mounts, so one mount without symbolic links holds both.
  */
 async function copyOf(of: string, at: string, signal: AbortSignal) {
   const around = dirname(dirname(at))
@@ -63,7 +63,7 @@ async function copyOf(of: string, at: string, signal: AbortSignal) {
   return run([...prefix, 'cp', '--archive', '--reflink=always', '--no-target-directory', '--', of, at], { signal })
 }
 
-/** Does nothing where there is none. */
+/** Does nothing if there is no copy. */
 export async function removeFrozenCopy({ how, at }: FrozenCopy): Promise<void> {
   if (how === 'btrfs' && (await lstatIfThere(at))) await run(['btrfs', 'subvolume', 'delete', at])
   await removeFolder(dirname(at)).catch((error: unknown) => {
@@ -71,7 +71,7 @@ export async function removeFrozenCopy({ how, at }: FrozenCopy): Promise<void> {
   })
 }
 
-/** Removes the folder that a killed `probeFrozenCopy` leaves. Takes the same arguments, for no plan names the folder yet. */
+/** Removes the folder that a killed `probeFrozenCopy` leaves. Takes the same arguments, because no plan names the folder yet. */
 export async function removeProbe(of: string, folderName: string): Promise<void> {
   const parent = await safeParent(of)
   if (parent === null) return

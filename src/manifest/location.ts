@@ -1,8 +1,12 @@
 // Secrets in the location of a repository.
 
-/** Whether it holds a password, as in rest:https://user:password@host/: other users can read the manifest and command lines. */
+/**
+ * Whether it holds a password that works, as in `rest:https://user:password@host/` or `rclone:remote,pass=x:path`: other users can read the manifest
+ * and command lines. nix/semantics.nix asks the same.
+ */
 export function holdsPassword(location: string): boolean {
-  return /:\/\/[^/@]*:[^/]*@/.test(location)
+  if (location.startsWith('rclone:')) return /[,:](?:\w*(?:pass|password|secret|token|_key)\d*|key)=(?:[^"'/]|["'][^/])/i.test(location)
+  return /:\/\/[^/?#]*:[^/?#]*@/.test(location)
 }
 
 /** User and password in a location: the text from `begin` to the @ at `end`. */

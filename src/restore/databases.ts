@@ -21,7 +21,7 @@ export function chosenDatabases({ name, service, snapshot, wanted }: RestoreWish
   if (foreign !== undefined)
     throw new Failure(
       'foreign-dump',
-      `${name}: snapshot ${snapshot.shortId} holds ${foreign} among its dumps, of databases that can only be restored by hand: nothing is restored in place. Choose the rest with --path; inspect the snapshot without --in-place, and load its dumps yourself`,
+      `${name}: snapshot ${snapshot.shortId} holds ${foreign}, a dump of databases that --in-place can't restore: nothing is restored. Choose the rest with --path; inspect the snapshot without --in-place, and load its dumps yourself`,
     )
   const undeclared = files.find((file) => file.endsWith('.dump') && isWanted(file) && !service.postgres.map(dumpFiles.of).includes(file))
   if (undeclared !== undefined)
@@ -33,7 +33,7 @@ export function chosenDatabases({ name, service, snapshot, wanted }: RestoreWish
   const absent = wanted.length > 0 ? [] : service.postgres.filter((database) => !chosen.includes(database))
   const isDumpsAlone = snapshot.paths.every((path) => path === dumps?.folder)
   if (chosen.length === 0 && isDumpsAlone && wanted.length === 0)
-    throw new Failure('no-dump', `${name}: snapshot ${snapshot.shortId} has no dump of the databases ${absent.join(', ')}: choose another one`)
+    throw new Failure('no-dump', `${name}: snapshot ${snapshot.shortId} has no dump of the databases ${absent.join(', ')}: choose another snapshot`)
   return { chosen, absent }
 }
 
@@ -84,7 +84,7 @@ async function otherPlaces(server: PostgresServer, data: Path, call: CallOptions
 }
 
 /**
- * Does `work`, and aborts it when a filesystem that the server writes to is nearly full. `data`: its data folder (null: not on this host). With no
+ * Runs `work`, and aborts it when a filesystem that the server writes to is nearly full. `data`: its data folder (null: not on this host). With no
  * space for its log, PostgreSQL shuts down and can't start again. @throws Failure `disk-full`
  */
 export async function whileServerHasSpace(
@@ -96,7 +96,7 @@ export async function whileServerHasSpace(
 ): Promise<void> {
   if (data === null) return work(options.signal)
   const full = (folder: Path, cause: unknown) => {
-    const words = `no space is left for the server's data: less than ${serverBytes >> 20} MiB at ${folder}, which it needs itself`
+    const words = `less than ${serverBytes >> 20} MiB are free at ${folder}, where PostgreSQL writes: without space it would shut down`
     return new Failure('disk-full', `${name}: ${words}. Make room, then run it again`, { cause })
   }
   const { folders, logBytes } = await askServer(server, [], options)
@@ -124,7 +124,7 @@ export async function exchangeForward(state: Path, server: PostgresServer, journ
   const isDone = ({ live, fresh, old, liveId, freshId }: JournalDatabase) =>
     fresh === null ? ids.get(live) === undefined || ids.get(old) === liveId : ids.get(live) === freshId
   const todo = databases.filter((database) => !isDone(database))
-  // A database that was created since the plan (an empty one, on a fresh host) is kept, too: the way back needs its id.
+  // A database that was created since the plan (an empty one, on a fresh host) is kept, too: the rollback needs its id.
   for (const database of todo) database.liveId = ids.get(database.live) ?? null
   await writeJournal(state, journal)
   onBegin()
@@ -188,7 +188,10 @@ async function idsOf(server: PostgresServer, moves: DatabaseMove[]): Promise<Map
 }
 
 function missing(live: string, name: string): Failure {
-  return new Failure('data-missing', `the databases ${live} and ${name} aren't those that the restore's journal names: nothing was renamed`)
+  return new Failure(
+    'data-missing',
+    `the databases ${live} and ${name} are not the ones that the restore began with: nothing was renamed. See which ones there are (psql --list), then take the restore back with --rollback`,
+  )
 }
 
 function optionsOf({ signal, inheritFds }: CallOptions): PostgresOptions {

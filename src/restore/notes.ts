@@ -21,11 +21,11 @@ export function partialNotes(snapshot: Snapshot, complete: Snapshot | null = nul
   return [`this snapshot is partial: something could not be read when it was made; ${other}`]
 }
 
-/** Says that a snapshot is newer than its date. `later`: one that was made before it. */
-export function clockNotes({ time }: Snapshot, later: Snapshot | null = null): string[] {
-  if (later === null) return []
+/** Says that a snapshot is newer than its date. `datedLater`: one with a later date that was made before it. */
+export function clockNotes({ time }: Snapshot, datedLater: Snapshot | null = null): string[] {
+  if (datedLater === null) return []
   return [
-    `this snapshot is dated ${time.slice(0, 10)}, but was made after ${later.shortId} of ${later.time.slice(0, 10)}: the clock was wrong, and this one counts as the newer`,
+    `this snapshot is dated ${time.slice(0, 10)}, but was made after ${datedLater.shortId} of ${datedLater.time.slice(0, 10)}: the clock was wrong, and this one counts as the newer`,
   ]
 }
 
@@ -40,52 +40,47 @@ export function passedNotes([newest, ...others]: Snapshot[]): string[] {
   ]
 }
 
-export function notesOf(
-  {
-    absent,
-    absentDatabases,
-    complete,
-    ignoreSpace,
-    later,
-    passed = [],
-    postgres,
-    renumbered,
-    roots,
-    snapshot,
-    strangers,
-    unmounted,
-    unseen,
-  }: RestoreFacts,
-  carried: number,
-): string[] {
+export function notesOf({
+  absent,
+  absentDatabases,
+  complete,
+  ignoreSpace,
+  later,
+  passed = [],
+  postgres,
+  renumbered,
+  roots,
+  snapshot,
+  strangers,
+  unmounted,
+  unseen,
+}: RestoreFacts): string[] {
   return [
     ...partialNotes(snapshot, complete),
     ...clockNotes(snapshot, later),
     ...passedNotes(passed),
     ...(snapshot.tags.includes(tags.unadopted) ? ['this snapshot is unadopted: a fresh install made it, and nobody has adopted its data'] : []),
-    ...(ignoreSpace
-      ? ['--ignore-space: whether there is room is only seen as it is written; if it runs out, the restore ends and leaves the live data as it is']
-      : []),
+    ...(ignoreSpace ? ['--ignore-space: free space is not checked; if the disk gets full, the restore stops and the live data stays as it is'] : []),
     ...absent.map((path) => `${path} isn't in this snapshot and stays as it is`),
     ...absentDatabases.map((name) => `this snapshot holds no dump of the database ${name}, which stays as it is`),
     ...(postgres?.tablespaces ?? []).map((name) => `the server has no tablespace ${name}: what was in it goes to the default tablespace`),
     ...(postgres?.slots ?? []).map(
       ({ name, database }) =>
-        `the replication slot ${name} of ${database} stays with the old database: nothing reads it there, and the server keeps its log of changes for it, which can fill the disk. Once the restore is right: SELECT pg_drop_replication_slot('${name}'), and make it again in the new one for its reader`,
+        `the replication slot ${name} of ${database} stays with the old database: nothing reads it there, so the server keeps WAL for it, which can fill the disk. When the restore is right: SELECT pg_drop_replication_slot('${name}'), then create the slot again in the new database`,
     ),
     ...(postgres?.subscriptions ?? []).map(
       ({ name, database }) =>
-        `the subscription ${name} of ${database} comes back switched off, and the old database keeps its own, with the publisher's slot: see ALTER SUBSCRIPTION`,
+        `the subscription ${name} of ${database} is restored disabled; the old database keeps the active one, with its slot at the publisher. When the restore is right: --discard-old, then ALTER SUBSCRIPTION "${name}" ENABLE in the new database`,
     ),
     ...(postgres === null
       ? []
       : [
-          'the superuser of PostgreSQL makes extensions, languages, event triggers and what belongs to a superuser; other code in the dumps runs as its owner',
+          'the superuser of PostgreSQL makes extensions, languages, event triggers and what belongs to a superuser; all other code in the dumps runs as the owner of the object',
         ]),
-    ...roots.filter(({ unchanged }) => unchanged).map(({ path }) => `${path} is the same link already`),
+    ...roots.filter(({ unchanged }) => unchanged).map(({ path }) => `${path} is already the same symbolic link: it isn't touched`),
     ...roots.flatMap(({ path, entriesOnly }) =>
       entriesOnly
-        ? [`${path} is a mount point, or leads to one: its entries are exchanged; it stays, with its own ACLs and extended attributes`]
+        ? [`${path} is a mount point, or leads to one: what is inside is exchanged; the mount point stays, with its own ACLs and extended attributes`]
         : [],
     ),
     ...mountNotes({ roots }),
@@ -94,7 +89,7 @@ export function notesOf(
     ),
     ...(renumbered.users.length + renumbered.groups.length > 0
       ? [
-          'users or groups have other numbers on this host: files get these by name; ACL entries keep the old numbers, and changed files lose their capabilities',
+          'users or groups have other numbers on this host: each file gets the owner and group of the same name; numbers in ACLs stay as they are, and files whose owner changes lose their capabilities',
         ]
       : []),
     ...(strangers.length > 0 ? [`unknown on this host, so their files keep the snapshot's numbers: ${strangers.join(', ')}`] : []),
@@ -103,6 +98,5 @@ export function notesOf(
           `these can't be looked at (a damaged disk, or a path that is too long), and move aside unseen with the old data; what backups exclude in them isn't carried over: ${listed(unseen)}`,
         ]
       : []),
-    ...(carried > 0 ? [`what backups exclude is carried over (${carried})`] : []),
   ]
 }

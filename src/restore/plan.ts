@@ -64,7 +64,7 @@ export function planRestore(service: Pick<Service, 'healthCheck'>, facts: Restor
     ...start(units, running),
     ...(service.healthCheck === null ? [] : [{ do: 'health' } as const]),
   ]
-  return { run, service: name, steps, always: start(units, running), notes: notesOf(facts, carried.length) }
+  return { run, service: name, steps, always: start(units, running), notes: notesOf(facts) }
 }
 
 /** What a rollback puts back: everything that one restore replaced. */

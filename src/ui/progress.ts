@@ -167,7 +167,7 @@ function spinner(frame: number): string {
 }
 
 const stepWords: Record<(Event & { type: 'step' })['do'], string> = {
-  hook: 'running its hook',
+  hook: 'running the hook',
   dump: 'dumping databases',
   view: 'preparing a consistent view',
   unview: 'cleaning up',

@@ -26,7 +26,10 @@ export function restorePlanView(site: Site, { plan, facts }: { plan: Plan<Restor
       emptied ? 'empties' : overwritten ? 'rewrites' : live ? 'replaces' : 'restores',
       `${path}${entriesOnly ? '/*' : ''}   ${live ? `${formatBytes(live.bytes)} → ` : ''}${formatBytes(bytes)}, ${formatCount(files)} ${files === 1 ? 'entry' : 'entries'}`,
     ]),
-    ...privileged.map((path): [string, string] => ['privileged', `${path}   setuid, setgid, capabilities or a device, and not the same now`]),
+    ...privileged.map((path): [string, string] => [
+      'privileged',
+      `${path}   setuid, setgid, capabilities or a device, and not present with the same rights now`,
+    ]),
     ...brought.map(({ name, bytes, live }): [string, string] => [
       live ? 'replaces' : 'restores',
       `the database ${name}   ${live ? `${formatBytes(live.bytes)} → ` : ''}a dump of ${formatBytes(bytes)}`,
@@ -45,7 +48,7 @@ export function restorePlanView(site: Site, { plan, facts }: { plan: Plan<Restor
     ]),
     ...(brought.length > 0 ? [['closes', `every connection to ${brought.map(({ name }) => name).join(', ')}`] as [string, string]] : []),
     ...checks.map((check): [string, string] => ['checks', check]),
-    ['keeps', `the old data for ${site.manifest.restore.keepOldDays} days, then until a newer complete backup`],
+    ['keeps', `the old data for at least ${site.manifest.restore.keepOldDays} days, and until a newer complete backup exists`],
     ...excluded.slice(0, 5).map(({ path, bytes }): [string, string] => ['excluded', `${path}   ${formatBytes(bytes)}, kept as it is`]),
     ...(excluded.length > 5 ? [['excluded', `and ${excluded.length - 5} more`] as [string, string]] : []),
     ...plan.notes.map((note): [string, string] => ['note', note]),

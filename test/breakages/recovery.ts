@@ -207,8 +207,8 @@ export const recovery: Breakage[] = [
     id: 'dr.14',
     breaks: "a stranger's commands run",
     in: 'src',
-    find: 'if (commands.length === 0',
-    put: 'if (commands.length > 0',
+    find: 'if (commandsOf(manifest).length === 0',
+    put: 'if (commandsOf(manifest).length > 0',
     red: { file: 'test/recovery/from-repository.test.ts', title: '[dr.14]' },
   },
   {
@@ -276,6 +276,14 @@ export const recovery: Breakage[] = [
     find: "answer.code !== 'not-given') return []",
     put: "answer.code !== 'secrets-unreadable') return []",
     red: { file: 'test/recovery/from-repository.test.ts', title: 'unattended: what can be is recovered' },
+  },
+  {
+    id: 'dr.20-credentials',
+    breaks: 'the other repositories get the credentials of the first',
+    in: 'src/commands',
+    find: 'password, variables: await askVariables(location) }])',
+    put: "password, variables: parseEnvironmentFile((await readSecret(textFlag(input, 'environmentFile') ?? '', 'variables')).text) }])",
+    red: { file: 'test/recovery/from-repository.test.ts', title: 'at a terminal one call asks for each' },
   },
   {
     id: 'dr.21',

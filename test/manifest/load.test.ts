@@ -95,6 +95,7 @@ describe('[manifest.1] a manifest loads with every default filled', () => {
     ['paths of services beside each other', withServices({ a: { paths: ['/srv/a'] }, ab: { paths: ['/srv/ab'], sqlite: ['/srv/a.db'] } })],
     ['a user without a password in a location', withMain({ repository: 'sftp://me@box:2222//srv/restic' })],
     ['a port in a location', withMain({ repository: 'rest:https://box:8000/a@b' })],
+    ['a file with a key in a location', withMain({ repository: 'rclone:box,key_file=/root/key,env_auth=true:path' })],
     ['names that are no names of units', withServices({ my_app: { paths: ['/a'] }, 'b.c-d': { paths: ['/b'], units: [] } })],
     ['its own name among the former ones', withNotes({ formerNames: ['notes', 'memos'] })],
     ['4096 characters beyond the basic plane', withNotes({ exclude: ['😀'.repeat(4096)] })],
@@ -203,6 +204,10 @@ describe('[manifest.2] a wrong manifest gives one line', () => {
       withMain({ repository: 'rest:https://me:hunter2@box/' }),
       'repositories.main.repository: the location holds a password that everyone on this host can read: put the location into a file and name that as repositoryFile',
     ],
+    ...['rclone:box,pass=x:path', 'rclone:box,type=b2,key="a:b":path', 'rest:https://me@corp:hunter2@box/'].map((repository): [unknown, string] => [
+      withMain({ repository }),
+      'repositories.main.repository: the location holds a password that everyone on this host can read: put the location into a file and name that as repositoryFile',
+    ]),
     ...['passwordFile', 'repositoryFile', 'environmentFile'].map((field): [unknown, string] => [
       withMain({ [field]: '/nix//store/abc-secret' }),
       `repositories.main.${field}: everyone can read the Nix store: name a file outside of it`,

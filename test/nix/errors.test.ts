@@ -167,6 +167,12 @@ const assertions: [string, string, string, 'loader too' | 'Nix only'][] = [
     'atelier.backup.repositories.main.repository: contains a password, and every user of this host can read it; write the location to a file and set repositoryFile to its path',
     'loader too',
   ],
+  [
+    'a password of rclone in the open',
+    '{ repositories.main.repository = "rclone:box,user=me,pass=\'hunter2\':backup"; }',
+    'atelier.backup.repositories.main.repository: contains a password, and every user of this host can read it; write the location to a file and set repositoryFile to its path',
+    'loader too',
+  ],
 ]
 
 describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {

@@ -149,7 +149,10 @@ describe.skipIf(!isRoot)('dr --from-repository', () => {
 
   test('[dr.13] --save-manifest writes it into a new file, and nowhere else is it written', async () => {
     const saving = [...flags(), '--dry-run', '--save-manifest', w.path('saved.json')]
-    expect(await w.cli(['dr', ...saving])).toMatchObject({ exit: 0 })
+    expect(await w.cli(['dr', ...saving])).toMatchObject({
+      exit: 0,
+      stderr: expect.stringContaining(`the manifest is written to ${w.path('saved.json')} without its 2 commands`),
+    })
     expect(JSON.parse(readFileSync(w.path('saved.json'), 'utf8'))).toMatchObject({
       host: 'testhost',
       services: { wiki: { restoreAfter: ['notes'] } },
@@ -276,7 +279,7 @@ describe.skipIf(!isRoot)('dr --from-repository', () => {
       await store({ services: { future: { paths: [at('future')], units: [] } } }, { time: '2038-01-01 00:00:00' })
       const { stdout, stderr } = await strange.cli(args('--dry-run'))
       expect(stdout).toMatch(/The manifest of testhost, stored [^\n]*2020[^\n]* by install\s+good/)
-      expect(stdout).toContain('another one is of install bad')
+      expect(stdout).toContain('another stored manifest is from install bad')
       expect(stderr).toMatch(/1 stored manifest dated in the future, passed over: [0-9a-f]{8} of testhost, 2038-01-01\n/)
       expect(stderr.match(/is damaged \([^\n]*passed over\n/g)).toHaveLength(damaged.length)
       const { json, stderr: alone } = await strange.cli(args('--dry-run', '--json'))
@@ -344,8 +347,10 @@ describe.skipIf(!isRoot)('dr --from-repository', () => {
       expect(existsSync(two.path('state/disaster-recovery.json'))).toBe(false)
     })
 
-    test('at a terminal one call asks for each, and brings back all', async () => {
-      const terminal = two.terminal(['dr', ...flags()], { rows: 60, cols: 160 })
+    test('at a terminal one call asks for each, and brings back all; no other gets the credentials of the first', async () => {
+      const { env } = resticBefore(two, `[ -z "$B2_ACCOUNT_KEY" ] || printenv RESTIC_REPOSITORY >>${two.path('given/to')}`)
+      const environment = two.write('given/environment', 'B2_ACCOUNT_KEY=of the first\n')
+      const terminal = two.terminal(['dr', ...flags(), '--environment-file', environment], { env, rows: 60, cols: 160 })
       await terminal.waitFor(/Location of the repository disk, which holds photos, wiki/)
       terminal.type(`${other.repository}${keys.enter}`)
       await terminal.waitFor('The password of the repository disk, which holds photos, wiki')
@@ -355,6 +360,7 @@ describe.skipIf(!isRoot)('dr --from-repository', () => {
       expect(await terminal.exit).toBe(0)
       expect(terminal.all()).not.toContain('another one')
       expect(lookAt()).toEqual(all)
+      expect([...new Set(readFileSync(two.path('given/to'), 'utf8').trim().split('\n'))]).toEqual([two.repository.repository])
     })
 
     test('[dr.22] files of this machine that the manifest names as secrets are not used', async () => {

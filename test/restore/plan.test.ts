@@ -92,7 +92,7 @@ describe('the plan of a restore', () => {
   })
 
   test('what other numbers cost is said where there are any', () => {
-    const costs = (seen: RestoreFacts) => planRestore(silent, seen).notes.filter((note) => note.includes('ACL entries'))
+    const costs = (seen: RestoreFacts) => planRestore(silent, seen).notes.filter((note) => note.includes('numbers in ACLs'))
     expect(costs(facts({}))).toEqual([])
     expect(costs(facts({ renumbered: { users: [], groups: [[990, 991]] } }))).toHaveLength(1)
   })
@@ -110,12 +110,12 @@ describe('the plan of a restore', () => {
     subscriptions: [],
   }
 
-  test('[postgres.23] a replication slot that stays with the old database is told, and a subscription that comes back switched off', () => {
+  test('[postgres.23] a replication slot that stays with the old database is told, and a subscription that is restored disabled', () => {
     const told = { slots: [{ name: 'cdc', database: 'shop' }], subscriptions: [{ name: 'sub', database: 'shop' }] }
     expect(planRestore(silent, facts({ postgres: { ...postgres, ...told } })).notes).toEqual(
       expect.arrayContaining([
         expect.stringMatching(/slot cdc of shop stays with the old database.*SELECT pg_drop_replication_slot\('cdc'\)/),
-        expect.stringMatching(/subscription sub of shop comes back switched off/),
+        expect.stringMatching(/subscription sub of shop is restored disabled.*ALTER SUBSCRIPTION "sub" ENABLE/),
       ]),
     )
   })
@@ -191,14 +191,12 @@ describe('the plan of a restore', () => {
         snapshot: { ...snapshot, tags: ['partial'] },
         absent: ['/etc/notes'],
         roots: [root('/var/lib/l', { unchanged: true }), root('/var/lib/notes')],
-        excluded: [{ path: '/var/lib/notes/cache', bytes: 1 }],
       }),
     )
     expect(notes).toEqual([
       expect.stringContaining('partial'),
       "/etc/notes isn't in this snapshot and stays as it is",
-      '/var/lib/l is the same link already',
-      'what backups exclude is carried over (1)',
+      "/var/lib/l is already the same symbolic link: it isn't touched",
     ])
   })
 })

@@ -428,6 +428,10 @@ let
     getAttrs = names: s: lib.genAttrs names (n: s.${n});
     getExe = p: "${p}/bin/${p.meta.mainProgram}";
     hasInfix = infix: s: length (lib.splitString infix s) > 1;
+    toLower = replaceStrings (lib.stringToCharacters "ABCDEFGHIJKLMNOPQRSTUVWXYZ") (
+      lib.stringToCharacters "abcdefghijklmnopqrstuvwxyz"
+    );
+    stringToCharacters = s: genList (n: substring n 1 s) (stringLength s);
     hasPrefix = p: s: substring 0 (stringLength p) s == p;
     hasSuffix =
       p: s:
