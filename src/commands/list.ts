@@ -115,22 +115,12 @@ async function browseSnapshots(site: Site, entry: Entry, input: Input): Promise<
     for (let next: Next | undefined; next !== 'back'; ) {
       const title = `${snapshot.shortId}, ${formatTime(snapshot.time, site.now())}`
       next = (await unlessCancelled(choose(title, actions, '--snapshot', { tidy: true, first: next }))) ?? 'back'
-      const exit = await runAction(next, site, entry, snapshot, older, input)
+      const wish = { entries: [entry], wanted: { id: snapshot.id }, paths: null, inPlace: null }
+      let exit: number | null = null
+      if (next === 'files') exit = await walk(site, entry, snapshot, input)
+      else if (next === 'changes' && older) exit = await showChanges(site, entry, older, snapshot, input)
+      else if (next === 'restore') exit = await unlessCancelled(restore(site, wish, input))
       if (exit !== null) return exit
     }
   }
-}
-
-async function runAction(
-  next: Next,
-  site: Site,
-  entry: Entry,
-  snapshot: Snapshot,
-  older: Snapshot | undefined,
-  input: Input,
-): Promise<number | null> {
-  if (next === 'files') return walk(site, entry, snapshot, input)
-  if (next === 'changes' && older) return showChanges(site, entry, older, snapshot, input)
-  const wish = { entries: [entry], wanted: { id: snapshot.id }, paths: null, inPlace: null }
-  return next === 'restore' ? unlessCancelled(restore(site, wish, input)) : null
 }

@@ -1,4 +1,4 @@
-// Hooks: ended with all they have started, within their time.
+// Hooks: ended within their time, with every process of their group.
 import { existsSync } from 'node:fs'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { runHook } from '../../src/host/hooks.ts'
@@ -11,7 +11,7 @@ beforeEach(async () => {
 })
 afterEach(() => w.cleanup())
 
-/** Runs a script of which every process names this world. */
+/** Runs a script whose processes all have WORLD in their environment, by which `living` finds them. */
 async function hook(script: string, { timeoutSeconds = 30, signal = new AbortController().signal } = {}) {
   const lines: string[] = []
   const environment = { WORLD: w.root }
@@ -30,7 +30,7 @@ async function hook(script: string, { timeoutSeconds = 30, signal = new AbortCon
   return { failure, lines, seconds: (performance.now() - started) / 1000 }
 }
 
-test('a hook’s output comes line by line, from both streams, and its exit code counts', async () => {
+test('a hook’s output comes in lines, from both streams, and its exit code counts', async () => {
   const { lines, failure } = await hook('echo one; echo two >&2; echo "$ATELIER_SERVICE"; exit 7')
   expect(lines.sort()).toEqual(['notes', 'one', 'two'])
   expect(failure).toMatchObject({ code: 'hook-failed', message: 'notes: preBackup failed with exit code 7' })
@@ -56,7 +56,7 @@ test('[hook.3] a hook may tidy up when it is ended', async () => {
   expect(living(w)).toEqual([])
 })
 
-test('[hook.3] a child that is deaf to SIGTERM is killed; a daemon that has left the group isn’t waited for', async () => {
+test('[hook.3] a child that ignores SIGTERM is killed; a daemon that has left the group isn’t waited for', async () => {
   const deaf = `bash -c 'trap "" TERM; while :; do sleep 0.2; done'`
   const { failure, seconds } = await hook(`setsid sleep 300 & ${deaf} & wait`, { timeoutSeconds: 1 })
   expect(failure).toMatchObject({ code: 'hook-timeout' })

@@ -16,7 +16,11 @@ test.each([
     { paths: ['/var/lib/notes/db', '/srv/notes'], sqlite: ['/var/lib/notes/db/notes.db'], exclude: ['*.log'] },
   ],
   ['PostgreSQL', { dataDir: '/x', data: { sqlite: null, postgres: 'notes', files: [], exclude: [] } }, { paths: [], postgres: ['notes'] }],
-  ['one registered by hand', { paths: ['/home/me/'], exclude: ['.cache'], manual: true }, { paths: ['/home/me'], exclude: ['.cache'], sqlite: [] }],
+  [
+    'a service that was registered by hand',
+    { paths: ['/home/me/'], exclude: ['.cache'], manual: true },
+    { paths: ['/home/me'], exclude: ['.cache'], sqlite: [] },
+  ],
   [
     'a database beside the files',
     { data: { sqlite: '/srv/notes/n.db', files: ['/srv/notes'] } },
@@ -27,7 +31,7 @@ test.each([
   expect(notes).toMatchObject({ enable: true, units: null, tags: [], ...service })
 })
 
-test('[manifest.1] version 1: secrets at the default paths, the default retention, units by the name', () => {
+test('[manifest.1] version 1: secrets at the default paths, the default retention, units named after the service', () => {
   const manifest = read({ version: 1, services: { notes: declared } })
   expect(manifest.repositories.main).toMatchObject({ repository: null, passwordFile: '/run/agenix/restic/password' })
   expect(manifest.retention).toEqual({ last: 3, daily: 7, weekly: 5, monthly: 12 })
@@ -50,6 +54,6 @@ test.each([
   [{ services: { n: { pahts: ['/a'] } } }, 'services.n.pahts: unknown key, did you mean "paths"?', ' (version 1)'],
   [{ version: 1, services: { n: { data: {} } } }, 'services.n: nothing to back up: name paths, sqlite or postgres, or set enable to false', ''],
   [{ host: 'cellar', retention: {}, services: {} }, 'version: missing, expected 2 (or 1, as the earlier shell version wrote it)', ''],
-])('[manifest.2] version 1: wrong ones are told: %#', (manifest, line, read_as) => {
-  expect(() => read(manifest)).toThrow(`old.json${read_as}: ${line}`)
+])('[manifest.2] version 1: a wrong one is reported with its place: %#', (manifest, line, suffix) => {
+  expect(() => read(manifest)).toThrow(`old.json${suffix}: ${line}`)
 })

@@ -20,7 +20,9 @@ beforeAll(async () => {
 })
 afterAll(() => w.cleanup())
 beforeEach(async () => {
-  writeFileSync(file, good)
+  // A test puts a folder or a pipe in its place.
+  rmSync(file, { recursive: true, force: true })
+  writeFileSync(file, good, { mode: 0o600 })
   for (const aside of await setAsideRecords(w.path('state'))) rmSync(aside)
 })
 
@@ -66,11 +68,14 @@ describe('[state.5] what is remembered', () => {
   })
 })
 
-/** Every record that one changed, missing or additional byte makes. */
+/** The record cut off at each byte, and with each byte changed, missing or twice. */
 function* damages(text: string): Generator<string> {
   for (let i = 0; i < text.length; i++) {
-    yield text.slice(0, i)
-    yield `${text.slice(0, i)}\u0001${text.slice(i + 1)}`
+    const [before, after] = [text.slice(0, i), text.slice(i + 1)]
+    yield before
+    yield `${before}${text[i] === '7' ? '8' : '7'}${after}`
+    yield before + after
+    yield before + text[i] + text[i] + after
   }
   yield '[]'
   yield 'null'
@@ -79,11 +84,10 @@ function* damages(text: string): Generator<string> {
 }
 
 describe('[state.4] a damaged record', () => {
-  test('is never read as one, whichever byte is changed, wherever it is cut', async () => {
+  test('is refused, whichever byte is changed, wherever it is cut', async () => {
     for (const text of damages(good.trimEnd())) {
       writeFileSync(file, text)
       const read = await readRecord(w.path('state'), 'notes').catch((error) => error)
-      // Within a string any byte but a control character may be meant.
       expect(read).toMatchObject({
         code: 'record-damaged',
         message: `notes: its record ${file} is damaged; the next backup sets it aside and starts a new one`,
@@ -91,7 +95,7 @@ describe('[state.4] a damaged record', () => {
     }
   })
 
-  test('makes the state unknown, and never "never"', async () => {
+  test('gives the state `unknown`, not `never`', async () => {
     writeFileSync(file, good.slice(0, 40))
     for (const flags of [['--json'], ['--json', '--local']]) {
       const { exit, json } = await w.cli(['status', ...flags])
@@ -111,17 +115,15 @@ describe('[state.4] a damaged record', () => {
     ['a folder', () => mkdirSync(file)],
     ['a pipe', () => output(['mkfifo', file])],
     ['a link to itself', () => symlinkSync(file, file)],
-  ])('or %s in its place, is told with what to do', async (_, make) => {
+  ])('%s in its place is reported with what to do', async (_, make) => {
     rmSync(file)
     make()
     const told = `${file} is not a regular file: move it away, then run this again`
     expect((await w.cli(['status', '--json'])).json().services[0]).toMatchObject({ state: 'unknown', message: expect.stringContaining(told) })
     expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 1, stderr: expect.stringContaining(told) })
-    rmSync(file, { recursive: true })
-    writeFileSync(file, good, { mode: 0o600 })
   })
 
-  test('is set aside by the next backup, which says where, and then doctor does', async () => {
+  test('is set aside by the next backup, and doctor says where it is', async () => {
     const damaged = good.replace('{', '!')
     writeFileSync(file, damaged)
     const { exit, events } = await w.cli(['run', 'notes', '--json'])
@@ -160,7 +162,7 @@ describe('a record', () => {
   })
 })
 
-test('a damaged pin is an error, not a repository that nobody knows', async () => {
+test('a damaged file of a repository’s id is an error, and not taken for a missing one', async () => {
   mkdirSync(w.path('other/repositories'), { recursive: true })
   expect(await pinnedRepository(w.path('other'), 'main')).toBeNull()
   await pinRepository(w.path('other'), 'main', 'f'.repeat(64), '2026-11-20T02:00:00Z')
