@@ -55,6 +55,4 @@ in
   '';
 }
 // lib.listToAttrs (map (name: lib.nameValuePair "manifest-${name}" (checkManifest name)) examples)
-// lib.optionalAttrs (pkgs ? testers) {
-  vm = pkgs.testers.runNixOSTest (import ./vm-test.nix { inherit package; });
-}
+// package.tests

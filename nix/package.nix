@@ -11,79 +11,86 @@
   findutils,
   installShellFiles,
   makeWrapper,
+  nix-update-script,
   nodejs,
   openssh,
   rclone,
   restic,
   sqlite,
   systemd,
+  testers,
   util-linux,
   versionCheckHook,
+  # For repositories behind rclone: and sftp:. nixpkgs' restic may bring both by itself.
+  withOpenssh ? true,
+  withRclone ? true,
 }:
 let
   packageJson = lib.importJSON ../package.json;
-  sources =
-    files:
-    lib.fileset.toSource {
-      root = ../.;
-      fileset = lib.fileset.unions files;
-    };
 
-  # importNpmLock and fetchNpmDeps need download addresses, which the lock file doesn't have. So npm downloads the packages in a
-  # fixed-output derivation. Its name contains the lock file's hash: without that, Nix would take an outdated tree with the old
-  # outputHash from the store. test/nix/package.test.ts prints the new outputHash.
-  dependencies = stdenvNoCC.mkDerivation {
-    name = "atelier-backup-dependencies-${
-      builtins.substring 0 12 (builtins.hashFile "sha256" ../package-lock.json)
-    }";
-    src = sources [
-      ../package.json
-      ../package-lock.json
-    ];
-    nativeBuildInputs = [
-      cacert
-      nodejs
-    ];
-    impureEnvVars = lib.fetchers.proxyImpureEnvVars;
-    buildPhase = ''
-      export HOME=$TMPDIR
-      npm ci --omit=dev --ignore-scripts --no-audit --no-fund
-      rm node_modules/.package-lock.json
-    '';
-    installPhase = "mv node_modules $out";
-    # The fixup would write store paths into scripts, which a fixed-output derivation must not contain.
-    dontFixup = true;
-    outputHashMode = "recursive";
-    outputHashAlgo = "sha256";
-    outputHash = "0xwacmj23v83752wc354p107w000dxv4v0jlkmqwdxiz99hakkhb";
-  };
+  # The npm packages that go into the bundle, by their places below us. package-lock.json says what each of them must be, not where it is
+  # found (which importNpmLock wants to know): npm knows that, and whichever npm it is brings the same file. Nix checks it.
+  npmDeps = lib.mapAttrs tarball (
+    lib.filterAttrs (
+      place: module: place != "" && !(module.dev or module.devOptional or false)
+    ) (lib.importJSON ../package-lock.json).packages
+  );
+  tarball =
+    place:
+    { version, integrity, ... }:
+    let
+      name = lib.last (lib.splitString "node_modules/" place);
+    in
+    stdenvNoCC.mkDerivation {
+      name = "${lib.replaceStrings [ "@" "/" ] [ "" "-" ] name}-${version}.tgz";
+      strictDeps = true;
+      __structuredAttrs = true;
+      nativeBuildInputs = [
+        cacert
+        nodejs
+      ];
+      impureEnvVars = lib.fetchers.proxyImpureEnvVars;
+      buildCommand = ''
+        export HOME=$TMPDIR NODE_EXTRA_CA_CERTS=''${NODE_EXTRA_CA_CERTS-$NIX_SSL_CERT_FILE}
+        npm pack --loglevel=error ${name}@${version}
+        mv *.tgz "$out"
+      '';
+      outputHash = integrity;
+    };
 
   # Every program that the command starts, so that the caller's PATH doesn't matter. PostgreSQL's clients are missing on purpose: they
   # must fit the host's server, and the module puts that server's own on the PATH of its units.
-  runtimePath = lib.makeBinPath [
-    attr
-    bash
-    btrfs-progs
-    coreutils
-    findutils
-    openssh
-    rclone
-    restic
-    sqlite
-    systemd
-    util-linux
-  ];
+  runtimePath = lib.makeBinPath (
+    [
+      attr
+      bash
+      btrfs-progs
+      coreutils
+      findutils
+      restic
+      sqlite
+      systemd
+      util-linux
+    ]
+    ++ lib.optional withOpenssh openssh
+    ++ lib.optional withRclone rclone
+  );
 in
-stdenvNoCC.mkDerivation {
+stdenvNoCC.mkDerivation (finalAttrs: {
   pname = "atelier-backup";
   inherit (packageJson) version;
-  src = sources [
-    ../package.json
-    ../tsconfig.json
-    ../scripts/build.mjs
-    ../scripts/docs
-    ../src
-  ];
+  src = lib.fileset.toSource {
+    root = ../.;
+    fileset = lib.fileset.unions [
+      ../package.json
+      ../tsconfig.json
+      ../scripts/build.mjs
+      ../scripts/docs
+      ../src
+    ];
+  };
+  strictDeps = true;
+  __structuredAttrs = true;
   nativeBuildInputs = [
     esbuild
     installShellFiles
@@ -91,16 +98,30 @@ stdenvNoCC.mkDerivation {
     nodejs
   ];
 
+  configurePhase = ''
+    runHook preConfigure
+  ''
+  + lib.concatStrings (
+    lib.mapAttrsToList (place: file: ''
+      mkdir -p ${place}
+      tar -xf ${file} -C ${place} --strip-components=1
+    '') npmDeps
+  )
+  + ''
+    install -D ${./esbuild.cjs} node_modules/esbuild/index.js
+    runHook postConfigure
+  '';
+
   buildPhase = ''
     runHook preBuild
-    cp -r --no-preserve=mode ${dependencies} node_modules
-    install -D ${./esbuild.cjs} node_modules/esbuild/index.js
     node scripts/build.mjs
     runHook postBuild
   '';
 
   installPhase = ''
     runHook preInstall
+    # What V8 compiled differs from build to build, and saves less than a tenth of a second.
+    rm dist/cli-*.cache
     mkdir -p $out/lib
     mv dist $out/lib/atelier-backup
     makeWrapper ${lib.getExe nodejs} $out/bin/atelier-backup \
@@ -117,10 +138,17 @@ stdenvNoCC.mkDerivation {
   doInstallCheck = true;
   nativeInstallCheckInputs = [ versionCheckHook ];
 
+  passthru = {
+    inherit npmDeps;
+    tests.vm = testers.runNixOSTest (import ./vm-test.nix { package = finalAttrs.finalPackage; });
+    updateScript = nix-update-script { };
+  };
+
   meta = {
-    inherit (packageJson) description;
+    inherit (packageJson) description homepage;
     mainProgram = "atelier-backup";
     license = lib.licenses.mit;
+    maintainers = [ ];
     platforms = lib.platforms.linux;
   };
-}
+})

@@ -1,50 +1,68 @@
-// The package: the hash of its dependencies is today's, and its way of bundling gives what ours gives.
-import { cp, mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+// The package by its own recipe, without nixpkgs: npm brings what the lock file names, and the program esbuild bundles it as the npm package does.
+import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { cp, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { has } from '../lib/needs.ts'
-import { nix } from './nix.ts'
+import { cliFile } from '../lib/cli.ts'
+import { evaluate, hasNix, nix } from './nix.ts'
 
-describe.skipIf(!has('nix-hash'))('the package', () => {
+interface Recipe {
+  phases: string[]
+  npmDeps: { file: string; buildCommand: string; outputHash: string }[]
+}
+
+describe.skipIf(!hasNix)('the package', () => {
   let folder: string
+  let recipe: Recipe
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'package-'))
-    for (const part of ['package.json', 'package-lock.json', 'tsconfig.json', 'src', 'scripts/build.mjs'])
-      await cp(part, join(folder, part), { recursive: true })
-    // As in nix/package.nix.
-    const { exit, stderr } = await nix(['npm', 'ci', '--prefix', folder, '--omit=dev', '--ignore-scripts', '--no-audit', '--no-fund'], process.env)
-    expect(exit, stderr).toBe(0)
-    await rm(join(folder, 'node_modules/.package-lock.json'))
+    // Derivations are what they are made of, and their outputs files of the folder.
+    recipe = (await evaluate(`
+      let
+        lib = import ./test/nix/nixpkgs/lib.nix;
+        make = import ./nix/package.nix;
+        mkDerivation = given: let made = (if lib.isFunction given then given made else given) // { outPath = "${folder}/\${made.name or "out"}"; }; in made;
+        programs = lib.mapAttrs (name: _: { outPath = "/"; meta.mainProgram = name; }) (lib.filterAttrs (_: optional: !optional) (lib.functionArgs make));
+        package = make (programs // { inherit lib; stdenvNoCC = { inherit mkDerivation; }; });
+      in
+      {
+        phases = [ package.configurePhase package.buildPhase ];
+        npmDeps = map (dep: { file = dep.outPath; inherit (dep) buildCommand outputHash; }) (lib.attrValues package.passthru.npmDeps);
+      }`)) as Recipe
   })
   afterAll(() => rm(folder, { recursive: true }))
 
-  test('names the hash of the dependencies that package-lock.json gives (else write this one into nix/package.nix)', async () => {
-    const { stdout } = await nix(['nix-hash', '--type', 'sha256', '--base32', join(folder, 'node_modules')])
-    const [, outputHash] = /outputHash = "(.*)"/.exec(await readFile('nix/package.nix', 'utf8')) ?? []
-    expect(outputHash).toBe(stdout.trim())
+  const shell = async (script: string) => {
+    const PATH = `${resolve('node_modules/.bin')}:${process.env.PATH}`
+    const { exit, stderr } = await nix(['bash', '-euc', `cd ${folder}\n${script}`], { NIX_SSL_CERT_FILE: '', ...process.env, PATH, TMPDIR: folder })
+    expect(exit, stderr).toBe(0)
+  }
+  const hashOf = async (file: string) =>
+    `sha512-${createHash('sha512')
+      .update(await readFile(file))
+      .digest('base64')}`
+
+  test('[nix.1] npm brings what the lock file names', async () => {
+    // One with a scope and one without, as Nix gets them; the others at once, which takes a tenth of the time.
+    for (const { file, buildCommand } of recipe.npmDeps.filter(({ file }) => /\/(inquirer-ansi|zod)-/.test(file)))
+      await shell(`cd $(mktemp -d)\nout=${file}\n${buildCommand}`)
+    const others = recipe.npmDeps.filter(({ file }) => !existsSync(file)).map(({ buildCommand }) => /npm pack .*? (\S+)$/m.exec(buildCommand)?.[1])
+    expect(others).toHaveLength(recipe.npmDeps.length - 2)
+    await shell(`npm pack --silent ${others.join(' ')}`)
+    for (const { file, outputHash } of recipe.npmDeps) expect(await hashOf(file), file).toBe(outputHash)
   })
 
   test('is bundled by the program esbuild alone as it is by the npm package', async () => {
-    const modules = join(folder, 'node_modules')
-    await mkdir(join(modules, 'esbuild'))
-    await cp('nix/esbuild.cjs', join(modules, 'esbuild/index.js'))
-    const byProgram = await bundled()
-    await rm(join(modules, 'esbuild'), { recursive: true })
-    for (const name of ['esbuild', '@esbuild']) await cp(join('node_modules', name), join(modules, name), { recursive: true })
-    expect(Object.keys(byProgram).sort()).toEqual(['atelier-backup.cjs', `cli-${process.arch}.cache`, 'cli.cjs', 'cli.cjs.map'])
-    expect(byProgram).toEqual(await bundled())
+    for (const part of ['package.json', 'tsconfig.json', 'src', 'scripts/build.mjs']) await cp(part, join(folder, part), { recursive: true })
+    const ours = recipe.phases.join('').replace(/\S*-esbuild\.cjs/, resolve('nix/esbuild.cjs'))
+    await shell(`runHook() { :; }\n${ours}`)
+    const files = await readdir(join(folder, 'dist'))
+    expect(files.sort()).toEqual(await readdir(dirname(cliFile)))
+    for (const name of files.filter((name) => /\.cjs$/.test(name)))
+      expect(await readFile(join(folder, 'dist', name), 'utf8'), name).toBe(await readFile(join(dirname(cliFile), name), 'utf8'))
   })
-
-  /** What scripts/build.mjs makes, by the files' names. */
-  async function bundled(): Promise<Record<string, string>> {
-    const { exit, stderr } = await nix(['node', join(folder, 'scripts/build.mjs')], { PATH: `${resolve('node_modules/.bin')}:${process.env.PATH}` })
-    expect(exit, stderr).toBe(0)
-    const files = (await readdir(join(folder, 'dist'), { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile())
-    // What V8 compiled differs from run to run.
-    const content = ({ name, parentPath }: (typeof files)[0]) => (name.endsWith('.cache') ? '' : readFile(join(parentPath, name), 'utf8'))
-    return Object.fromEntries(await Promise.all(files.map(async (file) => [file.name, await content(file)])))
-  }
 })
 
 test("every program that src/ starts is on the wrapper's PATH", async () => {
@@ -71,6 +89,6 @@ test("every program that src/ starts is on the wrapper's PATH", async () => {
     'name the package that has it, here and in nix/package.nix',
   ).toEqual([])
   expect(started.size).toBeGreaterThan(3)
-  const wrapper = /makeBinPath \[\s+([^\]]*?)\s+\]/.exec(await readFile('nix/package.nix', 'utf8'))?.[1]?.split(/\s+/)
+  const wrapper = /makeBinPath \(\s+\[\s+([^\]]*?)\s+\]/.exec(await readFile('nix/package.nix', 'utf8'))?.[1]?.split(/\s+/)
   expect(wrapper).toEqual(expect.arrayContaining(Object.keys(packages).filter((name) => name !== "the host's")))
 })

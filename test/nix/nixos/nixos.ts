@@ -1,4 +1,4 @@
-// The module in a complete NixOS, what NIXPKGS makes of it. scripts/nixos says what this needs.
+// The module in a complete NixOS, and the package by nixpkgs' own functions: what NIXPKGS makes of them. scripts/nixos says what this needs.
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { type Host, nix } from '../nix.ts'
@@ -28,8 +28,20 @@ export async function evaluate<More extends object = object>(modules: string, mo
 }
 
 /** The value of a Nix expression, in which `nixpkgs` and `inputs` are paths. @throws Error with Nix's own text */
-async function value(expression: string): Promise<unknown> {
+export async function value(expression: string): Promise<unknown> {
   return JSON.parse(await output('nix-instantiate', '--eval', '--strict', '--json', '--expr', scoped(expression)))
+}
+
+/** Builds the derivation that an expression gives, and says where its output lies on this machine. */
+export async function build(expression: string, ...options: string[]): Promise<string> {
+  const place = await output('nix-build', '--no-out-link', ...options, '--expr', scoped(expression))
+  return join(NIX_CHROOT, place.trim())
+}
+
+/** nixpkgs with this machine's programs, a Nix expression. npm: another npm than the machine's. */
+export function debian({ npm = 'npm' } = {}): string {
+  const esbuild = resolve(`node_modules/@esbuild/${process.platform}-${process.arch}/bin/esbuild`)
+  return `(import ./test/nix/nixos/debian.nix { inherit nixpkgs; esbuild = "${esbuild}"; npm = "${npm}"; })`
 }
 
 const scoped = (expression: string) => `
@@ -39,9 +51,9 @@ const scoped = (expression: string) => `
   in ${expression}`
 
 /** The standard output of a program, in NIX_CHROOT where there is one. @throws Error with what it said otherwise */
-async function output(...argv: string[]): Promise<string> {
+export async function output(...argv: string[]): Promise<string> {
   const enter = NIX_CHROOT ? ['chroot', NIX_CHROOT, 'env', `--chdir=${resolve('.')}`] : []
-  const { exit, stdout, stderr } = await nix([...enter, ...argv])
+  const { exit, stdout, stderr } = await nix([...enter, ...argv], { NIX_SSL_CERT_FILE: process.env.NIX_SSL_CERT_FILE })
   if (exit !== 0) throw new Error(stderr)
   return stdout
 }

@@ -9,13 +9,26 @@
         let
           # The arguments of a package are evaluated, but nothing is built.
           make =
+            recipe:
+            let
+              given = if lib.isFunction recipe then recipe made else recipe;
+              made = given // {
+                finalPackage = derivationOf given;
+              };
+            in
+            derivationOf given;
+          derivationOf =
             given:
             derivation {
               inherit system;
               name = given.name or "${given.pname}-${given.version}";
               builder = "/bin/sh";
-              args = map toString (lib.attrValues (removeAttrs given [ "meta" ]));
+              args = map toString (lib.attrValues (removeAttrs given [
+                "meta"
+                "passthru"
+              ]));
             }
+            // given.passthru or { }
             // {
               meta = given.meta or { mainProgram = given.name; };
             };
@@ -32,6 +45,7 @@
           "installShellFiles"
           "makeWrapper"
           "nix"
+          "nix-update-script"
           "nixfmt-tree"
           "nodejs"
           "openssh"
@@ -39,6 +53,7 @@
           "restic"
           "sqlite"
           "systemd"
+          "tzdata"
           "util-linux"
           "versionCheckHook"
         ] (name: make { inherit name; })
@@ -64,7 +79,7 @@
           };
           runCommand =
             name: given: script:
-            make { inherit name script; };
+            make (given // { inherit name script; });
           testers.runNixOSTest = test: make { inherit (test) name testScript; };
           callPackage =
             file: given:

@@ -378,8 +378,10 @@ let
       concatStringsSep
       elem
       filter
+      functionArgs
       head
       isAttrs
+      isFunction
       length
       listToAttrs
       mapAttrs
@@ -414,6 +416,7 @@ let
         lib.attrByPath (tail p) d s.${head p}
       else
         d;
+    concatStrings = concatStringsSep "";
     concatMapStrings = f: l: concatStringsSep "" (map f l);
     concatMapStringsSep =
       sep: f: l:
@@ -423,6 +426,7 @@ let
     importJSON = file: builtins.fromJSON (builtins.readFile file);
     makeBinPath = lib.concatMapStringsSep ":" (p: "${p}/bin");
     drop = n: l: genList (i: elemAt l (i + n)) (lib.max 0 (length l - n));
+    escapeShellArg = text: "'${replaceStrings [ "'" ] [ "'\\''" ] text}'";
     filterAttrs = p: s: removeAttrs s (filter (n: !p n s.${n}) (attrNames s));
     genAttrs = names: f: listToAttrs (map (n: lib.nameValuePair n (f n)) names);
     getAttrs = names: s: lib.genAttrs names (n: s.${n});
