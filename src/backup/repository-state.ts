@@ -61,7 +61,11 @@ function bootTime(): number {
  * Saves a snapshot. A known parent proves in the same call that the repository is the one we know: it must hold that snapshot.
  * @throws Failure `other-repository`, `no-repository`
  */
-export async function saveSnapshot(restic: Restic, { parent, repositoryId }: RepositoryState, request: BackupRequest): Promise<BackupSummary> {
+export async function saveSnapshot(
+  restic: Restic,
+  { parent, repositoryId }: Pick<RepositoryState, 'parent' | 'repositoryId'>,
+  request: BackupRequest,
+): Promise<BackupSummary> {
   if (parent === null) return restic.backup(request)
   try {
     return await restic.backup({ ...request, parent })

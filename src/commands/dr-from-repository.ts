@@ -12,7 +12,7 @@ import { readSecret } from '../restic/secrets.ts'
 import type { Credentials, Restic, Snapshot } from '../restic/types.ts'
 import { resolveFolders, type Site, siteOf } from '../site.ts'
 import { futureManifests, installOf, manifestFiles, type StoredHost, storedManifests } from '../snapshots/manifests.ts'
-import { parseTime } from '../snapshots/select.ts'
+import { byDate, parseTime } from '../snapshots/select.ts'
 import { oneLine, pluralize, printable, shellWord } from '../text.ts'
 import { formatTime } from '../ui/format.ts'
 import { waitingFor } from '../ui/progress.ts'
@@ -148,7 +148,7 @@ function listed(names: string[]): string {
 
 /**
  * The stored manifests of the chosen host that are not later than `--at`, newest first; if all are later, from the oldest on. Those that are dated in
- * the future are named and passed over.
+ * the future, or later than one that was stored after them, are named and passed over.
  */
 async function chooseManifests(all: Snapshot[], input: Input, location: string): Promise<Snapshot[]> {
   const now = new Date()
@@ -178,7 +178,14 @@ async function chooseManifests(all: Snapshot[], input: Input, location: string):
   const stored = storedManifests(all, now, host)
   const at = textFlag(input, 'at')
   const limit = at === undefined ? Number.POSITIVE_INFINITY : parseTime(at).getTime()
-  const until = stored.filter(({ time }) => Date.parse(time) <= limit)
+  // A time is meant as lists show it.
+  const until = at === undefined ? stored : byDate(stored).filter(({ time }) => Date.parse(time) <= limit)
+  const [newest] = until
+  const later = until.filter(({ time }) => newest && Date.parse(time) > Date.parse(newest.time))
+  if (newest && later[0])
+    tell(
+      `${pluralize(later.length, 'stored manifest')} dated later than ${newest.shortId} (${newest.time.slice(0, 10)}), which was stored after them, passed over: ${listed(later.map((one) => `${one.shortId}, ${one.time.slice(0, 10)}`))}. A clock was wrong then; the latest date counts with --at ${later[0].time}`,
+    )
   return until.length > 0 ? until : stored.toReversed()
 }
 

@@ -50,7 +50,7 @@ function complain(error: unknown): number {
   return exit
 }
 
-function jsonOf(repository: string, dryRun: boolean, { retained, manifests, futureManifests }: Pruned) {
+function jsonOf(repository: string, dryRun: boolean, { retained, manifests, futureManifests, unknown }: Pruned) {
   return {
     repository,
     dryRun,
@@ -64,11 +64,12 @@ function jsonOf(repository: string, dryRun: boolean, { retained, manifests, futu
     manifests: {
       remove: manifests.map(({ id, time }) => ({ id, time })),
       future: futureManifests.map(({ id, time }) => ({ id, time })),
+      unknown: unknown.map(({ id, time }) => ({ id, time })),
     },
   }
 }
 
-function view(repository: string, dryRun: boolean, { retained, manifests, futureManifests }: Pruned, now: Date): string[] {
+function view(repository: string, dryRun: boolean, { retained, manifests, futureManifests, unknown }: Pruned, now: Date): string[] {
   const gone = dryRun ? 'would be forgotten' : 'forgotten'
   const rows = retained.flatMap(({ name, kept, first, forgotten, strangers }) => {
     const others = strangers === 0 ? [] : [[name, '', '', strangerWords(name, strangers)]]
@@ -97,6 +98,13 @@ function view(repository: string, dryRun: boolean, { retained, manifests, future
     rows.push(['(manifest)', shortId, formatTime(time, now), `${gone}: ${manifestsKept} newer ones are kept`])
   for (const { shortId, time } of futureManifests)
     rows.push(['(manifest)', shortId, formatTime(time, now), 'kept, and passed over: it is dated in the future'])
+  for (const { shortId, time } of unknown)
+    rows.push([
+      '(manifest)',
+      shortId,
+      formatTime(time, now),
+      'kept: it has the id of this install, which has no note of storing it: is there a clone?',
+    ])
   const removed = retained.reduce((sum, { first, forgotten }) => sum + first.length + (forgotten?.remove.length ?? 0), manifests.length)
   const end = dryRun
     ? `${repository}: ${pluralize(removed, 'snapshot')} would be forgotten; nothing was changed`

@@ -1,5 +1,6 @@
 // Retention: forgets old snapshots of each declared service, then prunes the repository once.
 
+import { knownManifests } from '../backup/manifest.ts'
 import type { Iso } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { retentionOf } from '../manifest/resolve.ts'
@@ -9,13 +10,13 @@ import { removeOwnLocks } from '../repository/locks.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { discardOld } from '../restore/rollback.ts'
 import { lockOf, type Site } from '../site.ts'
-import { futureManifests, surplusManifests } from '../snapshots/manifests.ts'
+import { futureManifests, surplusManifests, unknownManifests } from '../snapshots/manifests.ts'
 import { byDate, countedSnapshots, eligible, fromElsewhere, isComplete, isInFuture, newestOf, snapshotsOf, tags } from '../snapshots/select.ts'
 import { doubtsSince, haveGoneBy } from '../state/clock.ts'
 import { installIdIfThere } from '../state/install.ts'
 import { isRestoreOpen } from '../state/journal.ts'
 import type { Run, RunRecord } from '../state/record.gen.ts'
-import { lastRun, readHistory, readRecord, savedIn, updateRecord } from '../state/records.ts'
+import { lastRun, pinnedRepository, readHistory, readRecord, savedIn, updateRecord } from '../state/records.ts'
 import { pluralize } from '../text.ts'
 import { applyRetention, type Forgotten } from './policy.ts'
 
@@ -37,11 +38,12 @@ export interface PruneOptions {
   signal: AbortSignal
 }
 
-/** `manifests`: stored manifests of this host that are forgotten, since newer ones exist. `futureManifests`: those dated in the future; kept. */
+/** `manifests`: stored manifests of this host that are forgotten, since newer ones exist. `futureManifests`: those dated in the future; kept. `unknown`: see `unknownManifests`. */
 export interface Pruned {
   retained: Retained[]
   manifests: Snapshot[]
   futureManifests: Snapshot[]
+  unknown: Snapshot[]
 }
 
 /**
@@ -73,7 +75,9 @@ export async function pruneRepository(site: Site, name: string, options: PruneOp
       retained.push({ ...plan, kept: 'the repository is append-only here: prune it from a host that may delete', first: [], forgotten: null })
     }
   }
-  const manifests = surplusManifests(all, site.now(), site.manifest.host)
+  const { host } = site.manifest
+  const known = await knownManifests(site.state, name, (await pinnedRepository(site.state, name)) ?? '')
+  const manifests = surplusManifests(all, site.now(), host, known)
   const ids = manifests.map(({ id }) => id)
   if (!options.dryRun && !isAppendOnly)
     await restic.forgetSnapshots(ids, call).catch((error: unknown) => {
@@ -82,7 +86,9 @@ export async function pruneRepository(site: Site, name: string, options: PruneOp
     })
   // Also if nothing was forgotten: data of interrupted runs takes space, too.
   if (!options.dryRun && !isAppendOnly) await restic.prune({ dryRun: false, ...call })
-  return { retained, manifests: isAppendOnly ? [] : manifests, futureManifests: futureManifests(all, site.now(), site.manifest.host) }
+  const gone = isAppendOnly ? [] : manifests
+  const unknown = unknownManifests(all, site.now(), host, await installIdIfThere(site.state), known).filter((snapshot) => !gone.includes(snapshot))
+  return { retained, manifests: gone, futureManifests: futureManifests(all, site.now(), host), unknown }
 }
 
 /** @throws any error but Failure `append-only` */

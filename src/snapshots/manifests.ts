@@ -27,14 +27,28 @@ export function futureManifests(all: Snapshot[], now: Date, host?: string): Snap
   return newestFirst(all.filter((snapshot) => isManifest(snapshot, host) && isInFuture(snapshot, now)))
 }
 
-/** A host's manifests but for the newest `manifestsKept` of each install: manifests added under one install's id can't push out another's. */
-export function surplusManifests(all: Snapshot[], now: Date, host: string): Snapshot[] {
+/**
+ * A host's manifests but for the newest `manifestsKept` of each install: manifests added under one install's id can't push out another's. Nor those
+ * that this install knows to have stored (`known`).
+ */
+export function surplusManifests(all: Snapshot[], now: Date, host: string, known: string[]): Snapshot[] {
   const seen = new Map<string, number>()
-  return storedManifests(all, now, host).filter(({ tags: has }) => {
-    const install = installOf(has) ?? ''
+  return storedManifests(all, now, host).filter((snapshot) => {
+    const install = installOf(snapshot.tags) ?? ''
     seen.set(install, (seen.get(install) ?? 0) + 1)
-    return (seen.get(install) ?? 0) > manifestsKept
+    return (seen.get(install) ?? 0) > manifestsKept && !isKnown(snapshot, known)
   })
+}
+
+/** Manifests that claim to be this install's, and that it didn't store: somebody else has its id. Without those from before it took note of ids. */
+export function unknownManifests(all: Snapshot[], now: Date, host: string, install: string | null, known: string[]): Snapshot[] {
+  const own = storedManifests(all, now, host).filter(({ tags: has }) => install !== null && installOf(has) === install)
+  const since = Math.min(...own.flatMap((snapshot) => (isKnown(snapshot, known) ? Date.parse(snapshot.time) : [])))
+  return own.filter((snapshot) => Date.parse(snapshot.time) >= since && !isKnown(snapshot, known))
+}
+
+function isKnown({ id, original }: Snapshot, known: string[]): boolean {
+  return known.includes(id) || (original !== null && known.includes(original))
 }
 
 /** The id of the install that made a snapshot, or null. */

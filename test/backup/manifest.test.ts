@@ -70,6 +70,24 @@ test('[dr.8] each repository has it, with the name by which the manifest knows i
   expect(await stored(env)).toHaveLength(1)
 })
 
+test('[dr.25] a new one names the one that this install stored before it, not the newest by date', async () => {
+  w.manifest({ services: services() })
+  expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 0 })
+  const [first] = await stored()
+  const other = ['backup', '--quiet', '--host', 'testhost', '--tag', 'atelier:manifest', w.path('state/repositories/main.manifest')]
+  expect(await w.restic(other)).toMatchObject({ exit: 0 })
+  w.manifest({ services: services({ healthCheck: 'true' }) })
+  expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 0 })
+  const all = (await w.restic(['snapshots', '--json', '--tag', 'atelier:manifest'])).json() as { id: string; parent?: string }[]
+  expect(all.filter(({ parent }) => parent === first?.id).length).toBe(2)
+
+  // Where that one was forgotten, the next is stored all the same.
+  w.manifest({ services: services() })
+  await w.restic(['forget', '--quiet', ...all.map(({ id }) => id)])
+  expect(await w.cli(['run', 'notes'])).toMatchObject({ exit: 0, stderr: '' })
+  expect(await stored()).toHaveLength(1)
+})
+
 test('[dr.9] where it can not be stored the backup is ok all the same, with a warning, and the next run stores it', async () => {
   w.manifest({ services: services() })
   const { env } = resticBefore(w, '[[ "$*" == *atelier:manifest* ]] && { echo "Fatal: no" >&2; exit 1; }')
@@ -126,4 +144,18 @@ test('[retention.8] prune keeps the ten newest manifests of this host, and touch
   const after = await stored()
   expect(kept(after, 'other')).toEqual(kept(before, 'other'))
   expect(kept(after, 'testhost')).toEqual(kept(before, 'testhost').slice(2))
+})
+
+test('[retention.8] those that carry this install’s id push out none that it stored, and are told', async () => {
+  w.manifest({ services: services() })
+  expect(await w.cli(['backup', '--all'])).toMatchObject({ exit: 0 })
+  const [own] = await stored()
+  const tags = `atelier:manifest,install:${readFileSync(w.path('state/install-id'), 'utf8').trim()}`
+  const later = new Date(Date.now() + 60_000).toISOString().slice(0, 19).replace('T', ' ')
+  const forge = ['backup', '--quiet', '--host', 'testhost', '--tag', tags, '--time', later, w.path('data/disk')]
+  for (let n = 0; n < 11; n++) expect(await w.restic(forge, { env: { TZ: 'UTC' } })).toMatchObject({ exit: 0 })
+  const { stdout } = await w.cli(['prune'], { env: { COLUMNS: '200' } })
+  expect(stdout.match(/\(manifest\).*it has the id of this install, which has no note of storing it/g)).toHaveLength(10)
+  expect((await stored()).map(({ id }) => id)).toContain(own?.id)
+  expect((await w.cli(['prune', '--dry-run', '--json'])).json().manifests).toMatchObject({ remove: [], unknown: { length: 10 } })
 })

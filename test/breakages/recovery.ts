@@ -18,6 +18,22 @@ export const recovery: Breakage[] = [
     red: { file: 'test/recovery/from-repository.test.ts', title: '[dr.23]' },
   },
   {
+    id: 'dr.25',
+    breaks: 'restic chooses the parent of a stored manifest, by dates',
+    in: 'src',
+    find: 'parent: known.at(-1) ?? null',
+    put: 'parent: known.at(99) ?? null',
+    red: { file: 'test/backup/manifest.test.ts', title: '[dr.25]' },
+  },
+  {
+    id: 'dr.25-told',
+    breaks: 'a stored manifest that is dated later is passed over without a word',
+    in: 'src',
+    find: 'if (newest && later[0])',
+    put: 'if (newest && later[1])',
+    red: { file: 'test/recovery/from-repository.test.ts', title: '[dr.25]' },
+  },
+  {
     id: 'dr.24',
     breaks: 'paths outside of the usual places are not marked',
     in: 'src',
@@ -125,8 +141,8 @@ export const recovery: Breakage[] = [
     id: 'dr.8',
     breaks: 'the manifest is stored with each backup',
     in: 'src',
-    find: '`${base}.manifest.json`)) === note',
-    put: "`${base}.manifest.json`)) === ''",
+    find: 'return note?.hash === hash && note',
+    put: "return note?.hash === '' && note",
     red: { file: 'test/backup/manifest.test.ts', title: '[dr.8] it costs no call' },
   },
   {

@@ -201,7 +201,7 @@ describe.skipIf(!isRoot)('dr --from-repository', () => {
     ]
     const store = async (
       manifest: object | string,
-      { time = '', install = 'abc', host = { repository: 'main', users: {}, groups: {} } as unknown } = {},
+      { time = '', install = 'abc', parent = '', host = { repository: 'main', users: {}, groups: {} } as unknown } = {},
     ) => {
       const folder = strange.path('stored')
       mkdirSync(folder, { recursive: true })
@@ -210,8 +210,10 @@ describe.skipIf(!isRoot)('dr --from-repository', () => {
       writeFileSync(`${folder}/host.json`, typeof host === 'string' ? host : JSON.stringify(host))
       const dated = time === '' ? [] : ['--time', time]
       const tags = ['--tag', 'atelier:manifest', '--tag', `install:${install}`]
-      const stored = await strange.restic(['backup', '--json', '--quiet', '--host', 'testhost', ...tags, ...dated, folder])
+      const after = parent === '' ? [] : ['--parent', parent]
+      const stored = await strange.restic(['backup', '--json', '--quiet', '--host', 'testhost', ...tags, ...dated, ...after, folder])
       expect(stored.exit).toBe(0)
+      return JSON.parse(stored.stdout.trim().split('\n').at(-1) ?? '').snapshot_id as string
     }
     beforeEach(async () => {
       strange = await world()
@@ -289,6 +291,22 @@ describe.skipIf(!isRoot)('dr --from-repository', () => {
       await strange.restic(['forget', '--quiet', ...all.map(({ id }) => id)])
       const none = await strange.cli(args('--dry-run'))
       expect(none).toMatchObject({ exit: 1, stderr: expect.stringMatching(/no stored manifest can be read: (the manifest in snapshot [\s\S]*){7}/) })
+    })
+
+    test('[dr.25] the one that was stored last is taken, and one that a wrong clock dated later is named, with what takes it', async () => {
+      const declares = (name: string) => ({ services: { [name]: { paths: [at(name)], units: [] } } })
+      const parent = await store(declares('old'), { time: '2022-01-01 02:00:00' })
+      await store(declares('new'), { time: '2021-01-01 02:00:00', parent })
+      const taken = async (...more: string[]) => {
+        const { json, stderr } = await strange.cli(args('--dry-run', '--json', ...more))
+        return [json().choices.map(({ name }: { name: string }) => name), stderr]
+      }
+      const [names, told] = await taken()
+      expect(names).toEqual(['new'])
+      expect(told).toMatch(
+        /1 stored manifest dated later than [0-9a-f]{8} \(2021-01-01\), which was stored after them, passed over: [0-9a-f]{8}, 2022-01-01\. /,
+      )
+      expect(await taken('--at', /--at (\S+)$/m.exec(`${told}`)?.[1] ?? '')).toEqual([['old'], expect.not.stringContaining('passed over')])
     })
 
     test('[dr.24] every path is shown whole, those outside of the usual places first and marked', async () => {
