@@ -44,7 +44,7 @@ const calls: Record<string, Partial<Record<Reason, string[]>>> = {
     looks: ['lstat(folder'],
   },
   // The staging folder of a restore, which no other user can reach.
-  'host/owners.ts': { host: ['readFile(file'], ours: ['chmod(at', 'lchown(at', 'lstat(at', 'readdir(at'] },
+  'host/owners.ts': { host: ['readFile(file'], ours: ['chmod(at', 'lchown(at', 'lstat(at', 'open(at', "readdir(inside(held, '.')"] },
   'host/postgres-load.ts': { ours: ['chown(file', 'readFile(globals', 'rm(file', 'writeFile(file'] },
   'host/postgres-restricted.ts': {
     ours: ['chmod(folder', 'chmod(socket', 'chown(socket', "mkdtemp(join(tmpdir(), 'atelier-pg-')", 'rm(folder'],

@@ -73,17 +73,23 @@ async function makeWritable(path: Path): Promise<void> {
 }
 
 /**
- * What would keep `removeFolder` from removing all of a folder: mounts in it, and what not even root can write to, being immutable or on a read-only
- * filesystem. A subvolume goes as one, whatever is in it.
+ * What would keep `removeFolder` from removing all of a folder: mounts in it, and what not even root can write to, being immutable, append-only or on
+ * a read-only filesystem. A subvolume goes as one, whatever is in it.
  */
 export async function unremovable(folder: Path): Promise<Path[]> {
   if (!(await isThere(folder))) return []
   const start = insideFd3(basename(folder))
   const files: Path[] = []
-  const onLine = (path: string) => void (files.length < 6 && files.push(folder + path.slice(start.length)))
-  const look = ['find', start, '-xdev', '(', '-type', 'd', '-o', '-type', 'f', ')', '!', '-inum', '256', '!', '-writable']
+  const found = (path: string) => void (files.length < 6 && files.push(folder + path.slice(start.length)))
+  const each = ['find', start, '-xdev', '(', '-type', 'd', '-o', '-type', 'f', ')', '!', '-inum', '256']
+  // What is append-only counts as writable. The kernel says so of an attribute that isn't there, too, and nothing is changed.
+  const look = [...each, '(', '!', '-writable', '-print', '-o', '-exec', 'setfattr', '-h', '--remove=user.atelier-backup', '--', '{}', '+', ')']
+  const onErrorLine = (line: string) => {
+    const [, path] = /^setfattr: (.*): Operation not permitted$/.exec(line) ?? []
+    if (path !== undefined) found(path)
+  }
   // Other users may remove what they can't write to.
-  if (process.getuid?.() === 0) await withParentFd(folder, (_, parent) => run(look, { inheritFds: [parent.fd], onLine }))
+  if (process.getuid?.() === 0) await withParentFd(folder, (_, parent) => run(look, { inheritFds: [parent.fd], onLine: found, onErrorLine }))
   return [...(await mountsWithin(folder)), ...files]
 }
 

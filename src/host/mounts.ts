@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { textOf } from '../bytes.ts'
 import { lstat, readdir, readFile, readlink } from '../fs.ts'
-import { foreignFolder, isRootOnly, isWithin, lstatIfThere, outermost, realAsFarAsThere } from './files.ts'
+import { foreignFolder, isRootOnly, isWithin, lstatIfThere, nullIfUnseen, outermost, realAsFarAsThere } from './files.ts'
 import { run } from './shell.ts'
 
 export interface Mount {
@@ -45,7 +45,7 @@ export async function overlappingMounts(path: string): Promise<string[]> {
     mount !== own && mount.device === own.device && isWithin(mount.root, place) ? [join(path, mount.root.slice(place.length))] : [],
   )
   // The kernel reports a deleted folder as "//deleted".
-  const there = await Promise.all(shown.map(async (source) => ((await lstatIfThere(source)) ? [source] : [])))
+  const there = await Promise.all(shown.map(async (source) => ((await lstatIfThere(source).catch(nullIfUnseen)) ? [source] : [])))
   return [...new Set([...points, ...there.flat()])]
 }
 
@@ -179,7 +179,8 @@ export async function sealedMounts(paths: string[]): Promise<SealedMounts> {
     paths.map(async (path) => {
       const foreign = await foreignFolder(path)
       if (foreign !== null) return foreign
-      const stat = await lstatIfThere(path)
+      // Of what can't be looked at restic says itself that it couldn't read it.
+      const stat = await lstatIfThere(path).catch(nullIfUnseen)
       if (!stat?.isDirectory()) return null
       return isRootOnly(stat) && systemFolders.some((system) => isWithin(system, path) || isWithin(path, system)) ? null : path
     }),

@@ -1,7 +1,7 @@
 // Users and groups of this host, and the owners of files.
-import { join } from 'node:path'
 import type { Owners } from '../core.ts'
-import { chmod, lchown, lstat, readdir, readFile } from '../fs.ts'
+import { chmod, constants, lchown, lstat, open, readdir, readFile } from '../fs.ts'
+import { inside } from './files.ts'
 
 /** Ids by name, from passwd(5) or group(5). Dynamic users aren't listed there: systemd gives their folders to them at each start. */
 export async function numbersByName(file: '/etc/passwd' | '/etc/group'): Promise<Map<string, number>> {
@@ -23,7 +23,14 @@ export async function renumber(path: string, { users, groups }: Owners): Promise
       // chown clears the setuid and setgid bits.
       if (!stat.isSymbolicLink() && (stat.mode & 0o7000) !== 0) await chmod(at, stat.mode & 0o7777)
     }
-    if (stat.isDirectory()) for (const entry of await readdir(at)) await walk(join(at, entry))
+    if (!stat.isDirectory()) return
+    // Through a handle: a path of more than 4,096 bytes can't be used as a whole.
+    const held = await open(at, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)
+    try {
+      for (const entry of await readdir(inside(held, '.'))) await walk(inside(held, entry))
+    } finally {
+      await held.close()
+    }
   }
   await walk(path)
 }

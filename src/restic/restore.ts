@@ -4,7 +4,7 @@ import type { Caller } from './call.ts'
 import { failure, redacted } from './errors.ts'
 import { isMessage, parseLine, restoreProgressOf } from './json.ts'
 import { escapePattern } from './patterns.ts'
-import type { Restic, RestoreSummary } from './types.ts'
+import type { Restic, Restored, RestoreSummary } from './types.ts'
 
 /** Bytes of patterns in one call. The kernel takes 2 MiB for arguments and environment together. */
 const maxPatternBytes = 100_000
@@ -13,7 +13,7 @@ export function restoreCalls(caller: Caller): Pick<Restic, 'restore'> {
   const { repository, retryLock } = caller
   return {
     async restore({ snapshot, target, include, onProgress, ...options }) {
-      const total: RestoreSummary = { files: 0, bytes: 0 }
+      const total: Restored = { files: 0, bytes: 0, tooLong: null }
       for (const patterns of inBatches(include.map(escapePattern))) {
         const errors: string[] = []
         const batch: RestoreSummary = { files: 0, bytes: 0 }
@@ -40,7 +40,9 @@ export function restoreCalls(caller: Caller): Pick<Restic, 'restore'> {
         if (result.interrupted || first === undefined) throw caller.failureOf(result, options)
         const text = `restoring snapshot ${snapshot.slice(0, 8)} below ${target} met ${errors.length} ${errors.length === 1 ? 'error' : 'errors'}, the first at ${first}`
         const code = first.includes('no space left on device') ? 'disk-full' : 'restic-failed'
-        throw failure(code, repository, printable(redacted(text, repository.secrets)))
+        const failed = failure(code, repository, printable(redacted(text, repository.secrets)))
+        if (!errors.every((error) => error.endsWith(': file name too long'))) throw failed
+        total.tooLong ??= failed
       }
       return total
     },

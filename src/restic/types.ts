@@ -1,5 +1,6 @@
 // The values that restic's output becomes, and the interface of its client.
 import type { Iso, Path } from '../core.ts'
+import type { Failure } from '../errors.ts'
 import type { Secret } from './secrets.ts'
 
 /** `bytes`, `files` and `addedBytes` are null in a snapshot made by restic < 0.17, which wrote no summary. */
@@ -96,7 +97,7 @@ export interface BackupSummary {
 }
 
 export interface RestoreRequest extends CallOptions {
-  /** Full id; `ID:SUBFOLDER` is not used. */
+  /** Full id; or `ID:FOLDER`, with paths within that folder. */
   snapshot: string
   target: Path
   /** Literal absolute paths within the snapshot, which the client escapes; none: everything. */
@@ -109,6 +110,9 @@ export interface RestoreSummary {
   files: number
   bytes: number
 }
+
+/** `tooLong`: all is restored but for entries whose path below the target is too long for the kernel. */
+export type Restored = RestoreSummary & { tooLong: Failure | null }
 
 export interface FindRequest extends CallOptions {
   pattern: string
@@ -176,7 +180,7 @@ export interface Restic {
   dump(snapshot: string, path: Path, options?: CallOptions & { maxLength?: number }): Promise<string>
   backup(request: BackupRequest): Promise<BackupSummary>
   /** Into an empty target. Blocks of zeros become holes, so a sparse file takes no more room than before. */
-  restore(request: RestoreRequest): Promise<RestoreSummary>
+  restore(request: RestoreRequest): Promise<Restored>
   tag(snapshot: string, add: string[], options?: CallOptions): Promise<string>
   /** Forgets exactly these snapshots. Full ids. */
   forgetSnapshots(ids: string[], options?: CallOptions): Promise<void>

@@ -5,8 +5,9 @@ import { asFailure, Failure } from '../errors.ts'
 import { mkdir, realpath, stat } from '../fs.ts'
 import { isRootOnly, lstatIfThere } from '../host/files.ts'
 import { removeFolder } from '../host/folders.ts'
-import type { Restic, Snapshot } from '../restic/types.ts'
+import type { Progress, Restic, Snapshot } from '../restic/types.ts'
 import { newRunId } from '../state/running.ts'
+import { restoreDeep } from './deep.ts'
 
 export interface InspectRequest {
   name: string
@@ -54,13 +55,8 @@ export async function restoreInspect(request: InspectRequest): Promise<Result> {
     return end(asFailure(error), null)
   }
   try {
-    const { bytes } = await restic.restore({
-      snapshot: snapshot.id,
-      target,
-      include: request.paths,
-      signal,
-      onProgress: (progress) => emit({ type: 'progress', ...progress }),
-    })
+    const onProgress = (progress: Progress) => emit({ type: 'progress', ...progress })
+    const { bytes } = await restoreDeep(restic, { snapshot: snapshot.id, target, include: request.paths, signal, onProgress }, target)
     for (const path of request.paths) {
       if (!(await lstatIfThere(join(target, path))))
         throw new Failure(

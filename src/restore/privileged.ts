@@ -57,13 +57,18 @@ export async function newlyStaged(stage: FileHandle, signal: AbortSignal): Promi
 /** Hexadecimal values of security.capability by path below `folder`: "" for `folder` itself. Only root can set them. */
 async function capabilitiesBelow(folder: Path, call: { signal: AbortSignal; inheritFds: number[] }): Promise<Map<Path, string>> {
   if (process.getuid?.() !== 0) return new Map()
-  const shown = ['--recursive', '--physical', '--no-dereference', '--absolute-names', '--dump', '--encoding=hex', '--match=^security\\.capability$']
-  const { stdout, stderr } = await run(['getfattr', ...shown, '--', folder], call)
+  const shown = ['--physical', '--no-dereference', '--absolute-names', '--dump', '--encoding=hex', '--match=^security\\.capability$', '--']
+  const { stdout, stderr } = await run(['getfattr', '--recursive', ...shown, folder], call)
   // A filesystem without extended attributes holds no capabilities. Whatever else can't be read may have some.
   const errors = stderr.split('\n').filter((line) => line !== '' && !line.endsWith('Operation not supported'))
-  if (errors.length > 0) throw unchecked(errors.join('\n'))
+  const long = errors.filter((line) => line.endsWith('File name too long'))
+  if (errors.length > long.length) throw unchecked(errors.join('\n'))
+  // A path of more than 4,096 bytes has 16 names or more. What is there is named without its folder, and so is like nothing live.
+  const inFolders = ['find', folder, '-mindepth', '14', '-type', 'f', '-execdir', 'getfattr', ...shown, '{}', '+']
+  const deep = long.length > 0 ? await run(inFolders, call) : { exit: 0, stdout: '', stderr: '' }
+  if (deep.exit !== 0) throw unchecked(deep.stderr)
   return new Map(
-    stdout.split('\n\n').flatMap((entry): [Path, string][] => {
+    `${stdout}\n\n${deep.stdout.replaceAll('# file: ./', `# file: ${folder}/…/`)}`.split('\n\n').flatMap((entry): [Path, string][] => {
       const [, name, value] = /^# file: (.*)\nsecurity\.capability=(\S+)/.exec(entry.trimStart()) ?? []
       // getfattr writes a line break and a backslash of a name as octal numbers.
       const path = name?.replaceAll(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8)))

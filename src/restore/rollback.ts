@@ -168,7 +168,10 @@ async function stuckRestores(olds: OldData[]): Promise<Map<string, string>> {
     const held = await unremovable(folder)
     if (missing !== null) stuck.set(run, `${folder} isn't removed: ${missing} should be mounted and isn't`)
     else if (held.length > 0)
-      stuck.set(run, `${folder} isn't removed, because these are mounted, immutable or read-only (umount; chattr -i): ${listed(held)}`)
+      stuck.set(
+        run,
+        `${folder} isn't removed, because these are mounted, immutable, append-only or read-only (umount; chattr -i -a): ${listed(held)}`,
+      )
   }
   return stuck
 }

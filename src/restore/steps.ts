@@ -4,7 +4,7 @@ import type { Context, Handlers, Owners, Path, RestoreStep, StagedFolder } from 
 import { asFailure, type Code, Failure } from '../errors.ts'
 import type { Limiter } from '../execute.ts'
 import { type FileHandle, mkdir, rm } from '../fs.ts'
-import { inside, insideFd3, isThere, lstatIfThere, openDirNoFollow, withParentFd } from '../host/files.ts'
+import { inside, insideFd3, isThere, isUnseen, lstatIfThere, openDirNoFollow, withParentFd } from '../host/files.ts'
 import { attributesOf, makeParents, nearestFolder, removeFolder, setAttributes, setTime } from '../host/folders.ts'
 import { runHook } from '../host/hooks.ts'
 import { renumber } from '../host/owners.ts'
@@ -20,6 +20,7 @@ import { type RestoreJournal, writeJournal } from '../state/journal.ts'
 import { withLoadLock } from '../state/lock.ts'
 import { listed, shortPath, withShortPaths } from '../text.ts'
 import { identifyDatabases, whileServerHasSpace } from './databases.ts'
+import { restoreDeep } from './deep.ts'
 import { swapBack, swapIn } from './exchange.ts'
 import { requireMountsUnchanged } from './mounts.ts'
 import { newlyStaged, requirePrivileged } from './privileged.ts'
@@ -69,7 +70,7 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
               { cause },
             )
           const restore = (signal: AbortSignal) =>
-            job.restic.restore({ snapshot, target: insideFd3('new'), include: paths, signal, inheritFds, onProgress })
+            restoreDeep(job.restic, { snapshot, target: insideFd3('new'), include: paths, signal, inheritFds, onProgress }, join(folder, 'new'))
           // For restic, no --include means everything.
           if (paths.length > 0)
             job.bytes += (
@@ -140,13 +141,13 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
     },
     carry: {
       apply: async ({ entries }, { signal, emit }) => {
-        for (const { from, to } of entries) {
-          if ((await isThere(to)) || !(await isThere(from))) continue
+        const carryOne = async (from: Path, to: Path) => {
+          if ((await isThere(to)) || !(await isThere(from))) return
           const folder = await nearestFolder(dirname(to))
           if (!(await lstatIfThere(folder))?.isDirectory()) {
             const message = `${name}: ${from}, which backups exclude, isn't carried over, because a folder above it is a file in the snapshot: it stays with the old data`
             emit({ type: 'warning', code: 'not-carried', message })
-            continue
+            return
           }
           const { mtime } = await attributesOf(folder)
           // Folders above the excluded entry may be missing in the snapshot.
@@ -155,6 +156,12 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
           // The copy changed the folder's time: it gets the snapshot's again.
           await setTime(folder, mtime)
         }
+        for (const { from, to } of entries)
+          await carryOne(from, to).catch((error) => {
+            if (!isUnseen(error)) throw error
+            const message = `${name}: ${shortPath(from)}, which backups exclude, isn't carried over (${error.code}): it stays with the old data`
+            emit({ type: 'warning', code: 'not-carried', message })
+          })
       },
     },
     swap: {

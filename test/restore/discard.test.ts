@@ -15,7 +15,7 @@ async function saved(t: TestContext, make: (app: string) => string): Promise<Wor
   const w = await world()
   const unmount = mountDisk(w.path('disk'), 'btrfs')
   t.onTestFinished(() => {
-    sh(`chattr -R -f -i ${w.path('disk')} || true; umount ${w.path('disk')}/.atelier*/old*/${w.path('disk/app')}/m 2>/dev/null || true`)
+    sh(`chattr -R -f -i -a ${w.path('disk')} || true; umount ${w.path('disk')}/.atelier*/old*/${w.path('disk/app')}/m 2>/dev/null || true`)
     unmount()
     w.cleanup()
   })
@@ -59,7 +59,14 @@ test.skipIf(!can)('[discard.1] what can’t be removed keeps all of it: named, r
     expect(await old(w)).toEqual([folder])
   }
   await refused('app/sub/b')
-  sh(`chattr -i ${folder}${w.path('disk/app/sub/b')}; mount -t tmpfs none ${folder}${w.path('disk/app/m')}`)
+  const inOld = (path: string) => `${folder}${w.path('disk/app', path)}`
+  sh(`chattr -i ${inOld('sub/b')}`)
+  for (const path of ['a', 'sub']) {
+    sh(`chattr +a ${inOld(path)}`)
+    await refused(`append-only.*app/${path}`)
+    sh(`chattr -a ${inOld(path)}`)
+  }
+  sh(`mount -t tmpfs none ${folder}${w.path('disk/app/m')}`)
   await refused('app/m')
   sh(`umount ${folder}${w.path('disk/app/m')}`)
   expect(await restore(w, '--rollback')).toMatchObject({ exit: 0 })
