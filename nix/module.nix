@@ -15,6 +15,7 @@ let
   };
   semantics = import ./semantics.nix { inherit lib config; };
   units = import ./units.nix { inherit lib config; };
+  presets = import ./presets.nix { inherit lib config; };
 
   # pkgs has the package only with the flake's overlay.
   packages = {
@@ -34,9 +35,18 @@ let
   # The options of the schema have the manifest's shape; `enable` and `package` are not part of it.
   manifest = builtins.intersectAttrs derived.options cfg;
   json = pkgs.formats.json { };
+
+  # Of the host's own PostgreSQL server. Weaker than mkDefault.
+  server = config.services.postgresql or { };
+  socketDirs = lib.filter (lib.hasPrefix "/") (
+    lib.splitString "," (
+      lib.replaceStrings [ " " ] [ "" ] (server.settings.unix_socket_directories or "")
+    )
+  );
 in
 {
   options.atelier.backup = derived.options // {
+    presets = presets.options;
     enable = lib.mkEnableOption "backups of the services declared under `atelier.backup` and of the `data` declared under `atelier.services`";
     package = lib.mkPackageOption packages "atelier-backup" {
       extraDescription = "It is built from this flake's sources where `pkgs` has none.";
@@ -46,13 +56,20 @@ in
   config = lib.mkIf cfg.enable {
     atelier.backup = {
       host = config.networking.hostName;
-      services = import ./discovery.nix {
-        inherit lib;
-        services = config.atelier.services or { };
+      services = lib.mkMerge [
+        (import ./discovery.nix {
+          inherit lib;
+          services = config.atelier.services or { };
+        })
+        presets.services
+      ];
+      postgresql = lib.mkIf (server.enable or false) {
+        port = lib.mkOverride 1100 (server.settings.port or 5432);
+        socketDir = lib.mkIf (socketDirs != [ ]) (lib.mkOverride 1100 (lib.head socketDirs));
       };
     };
     assertions = schemaAssertions "atelier.backup" manifest ++ semantics.assertions;
-    inherit (semantics) warnings;
+    warnings = semantics.warnings ++ presets.warnings ++ import ./warnings.nix { inherit lib config; };
     environment = {
       etc."atelier/backup-manifest.json".source = json.generate "backup-manifest.json" manifest;
       systemPackages = [ cfg.package ];

@@ -87,7 +87,7 @@ const postgresql = z.strictObject({
 
 export const manifestSchema = z.strictObject({
   version: z.literal(2),
-  host: z.string().check(z.regex(/^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$/u)),
+  host: z.string().check(z.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$/u)),
   repositories: z.prefault(z.catchall(z.object({
     main: z.prefault(repository, {}),
   }), repository).check(named(/^[A-Za-z0-9_][A-Za-z0-9_-]{0,62}$/u)), {}),

@@ -19,7 +19,7 @@ const service = z.strictObject({
 export const version1Schema = z.strictObject({
   version: z._default(z.literal(1), 1),
   generated: z._default(z.string(), "nixos-rebuild"),
-  host: z._default(z.nullable(z.string().check(z.regex(/^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$/u))), null),
+  host: z._default(z.nullable(z.string().check(z.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$/u))), null),
   services: z.record(z.string().check(z.regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$/u)), service),
 })
 

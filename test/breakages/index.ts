@@ -3,6 +3,7 @@ import { backups } from './backups.ts'
 import { cli } from './cli.ts'
 import { databases } from './databases.ts'
 import { nix } from './nix.ts'
+import { rebuild } from './rebuild.ts'
 import { recovery } from './recovery.ts'
 import { repository } from './repository.ts'
 import { restore } from './restore.ts'
@@ -30,4 +31,15 @@ export interface RedTest {
   title: string | string[]
 }
 
-export const breakages: Breakage[] = [...backups, ...databases, ...units, ...repository, ...restore, ...recovery, ...state, ...cli, ...nix]
+export const breakages: Breakage[] = [
+  ...backups,
+  ...databases,
+  ...units,
+  ...repository,
+  ...restore,
+  ...recovery,
+  ...state,
+  ...cli,
+  ...nix,
+  ...rebuild,
+]

@@ -11,7 +11,7 @@ describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {
     expect({ ...readManifest(JSON.stringify(manifest), 'manifest.json') }).toMatchObject(manifest)
     expect(manifest).toMatchObject({
       version: 2,
-      host: 'nixos',
+      host: 'cellar',
       services: { notes: { paths: ['/var/lib/notes'], preBackup: null }, off: { enable: false } },
     })
   })

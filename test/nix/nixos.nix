@@ -34,17 +34,24 @@ let
         timers = any;
         targets = any;
         paths = any;
+        tmpfiles = any;
       };
       fileSystems = any // {
         apply = lib.mapAttrs (name: fs: { mountPoint = name; } // fs);
       };
-      age.secrets = any;
+      # The module warns of secrets that nobody makes, and of NixOS's own default name of a host.
+      age.secrets = any // {
+        default = lib.genAttrs [ "restic/repo" "restic/password" "restic/env" ] (name: {
+          path = "/run/agenix/${name}";
+        });
+      };
+      sops = any;
       services.postgresql = any;
       services.restic.backups = any;
       atelier.services = any;
       networking.hostName = mkOption {
         type = types.str;
-        default = "nixos";
+        default = "cellar";
       };
     };
   };
