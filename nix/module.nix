@@ -27,7 +27,7 @@ let
   secrets = config.age.secrets or { };
   defaultOf =
     property:
-    if property.format or "" != "secret-path" then
+    if property.format or "" != "secret-path" || property.default == null then
       property.default
     else
       secrets.${lib.removePrefix "/run/agenix/" property.default}.path or property.default;

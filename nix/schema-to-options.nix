@@ -106,6 +106,14 @@ let
           types.enum [ s.const ]
         else if s ? enum then
           types.enum s.enum
+        # A text stands for a list of one.
+        else if
+          names == [
+            "array"
+            "string"
+          ]
+        then
+          types.coercedTo types.str lib.singleton (ofType at s).array
         else if length names == 1 then
           (ofType at s).${head names} or (throw "schema ${at}: no Nix counterpart for the type ${head names}")
         else
@@ -118,17 +126,20 @@ let
     integer = types.ints.between s.minimum s.maximum;
     # Nix counts bytes and JSON Schema counts characters, so a string that passes maxLength here passes it in the CLI, too.
     string =
-      types.addCheck types.str (
+      # Modules can add lines to the commands of others.
+      types.addCheck (if s.format or "" == "shell-commands" then types.lines else types.str) (
         text:
         (s ? pattern -> match (regex at s.pattern) text != null)
-        && (s ? format -> formats.${s.format}.check text)
+        && (formats.${s.format or ""} or { check = _: true; }).check text
         && stringLength text >= s.minLength or 0
         && (s ? maxLength -> stringLength text <= s.maxLength)
       )
       // {
         description =
           (
-            if s ? format then
+            if s.format or "" == "shell-commands" then
+              "shell commands, which are joined by line breaks"
+            else if s ? format then
               formats.${s.format}.description
             else if s ? pattern then
               "string matching the pattern ${lib.replaceStrings [ "\n" ] [ "\\n" ] s.pattern}"

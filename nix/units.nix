@@ -29,12 +29,14 @@ let
 
   # The unit of a backup or prune job.
   # mounts: paths that must be mounted before the job starts
+  # partialIsFailure: whether exit code 3 is a failure to systemd
   # postgres: whether the job needs the PostgreSQL server, which must then start first
   job =
     {
       description,
       command,
       mounts,
+      partialIsFailure ? false,
       postgres ? false,
       after ? [ ],
     }:
@@ -58,7 +60,7 @@ let
         Type = "oneshot";
         ExecStart = "${program} ${command}";
         # 3: a snapshot was saved, but some files couldn't be read. `status` shows it as partial.
-        SuccessExitStatus = 3;
+        SuccessExitStatus = optional (!partialIsFailure) 3;
         # Only the CLI gets SIGTERM: it stops restic, which removes its lock, and starts stopped units again.
         KillMode = "mixed";
         # A first backup can take days. mkDefault lets a host set both timeouts of a unit.
@@ -192,6 +194,7 @@ in
             service.paths
             ++ service.sqlite
             ++ localFolder (cfg.repositories.${service.repository} or { repository = null; });
+          inherit (service) partialIsFailure;
           postgres = service.postgres != [ ];
           # A Persistent= timer can start a missed backup at boot, where an interrupted restore must be ended first.
           after = [ "${if service.postgres == [ ] then recoverFiles else recoverDatabases}.service" ];
@@ -222,10 +225,11 @@ in
         timerConfig = {
           OnCalendar = own service "onCalendar";
           RandomizedDelaySec = own service "randomizedDelaySec";
+          FixedRandomDelay = own service "fixedRandomDelay";
           Persistent = own service "persistent";
         };
       }
-    ) enabled
+    ) (filterAttrs (_: service: own service "onCalendar" != [ ]) enabled)
     // mapAttrs' (
       name: _:
       nameValuePair (pruneUnit name) {
@@ -236,5 +240,5 @@ in
           Persistent = true;
         };
       }
-    ) pruned;
+    ) (lib.optionalAttrs (cfg.prune.onCalendar != [ ]) pruned);
 }

@@ -161,7 +161,7 @@ function manual(): string {
     section(
       'RETENTION POLICY',
       text(
-        `Unless declared otherwise the last ${retention.last}, ${retention.daily} daily, ${retention.weekly} weekly and ${retention.monthly} monthly snapshots of each service are kept; the rest is forgotten and pruned ${prune.onCalendar === 'Sun 05:00' ? 'on Sundays at 05:00' : `at ${prune.onCalendar}`}, delayed by up to ${prune.randomizedDelaySec}. No snapshot of a service is forgotten while its newest backup failed or is partial. Of the manifests that backups store the newest ten of each host are kept.`,
+        `Unless declared otherwise the last ${retention.last}, ${retention.daily} daily, ${retention.weekly} weekly and ${retention.monthly} monthly snapshots of each service are kept; the rest is forgotten and pruned ${String(prune.onCalendar) === 'Sun 05:00' ? 'on Sundays at 05:00' : `at ${prune.onCalendar}`}, delayed by up to ${prune.randomizedDelaySec}. No snapshot of a service is forgotten while its newest backup failed or is partial. Of the manifests that backups store the newest ten of each host are kept.`,
       ),
     ),
     section('GLOSSARY', ...Object.entries(glossary).map(([word, meaning]) => item(word, meaning))),

@@ -7,7 +7,11 @@ export function expectationsSource(root: Schema): string {
   return `export const ${camel(root.title)}Expectations: Record<string, string> = ${JSON.stringify(table, null, 2)}\n`
 }
 
-export const formats: Record<string, string> = { 'absolute-path': 'an absolute path', 'secret-path': 'the absolute path of a file' }
+export const formats: Record<string, string> = {
+  'absolute-path': 'an absolute path',
+  'secret-path': 'the absolute path of a file',
+  'shell-commands': 'shell commands',
+}
 
 function* places(outer: Schema, place: string, root: Schema, example = outer.examples?.[0] ?? outer.default): Generator<[string, string]> {
   const schema = deref(outer, root)

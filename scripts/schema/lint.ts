@@ -43,11 +43,21 @@ rules.set(
   ({ schema: { minimum, maximum, ...schema } }) => isA('integer', schema) && !(Number.isSafeInteger(minimum) && Number.isSafeInteger(maximum)),
 )
 
-rules.set('Formats are known ones and have a pattern too', ({ schema }) => schema.format !== undefined && !(formats[schema.format] && schema.pattern))
+rules.set('Formats are known ones and have a pattern too', ({ schema }) => {
+  return schema.format !== undefined && !(formats[schema.format] && (schema.pattern || schema.format === 'shell-commands'))
+})
 
 rules.set(
   'Lists whose entries must differ hold text',
   ({ schema }) => schema.uniqueItems !== undefined && !(schema.uniqueItems === true && isA('string', schema.items ?? {})),
+)
+
+rules.set(
+  'A text that stands for a list of one is constrained as an entry',
+  ({ schema: { $ref, items, pattern, minLength, maxLength, ...schema } }) => {
+    const alike = pattern === items?.pattern && minLength === items?.minLength && maxLength === items?.maxLength
+    return !$ref && typeOf(schema).single && !(isA('string', items ?? {}) && alike)
+  },
 )
 
 rules.set('Patterns mean the same to POSIX (Nix) and to ECMAScript', ({ schema }) => schema.pattern !== undefined && !portable(schema.pattern))

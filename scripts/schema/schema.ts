@@ -52,12 +52,16 @@ export function deref(schema: Schema, root: Schema): Schema {
   return schema.$ref === undefined ? schema : (root.$defs?.[definitionOf(schema.$ref, root)] as Schema)
 }
 
-/** Its type without `null`, and whether null is allowed. `enum` and `const` need none. */
-export function typeOf(schema: Schema): { type: string; nullable: boolean } {
+/**
+ * Its type without `null`, and whether null is allowed. `enum` and `const` need none. `single`: a text stands for a list of one (`["array", "string"]`),
+ * as in versions of a field that took a text alone.
+ */
+export function typeOf(schema: Schema): { type: string; nullable: boolean; single: boolean } {
   const types = [schema.type ?? []].flat()
   const [type, ...others] = types.filter((one) => one !== 'null')
-  if (others.length > 0) throw new Error(`several types: ${types.join(', ')}`)
-  return { type: type ?? (schema.enum ? 'enum' : 'const' in schema ? 'const' : ''), nullable: types.includes('null') }
+  const single = type === 'array' && others.join() === 'string'
+  if (others.length > 0 && !single) throw new Error(`several types: ${types.join(', ')}`)
+  return { type: type ?? (schema.enum ? 'enum' : 'const' in schema ? 'const' : ''), nullable: types.includes('null'), single }
 }
 
 export function camel(title = ''): string {

@@ -15,9 +15,11 @@ function parsed(schema: Schema): Schema {
   // What stands beside a reference would make a second type of the same shape.
   if (schema.$ref) return { $ref: schema.$ref }
   const { title, ...rest } = schema
+  const { type, nullable, single } = typeOf(schema)
   return {
     ...rest,
-    ...(title && typeOf(schema).type === 'object' ? { title } : {}),
+    ...(single ? { type: nullable ? ['array', 'null'] : 'array' } : {}),
+    ...(title && type === 'object' ? { title } : {}),
     ...(schema.properties ? { properties: mapped(schema.properties), required: Object.keys(schema.properties) } : {}),
     ...(schema.$defs ? { $defs: mapped(schema.$defs) } : {}),
     ...(schema.items ? { items: parsed(schema.items) } : {}),

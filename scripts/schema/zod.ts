@@ -47,10 +47,15 @@ const types: Record<
   object: { base: object, uses: ['properties', 'required', 'additionalProperties', 'propertyNames'] },
 }
 
-/** JSON Schema counts characters, zod UTF-16 units; zod has no set-like arrays, and no names beside a catch-all. */
+/**
+ * JSON Schema counts characters, zod UTF-16 units; zod has no set-like arrays, and no names beside a catch-all. `listOf`: a text stands
+ * for a list of one.
+ */
 const helpers = {
   atLeast: 'const atLeast = (length: number) => z.refine<string>((text) => [...text].length >= length)\n',
   atMost: 'const atMost = (length: number) => z.refine<string>((text) => text.length <= length || [...text].length <= length)\n',
+  listOf:
+    "const listOf = <T extends z.core.$ZodType<unknown, unknown>>(list: T) => z.pipe(z.transform((one: unknown) => (typeof one === 'string' ? [one] : one)), list)\n",
   different: 'const different = () => z.refine<unknown[]>((list) => new Set(list).size === list.length)\n',
   named: `const named = (pattern: RegExp) =>
   z.check<Record<string, unknown>>(({ value, issues }) => {
@@ -64,11 +69,13 @@ function expression(schema: Schema, scope: Scope): string {
     closed(schema, ['$ref'])
     return withDefault(reference(schema.$ref, scope), schema)
   }
-  const { type, nullable } = typeOf(schema)
+  const { type, nullable, single } = typeOf(schema)
   const { base, uses = [], checks = {} } = types[type] ?? fail(`no type that we know: ${JSON.stringify(schema)}`)
-  closed(schema, [...uses, ...Object.keys(checks)])
+  // What such a text must be, its entry must be.
+  closed(schema, [...uses, ...Object.keys(checks), ...(single ? Object.keys(types.string?.checks ?? {}) : [])])
   const checked = Object.keys(checks).flatMap((keyword) => (keyword in schema ? [checks[keyword]?.(schema[keyword])] : []))
-  const plain = base(schema, scope) + (checked.length > 0 ? `.check(${checked.join(', ')})` : '')
+  const strict = base(schema, scope) + (checked.length > 0 ? `.check(${checked.join(', ')})` : '')
+  const plain = single ? `listOf(${strict})` : strict
   return withDefault(nullable ? `z.nullable(${plain})` : plain, schema)
 }
 

@@ -27,9 +27,9 @@ export function bad(name: string, message: string, remedy: string): Check {
 export async function checkSecrets(site: Site, name: string): Promise<Check[]> {
   const repository = site.manifest.repositories[name]
   if (!repository) return []
-  const { repositoryFile, passwordFile, environmentFile } = repository
-  const files = [...(repository.repository === null ? [repositoryFile] : []), passwordFile, ...(environmentFile === null ? [] : [environmentFile])]
-  return Promise.all(files.map((file) => checkSecret(name, file)))
+  const { repositoryFile, passwordFile, environmentFile, rcloneConfigFile } = repository
+  const files = [repository.repository === null ? repositoryFile : null, passwordFile, environmentFile, rcloneConfigFile]
+  return Promise.all(files.filter((file) => file !== null).map((file) => checkSecret(name, file)))
 }
 
 async function checkSecret(repository: string, file: string): Promise<Check> {

@@ -12,8 +12,10 @@ export async function requireRights({ state, manifest, credentials }: Site): Pro
   const repositories = [...new Set(Object.values(manifest.services).map(({ repository }) => repository))]
   const secrets = repositories.flatMap((name) => {
     if (credentials.has(name)) return []
-    const { repository = null, repositoryFile = null, passwordFile = null, environmentFile = null } = manifest.repositories[name] ?? {}
-    return [repository === null ? repositoryFile : null, passwordFile, environmentFile].filter((file) => file !== null)
+    const declared = manifest.repositories[name]
+    if (!declared) return []
+    const { repository, repositoryFile, passwordFile, environmentFile, rcloneConfigFile } = declared
+    return [repository === null ? repositoryFile : null, passwordFile, environmentFile, rcloneConfigFile].filter((file) => file !== null)
   })
   await requireFolder(state)
   await requireAccess(state, constants.R_OK | constants.W_OK | constants.X_OK)

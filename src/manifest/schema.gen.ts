@@ -5,6 +5,8 @@ const atLeast = (length: number) => z.refine<string>((text) => [...text].length 
 
 const atMost = (length: number) => z.refine<string>((text) => text.length <= length || [...text].length <= length)
 
+const listOf = <T extends z.core.$ZodType<unknown, unknown>>(list: T) => z.pipe(z.transform((one: unknown) => (typeof one === 'string' ? [one] : one)), list)
+
 const different = () => z.refine<unknown[]>((list) => new Set(list).size === list.length)
 
 const named = (pattern: RegExp) =>
@@ -17,13 +19,16 @@ const repository = z.strictObject({
   repositoryFile: z._default(z.string().check(z.regex(/^\/[^\n]*$/u)), "/run/agenix/restic/repo"),
   passwordFile: z._default(z.string().check(z.regex(/^\/[^\n]*$/u)), "/run/agenix/restic/password"),
   environmentFile: z._default(z.nullable(z.string().check(z.regex(/^\/[^\n]*$/u))), "/run/agenix/restic/env"),
+  rcloneConfigFile: z._default(z.nullable(z.string().check(z.regex(/^\/[^\n]*$/u))), null),
+  extraOptions: z._default(z.array(z.string().check(z.regex(/^[a-z0-9.-]+=[^\n]*$/u), atMost(4096))).check(z.maxLength(100)), []),
   initialize: z._default(z.boolean(), false),
   retryLock: z._default(z.string().check(z.regex(/^[0-9]+(s|m|h)$/u)), "10m"),
 })
 
 const serviceSchedule = z.strictObject({
-  onCalendar: z._default(z.nullable(z.string().check(z.regex(/^[A-Za-z0-9*:/.,~ _+-]+$/u), atMost(256))), null),
+  onCalendar: z._default(z.nullable(listOf(z.array(z.string().check(z.regex(/^[A-Za-z0-9*:/.,~ _+-]+$/u), atMost(256))).check(z.maxLength(100)))), null),
   randomizedDelaySec: z._default(z.nullable(z.string().check(z.regex(/^[0-9][0-9A-Za-z. ]*$/u), atMost(64))), null),
+  fixedRandomDelay: z._default(z.nullable(z.boolean()), null),
   persistent: z._default(z.nullable(z.boolean()), null),
 })
 
@@ -46,6 +51,7 @@ const service = z.strictObject({
   stopForBackup: z._default(z.boolean(), false),
   preBackup: z._default(z.nullable(z.string().check(atMost(65536))), null),
   postBackup: z._default(z.nullable(z.string().check(atMost(65536))), null),
+  partialIsFailure: z._default(z.boolean(), false),
   hookTimeoutSec: z._default(z.int().check(z.minimum(1), z.maximum(604800)), 3600),
   stopTimeoutSec: z._default(z.int().check(z.minimum(1), z.maximum(604800)), 600),
   stallTimeoutSec: z._default(z.int().check(z.minimum(1), z.maximum(604800)), 3600),
@@ -58,8 +64,9 @@ const service = z.strictObject({
 })
 
 const schedule = z.strictObject({
-  onCalendar: z._default(z.string().check(z.regex(/^[A-Za-z0-9*:/.,~ _+-]+$/u), atMost(256)), "02:00"),
+  onCalendar: z._default(listOf(z.array(z.string().check(z.regex(/^[A-Za-z0-9*:/.,~ _+-]+$/u), atMost(256))).check(z.maxLength(100))), ["02:00"]),
   randomizedDelaySec: z._default(z.string().check(z.regex(/^[0-9][0-9A-Za-z. ]*$/u), atMost(64)), "2h"),
+  fixedRandomDelay: z._default(z.boolean(), false),
   persistent: z._default(z.boolean(), true),
 })
 
@@ -71,7 +78,7 @@ const retention = z.strictObject({
 })
 
 const prune = z.strictObject({
-  onCalendar: z._default(z.string().check(z.regex(/^[A-Za-z0-9*:/.,~ _+-]+$/u), atMost(256)), "Sun 05:00"),
+  onCalendar: z._default(listOf(z.array(z.string().check(z.regex(/^[A-Za-z0-9*:/.,~ _+-]+$/u), atMost(256))).check(z.maxLength(100))), ["Sun 05:00"]),
   randomizedDelaySec: z._default(z.string().check(z.regex(/^[0-9][0-9A-Za-z. ]*$/u), atMost(64)), "1h"),
 })
 
@@ -110,6 +117,9 @@ export const manifestExpectations: Record<string, string> = {
   "repositories.main.repositoryFile": "the absolute path of a file such as \"/run/secrets/restic-repository\"",
   "repositories.main.passwordFile": "the absolute path of a file such as \"/run/secrets/restic-password\"",
   "repositories.main.environmentFile": "the absolute path of a file such as \"/run/secrets/restic-env\", or null",
+  "repositories.main.rcloneConfigFile": "the absolute path of a file such as \"/root/.config/rclone/rclone.conf\", or null",
+  "repositories.main.extraOptions": "a list of at most 100 entries",
+  "repositories.main.extraOptions[]": "an option as name=value such as \"sftp.args=-p 2222\"",
   "repositories.main.initialize": "true or false",
   "repositories.main.retryLock": "a time in seconds, minutes or hours such as \"30m\"",
   "repositories.(name)": "a name of at most 63 letters, digits, _ and - such as \"main\"",
@@ -118,6 +128,9 @@ export const manifestExpectations: Record<string, string> = {
   "repositories.*.repositoryFile": "the absolute path of a file such as \"/run/secrets/restic-repository\"",
   "repositories.*.passwordFile": "the absolute path of a file such as \"/run/secrets/restic-password\"",
   "repositories.*.environmentFile": "the absolute path of a file such as \"/run/secrets/restic-env\", or null",
+  "repositories.*.rcloneConfigFile": "the absolute path of a file such as \"/root/.config/rclone/rclone.conf\", or null",
+  "repositories.*.extraOptions": "a list of at most 100 entries",
+  "repositories.*.extraOptions[]": "an option as name=value such as \"sftp.args=-p 2222\"",
   "repositories.*.initialize": "true or false",
   "repositories.*.retryLock": "a time in seconds, minutes or hours such as \"30m\"",
   "services": "an object",
@@ -138,20 +151,23 @@ export const manifestExpectations: Record<string, string> = {
   "services.*.units": "a list of at most 100 different entries, or null",
   "services.*.units[]": "a unit's name with its suffix such as \"notes.service\"",
   "services.*.stopForBackup": "true or false",
-  "services.*.preBackup": "text of at most 65536 characters such as \"notes-cli export /var/lib/notes/export\", or null",
-  "services.*.postBackup": "text of at most 65536 characters such as \"rm -rf /var/lib/notes/export\", or null",
+  "services.*.preBackup": "shell commands such as \"notes-cli export /var/lib/notes/export\", or null",
+  "services.*.postBackup": "shell commands such as \"rm -rf /var/lib/notes/export\", or null",
+  "services.*.partialIsFailure": "true or false",
   "services.*.hookTimeoutSec": "a whole number from 1 to 604800",
   "services.*.stopTimeoutSec": "a whole number from 1 to 604800",
   "services.*.stallTimeoutSec": "a whole number from 1 to 604800",
   "services.*.shrinkThreshold": "a whole number from 1 to 99, or null",
   "services.*.restoreAfter": "a list of at most 1000 different entries",
   "services.*.restoreAfter[]": "a service's name such as \"postgresql\"",
-  "services.*.healthCheck": "text of at most 65536 characters such as \"curl -fsS http://localhost:8080/health\", or null",
+  "services.*.healthCheck": "shell commands such as \"curl -fsS http://localhost:8080/health\", or null",
   "services.*.formerNames": "a list of at most 100 different entries",
   "services.*.formerNames[]": "a service's name such as \"memos\"",
   "services.*.schedule": "an object",
-  "services.*.schedule.onCalendar": "a calendar event such as \"hourly\", or null",
+  "services.*.schedule.onCalendar": "a list of calendar events, or null",
+  "services.*.schedule.onCalendar[]": "a calendar event such as \"hourly\"",
   "services.*.schedule.randomizedDelaySec": "a time span such as \"5min\", or null",
+  "services.*.schedule.fixedRandomDelay": "true or false, or null",
   "services.*.schedule.persistent": "true or false, or null",
   "services.*.retention": "an object",
   "services.*.retention.last": "a whole number from 0 to 100000, or null",
@@ -159,8 +175,10 @@ export const manifestExpectations: Record<string, string> = {
   "services.*.retention.weekly": "a whole number from 0 to 100000, or null",
   "services.*.retention.monthly": "a whole number from 0 to 100000, or null",
   "schedule": "an object",
-  "schedule.onCalendar": "a calendar event such as \"*-*-* 03:30:00\"",
+  "schedule.onCalendar": "a list of calendar events",
+  "schedule.onCalendar[]": "a calendar event such as \"Mon..Fri 03:30\"",
   "schedule.randomizedDelaySec": "a time span such as \"30min\"",
+  "schedule.fixedRandomDelay": "true or false",
   "schedule.persistent": "true or false",
   "retention": "an object",
   "retention.last": "a whole number from 0 to 100000",
@@ -168,7 +186,8 @@ export const manifestExpectations: Record<string, string> = {
   "retention.weekly": "a whole number from 0 to 100000",
   "retention.monthly": "a whole number from 0 to 100000",
   "prune": "an object",
-  "prune.onCalendar": "a calendar event such as \"Sat 12:00\"",
+  "prune.onCalendar": "a list of calendar events",
+  "prune.onCalendar[]": "a calendar event such as \"Sat 12:00\"",
   "prune.randomizedDelaySec": "a time span such as \"30min\"",
   "restore": "an object",
   "restore.keepOldDays": "a whole number from 7 to 3650",

@@ -25,7 +25,7 @@ function* repositories({ repositories }: Manifest) {
         ['repositories', name, 'repository'],
         'the location holds a password that everyone on this host can read: put the location into a file and name that as repositoryFile',
       )
-    for (const field of ['repositoryFile', 'passwordFile', 'environmentFile'] as const) {
+    for (const field of ['repositoryFile', 'passwordFile', 'environmentFile', 'rcloneConfigFile'] as const) {
       if (/^\/nix\/store(\/|$)/.test(posix.normalize(files[field] ?? '/')))
         yield problemAt(['repositories', name, field], 'everyone can read the Nix store: name a file outside of it')
     }

@@ -55,6 +55,16 @@ export interface Repository {
    */
   environmentFile: string | null
   /**
+   * rclone's configuration file, for a location that begins with `rclone:`. rclone writes renewed tokens into it. Null: rclone's own default.
+   */
+  rcloneConfigFile: string | null
+  /**
+   * Options of the storage for each call of restic, as its `--option` takes them. They are readable by everyone on the host.
+   *
+   * @maxItems 100
+   */
+  extraOptions: string[]
+  /**
    * Whether the first backup may create the repository where restic finds none. A repository that was there once is never created anew.
    */
   initialize: boolean
@@ -124,6 +134,10 @@ export interface Service {
    */
   postBackup: string | null
   /**
+   * Whether the unit of a backup that is partial counts as failed, so that `OnFailure=` of {manpage}`systemd.unit(5)` is started. The snapshot is kept in any case.
+   */
+  partialIsFailure: boolean
+  /**
    * Seconds after which `preBackup`, `postBackup` or `healthCheck` is ended and counts as failed.
    */
   hookTimeoutSec: number
@@ -163,13 +177,19 @@ export interface Service {
  */
 export interface ServiceSchedule {
   /**
-   * When to back up this service. Null: as the host's `schedule.onCalendar`.
+   * When to back up this service. An empty list: no timer. Null: as the host's `schedule.onCalendar`.
+   *
+   * @maxItems 100
    */
-  onCalendar: string | null
+  onCalendar: string[] | null
   /**
    * Longest random delay of the start. Null: as the host's `schedule.randomizedDelaySec`.
    */
   randomizedDelaySec: string | null
+  /**
+   * Whether the random delay is the same each time. Null: as the host's `schedule.fixedRandomDelay`.
+   */
+  fixedRandomDelay: boolean | null
   /**
    * Whether a missed start is made up for. Null: as the host's `schedule.persistent`.
    */
@@ -201,13 +221,19 @@ export interface ServiceRetention {
  */
 export interface Schedule {
   /**
-   * When to back up, as `OnCalendar=` in {manpage}`systemd.timer(5)`.
+   * When to back up, as `OnCalendar=` in {manpage}`systemd.timer(5)`; several make one timer that elapses at each of them. An empty list: no timer, backups are started by hand or by other units, and none is ever overdue.
+   *
+   * @maxItems 100
    */
-  onCalendar: string
+  onCalendar: string[]
   /**
    * Longest random delay of the start, as `RandomizedDelaySec=` in {manpage}`systemd.timer(5)`.
    */
   randomizedDelaySec: string
+  /**
+   * Whether the random delay is the same each time, as `FixedRandomDelay=` in {manpage}`systemd.timer(5)`.
+   */
+  fixedRandomDelay: boolean
   /**
    * Whether a start missed while the host was off is made up for.
    */
@@ -239,9 +265,11 @@ export interface Retention {
  */
 export interface Prune {
   /**
-   * When to prune, as `OnCalendar=` in {manpage}`systemd.timer(5)`.
+   * When to prune, as `OnCalendar=` in {manpage}`systemd.timer(5)`. An empty list: no timer.
+   *
+   * @maxItems 100
    */
-  onCalendar: string
+  onCalendar: string[]
   /**
    * Longest random delay of the start.
    */

@@ -19,11 +19,13 @@ export interface ClientOptions {
     repositoryFile: string
     passwordFile: string
     environmentFile: string | null
+    rcloneConfigFile?: string | null
+    extraOptions?: string[]
     retryLock: string
   }
   /** Used instead of the repository's files. */
   credentials?: Credentials | undefined
-  /** Only `credentials` may open it: the declared location and files come from a repository, and whoever can write to it could have chosen them. */
+  /** Only `credentials` may open it: what else is declared comes from a repository, and whoever can write to it could have chosen it. */
   onlyGiven?: boolean
   cacheDir: string
   /** The program; tests pass others. */
@@ -73,6 +75,7 @@ export function callerOf({
   processes,
 }: ClientOptions): Caller {
   const repository: RepositoryRef = { name, passwordFile: credentials ? null : declared.passwordFile, location: null, secrets: [] }
+  const extraOptions = (onlyGiven ? [] : (declared.extraOptions ?? [])).flatMap((option) => ['--option', option])
   const version = memoize((options: CallOptions) => askVersion(program, options))
 
   // Before restic starts: a missing file is reported by its own name.
@@ -84,7 +87,13 @@ export function callerOf({
     repository.location = printable(redactedLocation(location, repository.secrets))
     const path = location.replace(/^local:/, '')
     const given = credentials && { location, password: typeof password === 'string' ? password : { file: heldFile(password.bytes) } }
-    const env = resticEnvironment({ ...declared, credentials: given ?? null, cacheDir, variables })
+    const rclone = onlyGiven ? null : (declared.rcloneConfigFile ?? null)
+    const env = resticEnvironment({
+      ...declared,
+      credentials: given ?? null,
+      cacheDir,
+      variables: rclone === null ? variables : { ...variables, RCLONE_CONFIG: rclone },
+    })
     return { env, folder: path.startsWith('/') ? path : null }
   })
 
@@ -122,7 +131,9 @@ export function callerOf({
         pid = started
         processes?.started(pid)
       }
-      const result = await run([...prefix, program, ...args], { ...prepared, ...more, onStart }).catch(notStarted(repository))
+      const result = await run([...prefix, program, ...args.slice(0, 1), ...extraOptions, ...args.slice(1)], { ...prepared, ...more, onStart }).catch(
+        notStarted(repository),
+      )
       if (pid !== null && exitsUnlocked.includes(result.exit)) processes?.ended(pid)
       return result
     },
@@ -138,7 +149,7 @@ export function callerOf({
     },
 
     async *lines(args, options) {
-      const output = lines([program, ...args], await prepare(options).catch(notStarted(repository)))
+      const output = lines([program, ...args.slice(0, 1), ...extraOptions, ...args.slice(1)], await prepare(options).catch(notStarted(repository)))
       try {
         for (;;) {
           const { value, done } = await output.next().catch(notStarted(repository))

@@ -145,8 +145,9 @@ export function mustBeDone({ randomizedDelaySec }: Pick<Schedule, 'randomizedDel
 
 /** The time by which a backup was due, if that is past; null if none is. */
 function overdueSince(newest: Date, { schedule, lastElapse, now }: StatusFacts): Date | null {
+  if (schedule.onCalendar.length === 0) return null
   const done = mustBeDone(schedule, now)
-  const elapse = lastElapse ?? new Date(newest.getTime() + periodOf(schedule.onCalendar))
+  const elapse = lastElapse ?? new Date(newest.getTime() + Math.min(...schedule.onCalendar.map(periodOf)))
   return newest < elapse && elapse < done ? new Date(elapse.getTime() + now.getTime() - done.getTime()) : null
 }
 

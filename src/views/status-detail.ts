@@ -30,7 +30,10 @@ function factsOf(site: Site, name: string, hasTimer: boolean): [string, string][
   const service = serviceOf(site, name)
   const { onCalendar, randomizedDelaySec } = scheduleOf(site.manifest, service)
   const units = unitsOf(name, service)
-  const when = `${onCalendar}, up to ${randomizedDelaySec} later${hasTimer ? '' : ', but no timer is active here'}`
+  const when =
+    onCalendar.length === 0
+      ? 'not by timer: it has no calendar event'
+      : `${onCalendar.join(' and ')}, up to ${randomizedDelaySec} later${hasTimer ? '' : ', but no timer is active here'}`
   return [
     ...service.paths.map((path, n): [string, string] => [n === 0 ? 'paths' : '', path]),
     ...service.sqlite.map((path): [string, string] => ['sqlite', path]),

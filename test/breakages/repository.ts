@@ -284,4 +284,12 @@ export const repository: Breakage[] = [
     put: 'manifestsKept',
     red: { file: 'test/backup/manifest.test.ts', title: '[retention.8] those that carry' },
   },
+  {
+    id: 'repository.11',
+    breaks: 'what is streamed lacks the options',
+    in: 'src/restic',
+    find: 'const output = lines([program, ...args.slice(0, 1), ...extraOptions, ...args.slice(1)]',
+    put: 'const output = lines([program, ...args]',
+    red: { file: 'test/restic/client.test.ts', title: '[repository.11]' },
+  },
 ]

@@ -22,6 +22,8 @@ describe('[manifest.1] a manifest loads with every default filled', () => {
           repositoryFile: '/run/agenix/restic/repo',
           passwordFile: '/run/agenix/restic/password',
           environmentFile: '/run/agenix/restic/env',
+          rcloneConfigFile: null,
+          extraOptions: [],
           initialize: false,
           retryLock: '10m',
         },
@@ -39,6 +41,7 @@ describe('[manifest.1] a manifest loads with every default filled', () => {
           stopForBackup: false,
           preBackup: null,
           postBackup: null,
+          partialIsFailure: false,
           hookTimeoutSec: 3600,
           stopTimeoutSec: 600,
           stallTimeoutSec: 3600,
@@ -46,17 +49,26 @@ describe('[manifest.1] a manifest loads with every default filled', () => {
           restoreAfter: [],
           healthCheck: null,
           formerNames: [],
-          schedule: { onCalendar: null, randomizedDelaySec: null, persistent: null },
+          schedule: { onCalendar: null, randomizedDelaySec: null, fixedRandomDelay: null, persistent: null },
           retention: { last: 9, daily: null, weekly: null, monthly: null },
         },
       },
-      schedule: { onCalendar: '02:00', randomizedDelaySec: '2h', persistent: true },
+      schedule: { onCalendar: ['02:00'], randomizedDelaySec: '2h', fixedRandomDelay: false, persistent: true },
       retention: { last: 3, daily: 7, weekly: 5, monthly: 12 },
-      prune: { onCalendar: 'Sun 05:00', randomizedDelaySec: '1h' },
+      prune: { onCalendar: ['Sun 05:00'], randomizedDelaySec: '1h' },
       restore: { keepOldDays: 7 },
       postgresql: { user: 'postgres', socketDir: '/run/postgresql', port: 5432 },
       stagingDir: null,
     })
+  })
+
+  test('a calendar event alone, as manifests before had it, is a list of one', () => {
+    const { schedule, services, prune } = read({
+      ...withNotes({ schedule: { onCalendar: 'hourly' } }),
+      schedule: { onCalendar: '03:00' },
+      prune: { onCalendar: ['Sat 05:00', 'Wed 05:00'] },
+    })
+    expect([schedule.onCalendar, services.notes?.schedule.onCalendar, prune.onCalendar]).toEqual([['03:00'], ['hourly'], ['Sat 05:00', 'Wed 05:00']])
   })
 
   test('a service’s retention, where it is left out, empty or stated in part', () => {
@@ -208,7 +220,7 @@ describe('[manifest.2] a wrong manifest gives one line', () => {
       withMain({ repository }),
       'repositories.main.repository: the location holds a password that everyone on this host can read: put the location into a file and name that as repositoryFile',
     ]),
-    ...['passwordFile', 'repositoryFile', 'environmentFile'].map((field): [unknown, string] => [
+    ...['passwordFile', 'repositoryFile', 'environmentFile', 'rcloneConfigFile'].map((field): [unknown, string] => [
       withMain({ [field]: '/nix//store/abc-secret' }),
       `repositories.main.${field}: everyone can read the Nix store: name a file outside of it`,
     ]),

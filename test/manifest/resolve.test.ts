@@ -21,8 +21,8 @@ const { notes, wiki } = manifest.services as { notes: Service; wiki: Service }
 test('a service has its own retention and schedule, and the host’s where it states none', () => {
   expect(retentionOf(manifest, notes)).toEqual({ last: 0, daily: 30, weekly: 5, monthly: 1 })
   expect(retentionOf(manifest, wiki)).toEqual({ last: 3, daily: 30, weekly: 5, monthly: 12 })
-  expect(scheduleOf(manifest, notes)).toEqual({ onCalendar: 'hourly', randomizedDelaySec: '2h', persistent: false })
-  expect(scheduleOf(manifest, wiki)).toEqual({ onCalendar: '02:00', randomizedDelaySec: '2h', persistent: true })
+  expect(scheduleOf(manifest, notes)).toEqual({ onCalendar: ['hourly'], randomizedDelaySec: '2h', fixedRandomDelay: false, persistent: false })
+  expect(scheduleOf(manifest, wiki)).toEqual({ onCalendar: ['02:00'], randomizedDelaySec: '2h', fixedRandomDelay: false, persistent: true })
 })
 
 test('units left out mean the one named like the service, an empty list means none', () => {

@@ -17,7 +17,7 @@ const examples: Record<string, (host: Host, manifest: Manifest) => void> = {
     expect(Object.keys(services)).toHaveLength(20)
     expect(services.wiki).toMatchObject({ enable: false, paths: ['/var/lib/wiki'] })
     expect(Object.keys(units.timers)).toHaveLength(19 + 2)
-    expect(units.timers['restic-backups-vaultwarden']?.timerConfig).toMatchObject({ OnCalendar: 'hourly', RandomizedDelaySec: '5min' })
+    expect(units.timers['restic-backups-vaultwarden']?.timerConfig).toMatchObject({ OnCalendar: ['hourly'], RandomizedDelaySec: '5min' })
     expect(units.services['restic-backups-immich']?.unitConfig.RequiresMountsFor).toEqual(['"/srv/photos"', '"/mnt/backup/restic"'])
   },
 }

@@ -42,8 +42,33 @@ describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {
     expect(manifest.services.a?.retention).toEqual({ last: null, daily: 30, weekly: null, monthly: null })
     expect(units.timers['restic-backups-a']).toEqual({
       wantedBy: ['timers.target'],
-      timerConfig: { OnCalendar: 'hourly', RandomizedDelaySec: '2h', Persistent: false },
+      timerConfig: { OnCalendar: ['hourly'], RandomizedDelaySec: '2h', FixedRandomDelay: false, Persistent: false },
     })
+  })
+
+  test('[unit.30] no calendar event means no timer, and partialIsFailure lets a partial backup fail its unit', async () => {
+    const { units, manifest } = await backup(`
+      prune.onCalendar = [ ];
+      services = {
+        a = { paths = [ "/a" ]; schedule.onCalendar = [ ]; };
+        b = { paths = [ "/b" ]; schedule.onCalendar = [ "Mon..Fri 03:30" "Sat 05:00" ]; partialIsFailure = true; };
+      };
+    `)
+    expect(Object.keys(units.timers)).toEqual(['restic-backups-b'])
+    expect(units.timers['restic-backups-b']?.timerConfig.OnCalendar).toEqual(['Mon..Fri 03:30', 'Sat 05:00'])
+    const exits = ['a', 'b'].map((name) => units.services[`restic-backups-${name}`]?.serviceConfig.SuccessExitStatus)
+    expect([exits, manifest.services.b?.partialIsFailure]).toEqual([[[3], []], true])
+  })
+
+  test('modules add lines to the commands of others', async () => {
+    const { manifest } = await host(
+      lib,
+      `[
+        { atelier.backup = { enable = true; services.a = { paths = [ "/a" ]; preBackup = "one"; }; }; }
+        { atelier.backup.services.a = { preBackup = "two"; }; }
+      ]`,
+    )
+    expect(manifest.services.a?.preBackup).toBe('one\ntwo')
   })
 
   test('existing declarations evaluate unchanged', async () => {
@@ -94,7 +119,7 @@ describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {
       Type: 'oneshot',
       ExecStart: expect.stringMatching(/^\/nix\/store\/\S+\/bin\/atelier-backup run a$/),
       ExecStopPost: expect.stringMatching(/^\/nix\/store\/\S+\/bin\/atelier-backup run --cleanup a$/),
-      SuccessExitStatus: 3,
+      SuccessExitStatus: [3],
       StateDirectory: 'atelier-backup',
       StateDirectoryMode: '0700',
       CacheDirectory: 'atelier-backup',
@@ -130,7 +155,7 @@ describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {
     const { units } = await backup('repositories.disk.repository = "/mnt"; services.a = { paths = [ "/a" ]; repository = "disk"; };')
     expect(units.services['restic-prune-disk']?.serviceConfig.ExecStart).toMatch(/ prune --repository disk$/)
     expect(units.services).not.toHaveProperty('restic-prune')
-    expect(units.timers['restic-prune-disk']?.timerConfig).toEqual({ OnCalendar: 'Sun 05:00', RandomizedDelaySec: '1h', Persistent: true })
+    expect(units.timers['restic-prune-disk']?.timerConfig).toEqual({ OnCalendar: ['Sun 05:00'], RandomizedDelaySec: '1h', Persistent: true })
   })
 
   test("the host's PostgreSQL is there for services that declare databases", async () => {

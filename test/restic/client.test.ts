@@ -19,6 +19,24 @@ function restic(script: string, location = '/mnt/repository') {
   return openRestic({ name: 'main', repository, cacheDir: folder, program })
 }
 
+it('[repository.11] every call has the declared options of the storage and rclone’s configuration', async () => {
+  restic('echo "$* $RCLONE_CONFIG" >>"$0.called"; echo "[]"')
+  const repository = {
+    ...{ repository: 'rclone:box:path', repositoryFile: '/none', passwordFile, environmentFile: null, retryLock: '10m' },
+    ...{ rcloneConfigFile: '/root/rclone.conf', extraOptions: ['rclone.args=serve restic --stdio', 'a.b=c'] },
+  }
+  const options = { name: 'main', repository, cacheDir: folder, program: join(folder, 'restic') }
+  const called = () => readFileSync(join(folder, 'restic.called'), 'utf8').trim().split('\n').at(-1)
+  const expected = '--option rclone.args=serve restic --stdio --option a.b=c'
+  await openRestic(options).snapshots()
+  expect(called()).toBe(`snapshots ${expected} --no-lock --json /root/rclone.conf`)
+  for await (const _ of openRestic(options).ls('x'));
+  expect(called()).toBe(`ls ${expected} --no-lock --json -- x /root/rclone.conf`)
+  // What a manifest out of a repository declares is never used.
+  await openRestic({ ...options, credentials: { location: '/mnt', password: 'x', variables: {} }, onlyGiven: true }).snapshots()
+  expect(called()).toBe('snapshots --no-lock --json')
+})
+
 describe('[repository.5] which restic', () => {
   const versioned = (text: string) => {
     restic('')

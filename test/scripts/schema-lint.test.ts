@@ -44,6 +44,10 @@ const breaking: Record<string, Schema[]> = {
   'Patterns mean the same to POSIX (Nix) and to ECMAScript': [
     'a', '^a', 'a$', '^a|b$', '^.*$', '^\\d$', '^\\w+$', '^[\\d]$', '^[[:alpha:]]$', '^[]a]$', '^[^]$', '^a*?$', '^(?:a)$', '^(?=a)a$', '^a{2}{3}$', '^é$', '^[^a]{1,3}$', '^(a$', '^\\/$', '^a**$',
   ].map(pattern),
+  'A text that stands for a list of one is constrained as an entry': [
+    schema({ type: ['array', 'string'], description: 'List.', default: [], pattern: '^a$', items: { type: 'string' } }),
+    schema({ type: ['array', 'string'], description: 'List.', default: [], items: { type: 'boolean' } }),
+  ],
   'Nothing but notes stands beside a reference': [schema({ ...ref, type: 'object' }, { $defs: { part } })],
   'Definitions are used': [schema(text, { $defs: { part } })],
   'Defaults and examples are valid': [

@@ -33,7 +33,7 @@ const well: StatusFacts = {
   lastRun: ran('ok', 10 * hour),
   snapshots: [snapshot(10 * hour)],
   lastOk: ago(10 * hour),
-  schedule: { onCalendar: '02:00', randomizedDelaySec: '2h' },
+  schedule: { onCalendar: ['02:00'], randomizedDelaySec: '2h' },
   lastElapse: null,
   unitFailed: null,
 }
@@ -151,12 +151,12 @@ describe('never', () => {
 })
 
 describe('overdue', () => {
-  const judged = (at: string, made: string[], onCalendar = '02:00') =>
+  const judged = (at: string, made: string[], onCalendar: string | string[] = '02:00') =>
     stateOf({
       now: new Date(at),
       snapshots: made.map((time) => ({ ...snapshot(0), time })),
       lastRun: null,
-      schedule: { ...well.schedule, onCalendar },
+      schedule: { ...well.schedule, onCalendar: [onCalendar].flat() },
     })
 
   test.each<[string, string, string[], string, State]>([
@@ -241,6 +241,12 @@ describe('overdue', () => {
       state: 'overdue',
       message: 'its snapshots are dated in the future (2026-11-23T02:00:00.000Z): check the clock with timedatectl',
     })
+  })
+
+  test('of several expressions the one that comes soonest counts; without any no backup is ever due', () => {
+    const at = '2026-11-23T06:00:01Z'
+    const made = ['2026-11-22T02:00:00Z']
+    expect([judged(at, made, ['weekly', '02:00']), judged(at, made, ['weekly']), judged('2036-01-01', made, [])]).toEqual(['overdue', 'ok', 'ok'])
   })
 
   test('an expression that means nothing is no crash', () => {

@@ -248,6 +248,22 @@ let
         descriptionClass = "conjunction";
         check = v: elem v values;
       };
+    lines = types.str // {
+      description = "strings concatenated with \"\\n\"";
+      merge = _: defs: concatStringsSep "\n" (map (def: def.value) defs);
+    };
+    coercedTo =
+      from: coerce: type:
+      mkType {
+        description = "${phrase [ "noun" ] type} or ${phrase [ "noun" ] from} convertible to it";
+        check = v: type.check v || (from.check v && type.check (coerce v));
+        merge =
+          loc: defs:
+          type.merge loc (
+            map (def: def // { value = if from.check def.value then coerce def.value else def.value; }) defs
+          );
+        inherit (type) getSubOptions;
+      };
     addCheck = type: check: type // { check = v: type.check v && check v; };
     nullOr =
       type:
@@ -368,6 +384,7 @@ let
     // optionalAttrs (option ? example) { example = render option.example; };
 
   lib = {
+    singleton = x: [ x ];
     inherit (builtins)
       all
       any
