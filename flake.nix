@@ -24,7 +24,12 @@
 
       overlays.default = final: _prev: { atelier-backup = final.callPackage ./nix/package.nix { }; };
 
-      nixosModules.default.imports = [ ./nix/module.nix ];
+      nixosModules = {
+        default.imports = [ ./nix/module.nix ];
+        # With selfhostblocks and in a clan, beside the default.
+        shb.imports = [ ./nix/shb.nix ];
+        clan.imports = [ ./nix/clan.nix ];
+      };
 
       apps = forAllSystems (pkgs: {
         default = {

@@ -81,4 +81,12 @@ export const rebuild: Breakage[] = [
     put: '[A-Za-z0-9.-]{0,252}',
     red: { file: 'test/nix/warnings.test.ts', title: '[manifest.5]' },
   },
+  {
+    id: 'elsewhere.5',
+    breaks: 'the snapshots that selfhostblocks is shown stand newest first',
+    in: 'nix/shb.nix',
+    find: 'reverse | .[]',
+    put: '.[]',
+    red: { file: 'test/nix/nixos/contracts.test.ts', title: '[elsewhere.5] selfhostblocks' },
+  },
 ]
