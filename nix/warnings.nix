@@ -47,7 +47,10 @@ let
       files =
         optional (repository.repository == null) "repositoryFile"
         ++ [ "passwordFile" ]
-        ++ optional (repository.environmentFile != null) "environmentFile";
+        ++ filter (file: repository.${file} != null) [
+          "environmentFile"
+          "rcloneConfigFile"
+        ];
       missing = filter (file: !isMade repository.${file}) files;
       secretOf =
         file:
