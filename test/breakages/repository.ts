@@ -288,7 +288,7 @@ export const repository: Breakage[] = [
     id: 'repository.11',
     breaks: 'what is streamed lacks the options',
     in: 'src/restic',
-    find: 'const output = lines([program, ...args.slice(0, 1), ...extraOptions, ...args.slice(1)]',
+    find: 'const output = lines([program, ...withOptions(args)]',
     put: 'const output = lines([program, ...args]',
     red: { file: 'test/restic/client.test.ts', title: '[repository.11]' },
   },
