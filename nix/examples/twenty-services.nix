@@ -52,8 +52,9 @@
         postgres = [ "immich" ];
         units = [ "immich-server.service" ];
         exclude = [
-          "/srv/photos/thumbs"
-          "/srv/photos/encoded-video"
+          # The folders of users, which are made anew; without the files .immich beside them Immich doesn't start.
+          "/srv/photos/thumbs/*-*"
+          "/srv/photos/encoded-video/*-*"
         ];
         repository = "disk";
         retention.monthly = 120;
