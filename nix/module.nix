@@ -18,10 +18,7 @@ let
   presets = import ./presets.nix { inherit lib config; };
 
   # pkgs has the package only with the flake's overlay.
-  packages = {
-    atelier-backup = pkgs.callPackage ./package.nix { };
-  }
-  // pkgs;
+  packages.atelier-backup = pkgs.atelier-backup or (pkgs.callPackage ./package.nix { });
 
   # The schema's default /run/agenix/NAME means agenix's secret NAME. The host can tell agenix to use another folder.
   secrets = config.age.secrets or { };
@@ -32,9 +29,9 @@ let
     else
       secrets.${lib.removePrefix "/run/agenix/" property.default}.path or property.default;
 
-  # The options of the schema have the manifest's shape; `enable` and `package` are not part of it.
-  manifest = builtins.intersectAttrs derived.options cfg;
-  json = pkgs.formats.json { };
+  # The options of the schema have the manifest's shape; `enable`, `package`, `presets` and what other modules add are not part of it.
+  manifest = derived.declared cfg;
+  written = (pkgs.formats.json { }).generate "backup-manifest.json" manifest;
 
   # Of the host's own PostgreSQL server. Weaker than mkDefault.
   server = config.services.postgresql or { };
@@ -71,9 +68,17 @@ in
     assertions = schemaAssertions "atelier.backup" manifest ++ semantics.assertions;
     warnings = semantics.warnings ++ presets.warnings ++ import ./warnings.nix { inherit lib config; };
     environment = {
-      etc."atelier/backup-manifest.json".source = json.generate "backup-manifest.json" manifest;
+      etc."atelier/backup-manifest.json".source = written;
       systemPackages = [ cfg.package ];
     };
     systemd = { inherit (units) services timers; };
+    # Built for another platform, the command can't run here.
+    system.checks = lib.optional (pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform) (
+      pkgs.callPackage ./check.nix { systemd = config.systemd.package; } {
+        inherit (cfg) package;
+        manifest = written;
+        timers = builtins.intersectAttrs units.timers config.systemd.timers;
+      }
+    );
   };
 }

@@ -192,9 +192,28 @@ let
         )
       );
 
+  # `value` without what the schema doesn't know: other modules may add options of their own to these.
+  declared =
+    schema: value:
+    let
+      s = deref schema;
+      others = s.additionalProperties or false;
+      properties = s.properties or { };
+      known = if others == false then builtins.intersectAttrs properties value else value;
+    in
+    if value == null then
+      null
+    else if lib.isAttrs value then
+      lib.mapAttrs (name: declared (properties.${name} or others)) known
+    else if s ? items then
+      map (declared s.items) value
+    else
+      value;
+
   text = value: lib.literalExpression (lib.generators.toPretty { multiline = false; } value);
 in
 {
   inherit deref regex;
   options = optionsOf "#" schema;
+  declared = declared schema;
 }

@@ -8,7 +8,7 @@ export const nix: Breakage[] = [
     in: 'nix/package.nix',
     find: 'rm dist/cli-*.cache',
     put: '',
-    red: { file: 'test/nix/nixos/package.test.ts', title: '[nix.1] the package is built' },
+    red: { file: 'test/nix/nixos/package.test.ts', title: '[nix.1] the package is the same' },
   },
   {
     id: 'nix.1-repacked',
@@ -17,5 +17,29 @@ export const nix: Breakage[] = [
     find: 'mv *.tgz "$out"',
     put: 'gzip -dc *.tgz | gzip -1 > "$out"',
     red: { file: 'test/nix/package.test.ts', title: '[nix.1] npm brings' },
+  },
+  {
+    id: 'nix.2',
+    breaks: 'a wrong time is told, and taken',
+    in: 'nix/check.nix',
+    find: 'wrong=1',
+    put: ':',
+    red: { file: 'test/nix/nixos/check.test.ts', title: '[nix.2] a wrong time' },
+  },
+  {
+    id: 'nix.2-module',
+    breaks: 'the check is no part of a rebuild',
+    in: 'nix/module.nix',
+    find: 'system.checks = lib.optional (',
+    put: 'system.checks = lib.optional (false && ',
+    red: { file: 'test/nix/nixos/examples.test.ts', title: 'nix/examples/%s.nix' },
+  },
+  {
+    id: 'nix.3',
+    breaks: 'options of other modules are written into the manifest',
+    in: 'nix/schema-to-options.nix',
+    find: 'if others == false then',
+    put: 'if false then',
+    red: { file: 'test/nix/schema.test.ts', title: '[nix.3]' },
   },
 ]

@@ -46,6 +46,10 @@ let
         });
       };
       sops = any;
+      system.checks = mkOption {
+        type = types.listOf types.anything;
+        default = [ ];
+      };
       services.postgresql = any;
       services.restic.backups = any;
       atelier.services = any;

@@ -81,6 +81,23 @@ describe.skipIf(!hasNix)('a schema', () => {
     expect(await errorOf(JSON.stringify(properties))).toContain(text)
   })
 
+  test('[nix.3] what it doesn’t know is left out of the manifest, at each depth', async () => {
+    const value = `{
+      host = "h";
+      enable = true;
+      repositories.r = { repository = "/r"; extra = 1; };
+      services.a = { paths = [ "/a" ]; extra = 2; schedule = { onCalendar = null; extra = 3; }; };
+    }`
+    const schema = 'lib.importJSON ./schema/backup-manifest.schema.json'
+    expect(
+      await evaluate(`let lib = import ${lib}; in (import ./nix/schema-to-options.nix { inherit lib; schema = ${schema}; }).declared ${value}`),
+    ).toEqual({
+      host: 'h',
+      repositories: { r: { repository: '/r' } },
+      services: { a: { paths: ['/a'], schedule: { onCalendar: null } } },
+    })
+  })
+
   test("every property has a description, and each one's documentation can be written", async () => {
     const described = await evaluate(`
       let lib = import ${lib}; r = import ./test/nix/nixos.nix { inherit lib; };
