@@ -40,6 +40,6 @@ function placeOf(mounts: Mount[], path: string): string {
 async function openPaths(pid: string): Promise<string[]> {
   const open = (await readdir(`/proc/${pid}/fd`).catch(() => [])).map((fd) => `fd/${fd}`)
   const links = await Promise.all(['cwd', 'root', ...open].map((link) => readlink(`/proc/${pid}/${link}`).catch(() => '')))
-  const mapped = textOf(await readFile(`/proc/${pid}/maps`).catch(() => Buffer.alloc(0))).matchAll(/^(?:\S+ +){5}(\/.*)$/gm)
+  const mapped = textOf(await readFile(`/proc/${pid}/maps`).catch(() => Buffer.alloc(0))).matchAll(/^(?:\S+ +){5}(\/[^\n]*)/gm)
   return [...links.filter((path) => path.startsWith('/')), ...[...mapped].map(([, path = '']) => path)]
 }

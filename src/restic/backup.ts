@@ -43,7 +43,7 @@ export function backupCalls(caller: Caller, { snapshots }: Pick<Restic, 'snapsho
           // restic reports an unreadable file twice: in the scan for the progress, and in the backup.
           if (isMessage(message, 'error') && message.during !== 'scan') addUnreadable(message.item ?? '', message.error?.message ?? '')
           // 0.18 reports a missing path as plain text and exits 0.
-          const missing = /^(\/.*) does not exist, skipping$/.exec(line)?.[1]
+          const missing = /^(\/.*) does not exist, skipping$/s.exec(line)?.[1]
           if (missing) addUnreadable(missing, 'does not exist')
         },
       })

@@ -69,7 +69,7 @@ async function capabilitiesBelow(folder: Path, call: { signal: AbortSignal; inhe
   if (deep.exit !== 0) throw unchecked(deep.stderr)
   return new Map(
     `${stdout}\n\n${deep.stdout.replaceAll('# file: ./', `# file: ${folder}/…/`)}`.split('\n\n').flatMap((entry): [Path, string][] => {
-      const [, name, value] = /^# file: (.*)\nsecurity\.capability=(\S+)/.exec(entry.trimStart()) ?? []
+      const [, name, value] = /^# file: ([^\n]*)\nsecurity\.capability=(\S+)/.exec(entry.trimStart()) ?? []
       // getfattr writes a line break and a backslash of a name as octal numbers.
       const path = name?.replaceAll(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8)))
       return path === undefined || value === undefined ? [] : [[path.slice(folder.length), value]]

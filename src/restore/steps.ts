@@ -96,7 +96,7 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
       apply: async ({ databases }, { signal, emit }) => {
         for (const database of databases) {
           const { state, message } = await checkDatabase(database, { signal, inheritFds: job.inheritFds })
-          const path = database.replace(/^.*?\/\.atelier-backup-[^/]*\/new(?=\/)/, '')
+          const path = database.replace(/^.*?\/\.atelier-backup-[^/]*\/new(?=\/)/s, '')
           const warn = (code: Code, text: string) => emit({ type: 'warning', code, message: `${name}: the database ${path} ${text} (${message})` })
           if (state === 'unknown') warn('sqlite-unchecked', "is restored, but sqlite3 can't tell whether it is whole")
           else if (state === 'corrupt' && job.journal.corrupt) warn('sqlite-corrupt', 'is corrupt, and restored as allowed')

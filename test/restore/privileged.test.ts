@@ -13,7 +13,7 @@ async function saved(t: TestContext, make: (program: string) => void, live: (pro
   w.manifest({ services: { s: { paths: [w.path('data')] } } })
   w.write('data/file', 'saved')
   symlinkSync('nowhere', w.path('data/dangling'))
-  const program = w.path('data/a\nb\\c')
+  const program = w.path('data/a\nb\\c\u2028d')
   live(program)
   make(program)
   expect(await w.cli(['run', 's'])).toMatchObject({ exit: 0 })
