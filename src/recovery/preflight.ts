@@ -52,7 +52,7 @@ function judgeRoom({ mount, needed, free }: Facts['room'][number]): Check {
   return {
     name: 'room',
     ok,
-    message: `${mount}: ${needed} bytes are needed, ${free} are free`,
+    message: `${mount}: ${needed} bytes are needed, and ${spareBytes} to spare; ${free} are free`,
     remedy: ok ? null : 'make room, or recover some services now and others later: --only',
   }
 }

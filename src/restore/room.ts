@@ -44,7 +44,7 @@ export function requireRoom(facts: RestoreFacts, stages: { mount: Path; folder: 
     if (needed + spareBytes > there)
       throw new Failure(
         'no-space',
-        `${name}: ${place} has ${there} bytes free, and the restore needs ${needed} beside the old data: nothing was touched. Make room, or restore a part with --path; --ignore-space begins all the same`,
+        `${name}: ${place} has ${there} bytes free, and the restore needs ${needed} beside the old data, and ${spareBytes} to spare: nothing was touched. Make room, or restore a part with --path; --ignore-space begins all the same`,
       )
   }
 }

@@ -135,7 +135,7 @@ describe('the plan of a restore', () => {
     const spare = 64 * 1024 * 1024
     const free = (root: number, mnt: number) => () => planRestore(silent, facts({ postgres, free: { '/': spare + root, '/mnt': spare + mnt } }))
     expect(free(200, 300)).not.toThrow()
-    expect(free(199, 300)).toThrow(/the restore needs 200 /)
+    expect(free(199, 300)).toThrow(/the restore needs 200 beside the old data, and 67108864 to spare/)
     expect(free(200, 299)).toThrow(/\/mnt\/pg has .* free, and the restore needs 300 /)
   })
 
