@@ -3,6 +3,7 @@
   config,
   lib,
   pkgs,
+  utils,
   ...
 }:
 let
@@ -13,8 +14,16 @@ let
     inherit lib schema;
     inherit (derived) deref regex;
   };
-  semantics = import ./semantics.nix { inherit lib config; };
-  units = import ./units.nix { inherit lib config; };
+  mounts = import ./mounts.nix { inherit lib config; };
+  semantics = import ./semantics.nix { inherit lib config mounts; };
+  units = import ./units.nix {
+    inherit
+      lib
+      config
+      utils
+      mounts
+      ;
+  };
   presets = import ./presets.nix { inherit lib config; };
 
   # pkgs has the package only with the flake's overlay.

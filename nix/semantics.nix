@@ -1,7 +1,11 @@
 # What option types can't check: { assertions, warnings }. Each message says what to write instead.
 # Every manifest that src/manifest/semantics.ts refuses fails here already, at evaluation; test/nix/errors.test.ts compares the two.
 # The other checks need what only the NixOS configuration knows.
-{ lib, config }:
+{
+  lib,
+  config,
+  mounts,
+}:
 let
   inherit (builtins) dirOf match;
   inherit (lib)
@@ -59,15 +63,8 @@ let
     name: field:
     map (path: {
       inherit name field;
-      path = clean path;
+      path = mounts.clean path;
     });
-  # Without doubled and trailing slashes.
-  clean =
-    path:
-    let
-      parts = lib.splitString "/" (builtins.unsafeDiscardStringContext path);
-    in
-    "/" + concatStringsSep "/" (filter (part: part != "") parts);
   ancestors =
     path:
     let
@@ -248,8 +245,21 @@ let
       name = lib.removeSuffix ".${kind}" unit;
       template = match "([^@]+@).*" name;
       declared = declaredUnits.${kind};
+      aliases = concatMap (one: one.aliases or [ ]) (lib.attrValues declared);
     in
-    !declaredUnits ? ${kind} || declared ? ${name} || template != null && declared ? ${head template};
+    !declaredUnits ? ${kind}
+    || declared ? ${name}
+    || template != null && declared ? ${head template}
+    || elem unit aliases
+    || lib.any (isNamedLike name) (config.systemd.packages or [ ]);
+  # Which units a package brings is known once it is built. Most are called as it is: tailscaled.service of tailscale.
+  isNamedLike =
+    name: package:
+    let
+      unit = lib.toLower name;
+      its = lib.toLower (lib.getName package);
+    in
+    lib.hasPrefix its unit || lib.hasPrefix unit its;
   unknownUnits = concatMapAttrsToList (
     name: service:
     let
@@ -261,36 +271,45 @@ let
     )
   ) enabled;
 
-  # mount point -> type of the filesystem
-  filesystems = lib.listToAttrs (
-    map (fs: lib.nameValuePair fs.mountPoint fs.fsType) (
-      lib.attrValues (config.boot.specialFileSystems or { }) ++ lib.attrValues (config.fileSystems or { })
-    )
-  );
-  # The type at the nearest declared mount point above the path, or null.
-  filesystemOf =
-    path: filesystems.${path} or (if path == "/" then null else filesystemOf (dirOf path));
-  isVolatile =
-    path:
-    elem (filesystemOf (clean path)) [
-      "tmpfs"
-      "ramfs"
-    ];
   volatileData = concatMapAttrsToList (
     name: service:
     let
-      paths = filter isVolatile (unique (service.paths ++ service.sqlite));
+      paths = filter mounts.isVolatile (unique (service.paths ++ service.sqlite));
     in
     optional (paths != [ ]) (
       "${optionOf name}: on a tmpfs, which is empty after a reboot: ${concatStringsSep ", " paths}; "
       + "declare the folder that keeps the data"
     )
   ) enabled;
+
+  lostState =
+    concatMap
+      (
+        { path, remedy }:
+        [
+          "atelier.backup: ${path} doesn't outlive a reboot, so this host would pass for another one after each, and its backups not count; ${remedy}"
+        ]
+      )
+      (
+        mounts.lost (
+          [
+            {
+              kind = "directories";
+              path = "/var/lib/atelier-backup";
+            }
+          ]
+          # The state is bound to it.
+          ++ optional (!config.environment.etc ? machine-id) {
+            kind = "files";
+            path = "/etc/machine-id";
+          }
+        )
+      );
 in
 {
   assertions = map (message: {
     assertion = false;
     inherit message;
   }) (concatLists (lib.attrValues errors));
-  warnings = unknownUnits ++ volatileData;
+  warnings = unknownUnits ++ volatileData ++ lostState;
 }

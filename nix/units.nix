@@ -1,5 +1,10 @@
 # The systemd units { services, timers }. They only start the CLI, which does the work.
-{ lib, config }:
+{
+  lib,
+  config,
+  utils,
+  mounts,
+}:
 let
   inherit (lib)
     filterAttrs
@@ -28,14 +33,14 @@ let
     optional (lib.hasPrefix "/" folder) folder;
 
   # The unit of a backup or prune job.
-  # mounts: paths that must be mounted before the job starts
+  # data: paths that must be mounted before the job starts
   # partialIsFailure: whether exit code 3 is a failure to systemd
   # postgres: whether the job needs the PostgreSQL server, which must then start first
   job =
     {
       description,
       command,
-      mounts,
+      data,
       partialIsFailure ? false,
       postgres ? false,
       after ? [ ],
@@ -53,10 +58,10 @@ let
       ++ after;
       # nixos-rebuild must not stop a running backup.
       restartIfChanged = false;
-      unitConfig.RequiresMountsFor = map quoted (lib.filter isQuotable mounts);
+      unitConfig.RequiresMountsFor = map quoted (lib.filter isQuotable data);
       # Hooks find the same programs here as in an administrator's shell.
       path = optionals postgres serverPath ++ [ "/run/current-system/sw" ];
-      serviceConfig = hardening // {
+      serviceConfig = overridable (hardening // { ProtectSystem = "full"; RestrictSUIDSGID = true; }) // {
         Type = "oneshot";
         ExecStart = "${program} ${command}";
         # 3: a snapshot was saved, but some files couldn't be read. `status` shows it as partial.
@@ -71,8 +76,8 @@ let
         CacheDirectory = "atelier-backup";
         CacheDirectoryMode = "0700";
         UMask = "0077";
-        Nice = 10;
-        IOSchedulingClass = "idle";
+        Nice = lib.mkDefault 10;
+        IOSchedulingClass = lib.mkDefault "idle";
       };
     };
 
@@ -80,7 +85,10 @@ let
   isQuotable = path: builtins.match ''[^"\]*'' path != null;
   quoted = path: ''"${lib.replaceStrings [ "%" ] [ "%%" ] path}"'';
 
-  # As strict as the jobs allow. Three settings are missing on purpose:
+  # A host can set each of these without mkForce. Lists aren't replaced by what a host sets, but get longer.
+  overridable = lib.mapAttrs (_: value: if lib.isList value then value else lib.mkDefault value);
+
+  # As strict as all of our units allow. Three settings are missing on purpose:
   # ProtectSystem=strict: the repository can be a folder anywhere (its location may be secret), and SQLite writes next to the database
   # ProtectHome: rclone renews its tokens below /root
   # PrivateTmp: hooks leave dumps in /tmp
@@ -112,7 +120,6 @@ let
     ProtectKernelLogs = true;
     ProtectKernelModules = true;
     ProtectKernelTunables = true;
-    ProtectSystem = "full";
     RestrictAddressFamilies = [
       "AF_UNIX"
       "AF_INET"
@@ -121,7 +128,6 @@ let
     ];
     RestrictNamespaces = "mnt";
     RestrictRealtime = true;
-    RestrictSUIDSGID = true;
     SystemCallArchitectures = "native";
     # V8 calls pkey_alloc. Without SystemCallErrorNumber, a denied call would kill Node.
     SystemCallFilter = [
@@ -145,42 +151,87 @@ let
     "postgresql.service"
     "postgresql.target"
   ];
+  # As `server` in src/manifest/engines.ts: the recover unit comes after it, so it can't come before it.
+  isServer = unit: builtins.match "postgresql(-setup|@.*)?[.](service|target)" unit != null;
   postgresql = config.services.postgresql or { };
   serverPath = optional (postgresql.enable or false) postgresql.package;
 
-  # A crash can interrupt a restore in place. These units finish or undo it at boot, before the services start with a mixture of
-  # old and new data.
-  recoverFiles = "atelier-backup-recover";
-  # A unit of its own, so that services without databases don't wait for the PostgreSQL server.
-  recoverDatabases = "atelier-backup-recover-databases";
-  recover =
-    unit: services: more:
-    lib.optionalAttrs (services != { }) {
-      ${unit} = {
-        description = "End restores in place that a crash interrupted";
-        wantedBy = [ "multi-user.target" ];
-        before = lib.filter (name: !lib.elem name server) (
-          lib.unique (lib.concatLists (lib.mapAttrsToList unitsOf services))
-        );
-        restartIfChanged = false;
-        unitConfig = {
-          RequiresMountsFor = map quoted (
-            lib.filter isQuotable (
-              lib.concatMap (service: service.paths ++ service.sqlite) (lib.attrValues services)
-            )
-          );
-          ConditionDirectoryNotEmpty = "/var/lib/atelier-backup/journals";
-        };
-        serviceConfig = {
-          Type = "oneshot";
-          ExecStart = "${program} boot ${lib.concatStringsSep " " (lib.attrNames services)}";
-          StateDirectory = "atelier-backup";
-          StateDirectoryMode = "0700";
-          UMask = "0077";
-        };
-      }
-      // more;
+  # A crash can interrupt a restore in place. A unit for each service ends it at boot, before the service's units start with a mixture of
+  # old and new data. What it must and mustn't do to the boot:
+  # - Without a journal it does nothing, and nothing is mounted or started for it: mounts and the server are in After= alone, which orders
+  #   what starts anyway. Where there is a journal, `boot` itself mounts what is missing.
+  # - What one service waits for, or lacks, is nothing to the others. Where the data of an interrupted restore is missing, `boot` masks that
+  #   service's units.
+  # - It stands before services alone. Sockets, paths, mounts and the like come before basic.target, so a unit of ours before them would be
+  #   in a cycle as soon as it waits for a network disk or for the server. What they start waits: they may be open a little earlier.
+  # - Services may be of the early boot (DefaultDependencies=no), so it has no default dependencies either. It comes after
+  #   systemd-tmpfiles-setup.service because both could make the same folder.
+  recoverUnit = name: "atelier-backup-recover-${name}";
+  recover = name: service: {
+    description = "End a restore in place of ${name} that a crash interrupted";
+    wantedBy = [ "multi-user.target" ];
+    conflicts = [ "shutdown.target" ];
+    before = [
+      "shutdown.target"
+    ]
+    ++ lib.unique (lib.concatMap startedBy (lib.filter (unit: !isServer unit) (unitsOf name service)));
+    after = [
+      "local-fs.target"
+      "systemd-tmpfiles-setup.service"
+    ]
+    ++ map (point: "${utils.escapeSystemdPath point}.mount") (
+      mounts.around (service.paths ++ service.sqlite)
+    )
+    ++ optionals (service.postgres != [ ]) server;
+    restartIfChanged = false;
+    unitConfig = {
+      DefaultDependencies = false;
+      # `|`: one of them is enough.
+      ConditionPathExists = map (known: "|/var/lib/atelier-backup/journals/${known}.json") (
+        [ name ] ++ service.formerNames
+      );
     };
+    path = optionals (service.postgres != [ ]) serverPath;
+    # ProtectSystem= and RestrictSUIDSGID= are missing: the data can be anywhere, and its folders setgid.
+    serviceConfig =
+      overridable (
+        hardening
+        // {
+          CapabilityBoundingSet = hardening.CapabilityBoundingSet ++ [ "CAP_SETFCAP" ];
+        }
+      )
+      // {
+        Type = "oneshot";
+        ExecStart = "${program} boot ${name}";
+        StateDirectory = "atelier-backup";
+        StateDirectoryMode = "0700";
+        UMask = "0077";
+      };
+  };
+
+  # The services that a unit starts, or is stopped with.
+  startedBy =
+    unit:
+    let
+      kind = lib.last (lib.splitString "." unit);
+      name = lib.removeSuffix ".${kind}" unit;
+      declared = config.systemd."${kind}s".${name} or { };
+      hangsOn =
+        service:
+        lib.elem unit ((service.partOf or [ ]) ++ (service.requires or [ ]) ++ (service.bindsTo or [ ]));
+    in
+    lib.filter (lib.hasSuffix ".service") (
+      {
+        service = [ unit ];
+        socket = [ (declared.socketConfig.Service or "${name}.service") ];
+        path = [ (declared.pathConfig.Unit or "${name}.service") ];
+        timer = [ (declared.timerConfig.Unit or "${name}.service") ];
+        target = map (service: "${service}.service") (
+          lib.attrNames (filterAttrs (_: hangsOn) config.systemd.services)
+        );
+      }
+      .${kind} or [ ]
+    );
 in
 {
   services =
@@ -190,14 +241,14 @@ in
         lib.recursiveUpdate (job {
           description = "Backup of ${name}";
           command = "run ${name}";
-          mounts =
+          data =
             service.paths
             ++ service.sqlite
             ++ localFolder (cfg.repositories.${service.repository} or { repository = null; });
           inherit (service) partialIsFailure;
           postgres = service.postgres != [ ];
           # A Persistent= timer can start a missed backup at boot, where an interrupted restore must be ended first.
-          after = [ "${if service.postgres == [ ] then recoverFiles else recoverDatabases}.service" ];
+          after = [ "${recoverUnit name}.service" ];
         }) { serviceConfig.ExecStopPost = "${program} run --cleanup ${name}"; }
       )
     ) enabled
@@ -206,16 +257,12 @@ in
       nameValuePair (pruneUnit name) (job {
         description = "Forget old snapshots and free their space in the repository ${name}";
         command = "prune --repository ${name}";
-        mounts = localFolder repository;
+        data = localFolder repository;
         # Pruning also drops the old databases that restores in place have kept.
         postgres = withDatabases != { };
       })
     ) pruned
-    // recover recoverFiles (filterAttrs (_: service: service.postgres == [ ]) cfg.services) { }
-    // recover recoverDatabases withDatabases {
-      after = server;
-      path = serverPath;
-    };
+    // mapAttrs' (name: service: nameValuePair (recoverUnit name) (recover name service)) cfg.services;
 
   timers =
     mapAttrs' (

@@ -112,6 +112,14 @@ export async function missingMounts(fstab = '/etc/fstab', unitFolders = mountUni
   return [...declared].flatMap(([point, auto]) => (point === '/' || mounted.includes(point) ? [] : [{ point, auto }]))
 }
 
+/** Has systemd mount what is declared at, above or inside of these paths and isn't mounted. What it can't mount stays missing. */
+export async function mountMissing(paths: string[]): Promise<void> {
+  const real = await Promise.all(paths.map(realAsFarAsThere))
+  const points = (await missingMounts()).map(({ point }) => point)
+  const wanted = points.filter((point) => real.some((path) => isWithin(path, point) || isWithin(point, path)))
+  if (wanted.length > 0) await run(['systemctl', 'start', '--', ...wanted])
+}
+
 /** A mount unit's name is its mount point: systemd.unit(5), "String escaping". */
 function mountPointOf(unit: string): string {
   const bytes = unit.slice(0, -'.mount'.length).replaceAll('-', '/')

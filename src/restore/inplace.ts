@@ -3,6 +3,8 @@ import { dirname, join } from 'node:path'
 import type { Path, Plan, RestoreStep, Result } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { isWithin, realAsFarAsThere } from '../host/files.ts'
+import { mountMissing } from '../host/mounts.ts'
+import { hasSystemd } from '../host/systemd.ts'
 import { requireRepositoryApart } from '../repository/apart.ts'
 import type { Snapshot } from '../restic/types.ts'
 import { type Site, serviceOf, stagingOf } from '../site.ts'
@@ -173,7 +175,10 @@ export async function endInterrupted(site: Site, name: string, options: InPlaceO
   if ((await readJournal(site.state, name).catch(asFailure)) === null) return null
   return transact(site, name, options, async (transaction) => {
     const journal = await readJournal(site.state, name)
-    return journal ? endAtBoot(transaction, journal) : {}
+    if (!journal) return {}
+    // The boot unit requires no mount, or it would mount the disks of every service at each boot.
+    if (hasSystemd()) await mountMissing([...journal.folders, ...journal.moves.map(({ live }) => live)])
+    return endAtBoot(transaction, journal)
   })
 }
 

@@ -148,7 +148,7 @@ describe.skipIf(!canHost)('a host with PostgreSQL 17', () => {
       state: 'unfinished-restore',
       message: expect.stringContaining('--rollback takes it back): atelier-backup restore shop --resume'),
     })
-    expect(await host.sh('journalctl --boot --output cat -u atelier-backup-recover-databases')).toMatch(
+    expect(await host.sh('journalctl --boot --output cat -u atelier-backup-recover-shop')).toMatch(
       /^shop: PostgreSQL, the server: it does not answer.*; its units stay stopped: .* --resume, or undo it with --rollback$/m,
     )
     for (const direction of ['--resume', '--rollback'])

@@ -149,7 +149,7 @@ describe.skipIf(!canHost)('units of a restore in place', () => {
     renameSync(host.path('/var/lib/notes'), host.path('/var/lib/gone'))
     await host.boot()
     expect(await states('notes.service')).toBe('inactive')
-    expect(await host.sh('journalctl --boot --output cat -u atelier-backup-recover')).toContain("isn't at")
+    expect(await host.sh('journalctl --boot --output cat -u atelier-backup-recover-notes')).toContain("isn't at")
     expect((await host.run(['systemctl', 'start', 'notes'])).stderr).toContain('masked')
     renameSync(host.path('/var/lib/gone'), host.path('/var/lib/notes'))
     // Now it can.

@@ -5,14 +5,17 @@ import { type FileSystem, makeImage } from '../lib/disk.ts'
 import { type HostOptions, makeHost, type TestHost } from '../lib/host.ts'
 import { output } from '../lib/live.ts'
 import { makeRepository } from '../lib/repository.ts'
-import { host as evaluated, libs } from '../nix/nix.ts'
+import { host as evaluated, type Host, libs } from '../nix/nix.ts'
 
 type Value = string | number | boolean | null | Value[]
 type Section = Record<string, Value>
-/** A unit as `systemd.services` and `systemd.timers` declare it. */
+/** A unit as `systemd.services`, `systemd.sockets` and the like declare it. */
 interface Declared {
   description?: string
   wants?: string[]
+  requires?: string[]
+  conflicts?: string[]
+  partOf?: string[]
   after?: string[]
   before?: string[]
   wantedBy?: string[]
@@ -21,6 +24,8 @@ interface Declared {
   unitConfig?: object
   serviceConfig?: object
   timerConfig?: object
+  socketConfig?: object
+  pathConfig?: object
 }
 
 /** A host on which `modules` (a Nix list) are declared, not yet booted. An empty repository, and the secrets where agenix would place them. */
@@ -75,26 +80,43 @@ async function declare(host: TestHost, modules: string): Promise<string[]> {
 }
 
 /** Unit files by name. */
-function unitFiles({ services, timers }: { services: object; timers: object }): Record<string, { text: string; wantedBy: string[] }> {
+function unitFiles({ services, timers, sockets, paths, targets, mounts }: Host['units']): Record<string, { text: string; wantedBy: string[] }> {
   const named = (units: object, suffix: string) =>
     Object.entries(units).map(([name, unit]: [string, Declared]) => [`${name}.${suffix}`, { text: textOf(unit), wantedBy: unit.wantedBy ?? [] }])
-  return Object.fromEntries([...named(services, 'service'), ...named(timers, 'timer')])
+  const mounted = mounts.map(({ where, what, type, options, ...unit }) => {
+    const text = textOf(unit) + section('Mount', { Where: where, What: what, Type: type ?? null, Options: options ?? null }).join('')
+    return [`${where.slice(1).replaceAll('-', '\\x2d').replaceAll('/', '-')}.mount`, { text, wantedBy: unit.wantedBy ?? [] }]
+  })
+  return Object.fromEntries([
+    ...named(services, 'service'),
+    ...named(timers, 'timer'),
+    ...named(sockets, 'socket'),
+    ...named(paths, 'path'),
+    ...named(targets, 'target'),
+    ...mounted,
+  ])
 }
 
-function textOf({ description, wants, after, before, path, restartIfChanged, unitConfig, serviceConfig, timerConfig }: Declared): string {
+function textOf({ description, wants, requires, conflicts, partOf, after, before, path, restartIfChanged, unitConfig, ...kinds }: Declared): string {
   const unit = {
     Description: description ?? null,
     Wants: wants ?? null,
+    Requires: requires ?? null,
+    Conflicts: conflicts ?? null,
+    PartOf: partOf ?? null,
     After: after ?? null,
     Before: before ?? null,
     'X-RestartIfChanged': restartIfChanged === false ? false : null,
     ...unitConfig,
   }
   const environment = path ? { Environment: `PATH=${path.map((folder) => `${folder}/bin:${folder}/sbin`).join(':')}` } : {}
+  const { serviceConfig, timerConfig, socketConfig, pathConfig } = kinds
   return [
     ...section('Unit', unit),
     ...(serviceConfig ? section('Service', { ...environment, ...serviceConfig }) : []),
     ...(timerConfig ? section('Timer', { ...timerConfig }) : []),
+    ...(socketConfig ? section('Socket', { ...socketConfig }) : []),
+    ...(pathConfig ? section('Path', { ...pathConfig }) : []),
   ].join('')
 }
 

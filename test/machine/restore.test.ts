@@ -7,6 +7,20 @@ import { makeNotesHost, notes, statusOf } from './notes.ts'
 
 const rows = "sqlite3 -readonly -cmd '.timeout 10000' /var/lib/notes/notes.db 'SELECT count(*) FROM note'"
 
+const hangs = 'healthCheck = "touch /run/checking-$ATELIER_SERVICE; sleep 1000";'
+/** Its disk isn't mounted at boot. */
+const away = (more = '') => `
+  atelier.backup.services.away = { paths = [ "/srv/away/data" ]; units = [ ]; ${more} };
+  systemd.mounts = [ { where = "/srv/away"; what = "/opt/away"; type = "none"; options = "bind"; } ];`
+/** Its mount takes a while, and fails. */
+const lost = `
+  atelier.backup.services.lost = { paths = [ "/srv/lost" ]; units = [ ]; };
+  systemd.services.slow.serviceConfig = { Type = "oneshot"; ExecStart = [ "/usr/bin/sleep 3" "/usr/bin/false" ]; };
+  systemd.mounts = [ {
+    where = "/srv/lost"; what = "tmpfs"; wantedBy = [ "multi-user.target" ];
+    after = [ "slow.service" ]; requires = [ "slow.service" ]; unitConfig.DefaultDependencies = false;
+  } ];`
+
 describe.skipIf(!canHost)('a host that lost data', () => {
   let host: TestHost
   let saved: number
@@ -56,17 +70,25 @@ describe.skipIf(!canHost)('a host that lost data', () => {
     await rebuild(host, notes())
   })
 
-  test('[unit.15] after a power cut in the middle of a restore the boot ends it before the service starts', async () => {
-    await rebuild(host, notes('atelier.backup.services.notes.healthCheck = "touch /run/checking; sleep 1000";'))
+  test('[unit.15] [unit.22] after a power cut in the middle of a restore the boot ends it before the service starts, whatever disks others lack', async () => {
+    await rebuild(host, notes(`atelier.backup.services.notes.${hangs}`))
     await changed()
     const broken = host.cli(['restore', 'notes', '--in-place', '--yes'])
-    await host.until('test -e /run/checking')
+    await host.until('test -e /run/checking-notes')
+    await host.sh('mkdir /opt/away')
+    await rebuild(host, notes(`atelier.backup.services.notes.${hangs} } { ${away()} } { ${lost}`))
     await host.powerCut()
     await broken
     await host.boot()
     expect(host.read('/var/lib/notes/file')).toBe('old\n')
-    const log = await host.sh('journalctl --boot --output cat -u notes -u atelier-backup-recover')
+    const log = await host.sh('journalctl --boot --output cat -u notes -u atelier-backup-recover-notes')
     expect(log).toMatch(/an interrupted restore was completed[\s\S]*Started notes.service/)
+    const at = (property: string, unit: string) => host.sh(`systemctl show --property=${property} --value ${unit}`)
+    const [started, failed] = await Promise.all([at('ActiveEnterTimestampMonotonic', 'notes'), at('InactiveEnterTimestampMonotonic', 'slow')])
+    expect(Number(started)).toBeLessThan(Number(failed))
+    // It has no journal, so nothing mounts its disk.
+    expect(await at('ActiveState', 'srv-away.mount')).toBe('inactive')
+    await host.sh('rm /etc/systemd/system/multi-user.target.wants/srv-lost.mount')
     await host.until(`test "$(${rows})" -gt ${saved + 3}`)
     await rebuild(host, notes())
     expect(await statusOf(host)).toMatchObject({ state: 'ok', old: expect.arrayContaining([expect.anything()]) })
@@ -112,19 +134,22 @@ describe.skipIf(!canHost)('a host that lost data', () => {
   })
 
   test('[unit.15] after a power cut in the middle of `dr` the boot ends what it was at before the service starts, and --resume goes on', async () => {
-    await rebuild(host, notes('atelier.backup.services.notes.healthCheck = "touch /run/checking; sleep 1000";'))
+    await rebuild(host, notes(`atelier.backup.services.notes.${hangs} } { ${away(hangs)}`))
+    await host.sh('systemctl start srv-away.mount; mkdir /srv/away/data; systemctl start restic-backups-away')
     await changed()
     const broken = host.cli(['dr', '--yes', '--overwrite'])
-    await host.until('test -e /run/checking')
+    await host.until('test -e /run/checking-notes -a -e /run/checking-away')
     await host.powerCut()
     await broken
     await host.boot()
     expect(host.read('/var/lib/notes/file')).toBe('old\n')
-    const log = await host.sh('journalctl --boot --output cat -u notes -u atelier-backup-recover')
+    const log = await host.sh('journalctl --boot --output cat -u notes -u atelier-backup-recover-notes -u atelier-backup-recover-away')
     expect(log).toMatch(/an interrupted restore was completed[\s\S]*Started notes.service/)
-    await rebuild(host, notes())
+    // Its disk, which nothing mounts at boot, was mounted for this.
+    expect(await host.sh('systemctl is-active srv-away.mount; ls /var/lib/atelier-backup/journals')).toBe('active')
+    await rebuild(host, notes(`} { ${away()}`))
     const { exit, stdout } = await host.cli(['dr', '--resume', '--yes'])
-    expect([exit, stdout]).toEqual([0, expect.stringContaining('Recovered 1 of 1 services')])
+    expect([exit, stdout]).toEqual([0, expect.stringContaining('Recovered 2 of 2 services')])
     expect([host.read('/var/lib/notes/file'), await host.sh('systemctl is-active notes')]).toEqual(['old\n', 'active'])
     await host.until(`test "$(${rows})" -gt ${saved + 3}`)
   })

@@ -114,7 +114,7 @@ describe.skipIf(!canHost || !canServe)('secrets on a host', { timeout: 180_000 }
     expect(await cli('doctor')).toBe(1)
     await host.sh('mv /srv/config /srv/repository/config')
     expect(await unit()).toBe(0)
-    for (const name of ['restic-prune', 'atelier-backup-recover']) expect(await unit(name)).toBe(0)
+    for (const name of ['restic-prune', 'atelier-backup-recover-notes']) expect(await unit(name)).toBe(0)
     for (const args of [
       ['status', '--json'],
       ['list', 'notes', '--json'],

@@ -228,10 +228,12 @@ describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {
           notes.paths = [ "/a" ];
           known.paths = [ "/b" ];
           worker = { paths = [ "/c" ]; units = [ "worker@1.service" "worker.socket" "mnt-x.mount" "gone.timer" ]; };
+          other = { paths = [ "/f" ]; units = [ "also-known.service" "tailscaled.service" "NetworkManager.service" ]; };
           none = { paths = [ "/d" ]; units = [ ]; };
           off = { paths = [ "/e" ]; enable = false; };
         }; };
-        systemd.services.known = { };
+        systemd.services.known.aliases = [ "also-known.service" ];
+        systemd.packages = [ { pname = "tailscale"; } { pname = "networkmanager"; } ];
         systemd.services."worker@" = { };
         systemd.sockets.worker = { };
       } ]`,
@@ -241,16 +243,67 @@ describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {
     expect(warnings).toEqual([told('notes', 'notes.service'), told('worker', 'gone.timer')])
   })
 
-  test('data on a tmpfs is warned of, unless something else is mounted over it', async () => {
+  test('[unit.23] data on a tmpfs is warned of, unless it is really somewhere else', async () => {
     const { warnings } = await host(
       lib,
       `[ {
-        atelier.backup = { enable = true; services.n = { units = [ ]; paths = [ "/var/lib/kept" "/var/lib/lost" ]; sqlite = [ "/run/n/db" ]; }; };
-        fileSystems = { "/".fsType = "tmpfs"; "/var/lib/kept".fsType = "none"; };
+        atelier.backup = { enable = true; services.n = { units = [ ]; paths = [ "/var/lib/kept" "/var/lib/bound/x" "/var/lib/lost" "/var/lib/shown" ]; sqlite = [ "/run/n/db" ]; }; };
+        fileSystems = { "/".fsType = "tmpfs"; "/var/lib/kept".fsType = "none"; "/disk".fsType = "ext4"; "/var/lib/atelier-backup".fsType = "ext4"; "/etc".fsType = "ext4"; };
+        systemd.mounts = [
+          { where = "/var/lib/bound"; what = "/disk/bound"; type = "none"; options = "rw,bind"; }
+          { where = "/var/lib/shown"; what = "/tmp/shown"; options = "bind"; }
+        ];
       } ]`,
     )
     expect(warnings).toEqual([
-      'atelier.backup.services.n: on a tmpfs, which is empty after a reboot: /var/lib/lost, /run/n/db; declare the folder that keeps the data',
+      'atelier.backup.services.n: on a tmpfs, which is empty after a reboot: /var/lib/lost, /var/lib/shown, /run/n/db; declare the folder that keeps the data',
     ])
+  })
+
+  const storage = 'persistentStoragePath = "/keep/it";'
+  test.each([
+    [
+      'impermanence',
+      `environment.persistence."/keep/it" = { ${storage} directories = [ { dirPath = "/var/lib/n"; } ]; files = [ MORE ]; users.u = { directories = [ { dirPath = "/home/u/x"; } ]; files = [ ]; }; };`,
+      '{ filePath = "/etc/machine-id"; } { filePath = "/var/lib/atelier-backup"; }',
+      'environment.persistence."/keep/it"',
+      '"/etc/machine-id"',
+    ],
+    [
+      'preservation',
+      `preservation = { enable = true; preserveAt."/keep/it" = { ${storage} directories = [ { directory = "/var/lib/n"; how = "symlink"; } { directory = "/home/u/"; how = "_intermediate"; } ]; files = [ MORE ]; users.u = { directories = [ { directory = "/home/u/x"; } ]; files = [ ]; }; }; };`,
+      '{ file = "/etc/machine-id"; } { file = "/var/lib/atelier-backup"; }',
+      'preservation.preserveAt."/keep/it"',
+      '{ file = "/etc/machine-id"; inInitrd = true; }',
+    ],
+  ])(
+    '[unit.23] %s: what it keeps is never warned of, and a state that it does not keep is, with the line to write',
+    async (_, kept, more, option, file) => {
+      const of = async (config: string) => (await host(lib, `[ { atelier.backup.enable = true; ${config} } ]`)).warnings
+      const data = 'atelier.backup.services.n = { units = [ ]; paths = [ "/var/lib/n/data" "/home/u/x" ]; };'
+      const roots = ['fileSystems."/".fsType = "tmpfs";', 'fileSystems."/".fsType = "btrfs";']
+      for (const root of roots) {
+        const disks = `${data} ${root} fileSystems."/keep".fsType = "ext4";`
+        const told = (path: string, list: string, entry: string) =>
+          `atelier.backup: ${path} doesn't outlive a reboot, so this host would pass for another one after each, and its backups not count; add ${option}.${list} = [ ${entry} ];`
+        expect(await of(disks + kept.replace('MORE', ''))).toEqual([
+          told('/var/lib/atelier-backup', 'directories', '"/var/lib/atelier-backup"'),
+          told('/etc/machine-id', 'files', file),
+        ])
+        expect(await of(disks + kept.replace('MORE', more))).toEqual([])
+      }
+    },
+  )
+
+  test('[unit.23] a host that loses its root without either is told to mount a disk; one that keeps its root, or declares its machine id, is told nothing', async () => {
+    const of = async (config: string) => (await host(lib, `[ { atelier.backup.enable = true; ${config} } ]`)).warnings
+    expect(await of('fileSystems."/".fsType = "tmpfs";')).toEqual([
+      expect.stringMatching(/atelier-backup doesn't outlive.*; have a disk mounted there$/),
+      expect.stringContaining('/etc/machine-id'),
+    ])
+    const home = 'environment.persistence."/keep" = { persistentStoragePath = "/keep"; directories = [ { dirPath = "/home"; } ]; files = [ ]; };'
+    expect(await of(`fileSystems."/".fsType = "ext4"; ${home}`)).toEqual([])
+    const id = 'environment.etc.machine-id.text = "x"; fileSystems."/var".fsType = "xfs"; fileSystems."/".fsType = "tmpfs";'
+    expect(await of(id)).toEqual([])
   })
 })

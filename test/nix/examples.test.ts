@@ -46,6 +46,6 @@ describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {
       '[ (import ./nix/vm-test.nix { package = { type = "derivation"; outPath = "/p"; meta.mainProgram = "m"; }; }).nodes.machine ]',
     )
     expect([assertions, warnings]).toEqual([[], []])
-    expect(Object.keys(units.services)).toEqual(['atelier-backup-recover', 'notes', 'restic-backups-notes', 'restic-prune'])
+    expect(Object.keys(units.services)).toEqual(['atelier-backup-recover-notes', 'notes', 'restic-backups-notes', 'restic-prune'])
   })
 })

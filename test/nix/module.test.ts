@@ -3,6 +3,8 @@ import { describe, expect, test } from 'vitest'
 import { readManifest } from '../../src/manifest/load.ts'
 import { evaluate, hasNix, host, libs } from './nix.ts'
 
+const nixList = (words: string[]) => `[ ${words.map((word) => JSON.stringify(word)).join(' ')} ]`
+
 describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {
   const backup = (config: string, more = '') => host(lib, `[ { atelier.backup = { enable = true; ${config} }; ${more} } ]`)
 
@@ -18,12 +20,8 @@ describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {
 
   test("nothing is made where the module isn't enabled", async () => {
     const r = `(import ./test/nix/nixos.nix { lib = import ${lib}; modules = [ { atelier.backup.services.a.paths = [ "/a" ]; } ]; }).config`
-    expect(await evaluate(`let c = ${r}; in [ c.systemd.services c.systemd.timers c.environment c.assertions ]`)).toEqual([
-      {},
-      {},
-      { etc: {}, systemPackages: [] },
-      [],
-    ])
+    const made = 'c.systemd.services c.systemd.timers c.environment.etc c.environment.systemPackages c.assertions'
+    expect(await evaluate(`let c = ${r}; in [ ${made} ]`)).toEqual([{}, {}, {}, [], []])
   })
 
   test('adding a repository keeps main', async () => {
@@ -93,23 +91,50 @@ describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {
   test('a unit and a timer for each enabled service, and none for a disabled one', async () => {
     const { units } = await backup('services = { a.paths = [ "/a" ]; "b.c_D".sqlite = [ "/b" ]; off = { enable = false; paths = [ "/o" ]; }; };')
     const names = ['restic-backups-a', 'restic-backups-b.c_D', 'restic-prune']
-    expect([Object.keys(units.services), Object.keys(units.timers)]).toEqual([['atelier-backup-recover', ...names], names])
+    const recover = ['a', 'b.c_D', 'off'].map((name) => `atelier-backup-recover-${name}`)
+    expect([Object.keys(units.services), Object.keys(units.timers)]).toEqual([[...recover, ...names], names])
   })
 
   test('[postgres.12] at boot those with databases wait for the server, and nobody else with them', async () => {
     const services = `services.a.paths = [ "/a" ]; services.b = { paths = [ "/b" ]; postgres = [ "b" ]; units = [ "b.service" "b-worker.service" ]; };`
     const { units } = await backup(services)
     const of = (name: string) => units.services[name] ?? expect.fail()
-    const files = of('atelier-backup-recover')
-    expect([files.before, files.after, files.serviceConfig.ExecStart]).toEqual([['a.service'], undefined, expect.stringMatching(/ boot a$/)])
-    const databases = of('atelier-backup-recover-databases')
-    expect([databases.before, databases.after]).toEqual([
-      ['b.service', 'b-worker.service'],
-      ['postgresql.service', 'postgresql.target'],
-    ])
-    expect(databases.serviceConfig.ExecStart).toMatch(/ boot b$/)
+    const server = ['postgresql.service', 'postgresql.target']
+    const [a, b] = [of('atelier-backup-recover-a'), of('atelier-backup-recover-b')]
+    expect([a.before, a.serviceConfig.ExecStart]).toEqual([['shutdown.target', 'a.service'], expect.stringMatching(/ boot a$/)])
+    expect([b.before, b.serviceConfig.ExecStart]).toEqual([['shutdown.target', 'b.service', 'b-worker.service'], expect.stringMatching(/ boot b$/)])
+    expect([server.filter((unit) => a.after.includes(unit)), server.filter((unit) => b.after.includes(unit))]).toEqual([[], server])
     // So do backups that are made up for at boot.
-    expect(of('restic-backups-b').after).toEqual(expect.arrayContaining([...databases.after, 'atelier-backup-recover-databases.service']))
+    expect(of('restic-backups-b').after).toEqual(expect.arrayContaining([...server, 'atelier-backup-recover-b.service']))
+  })
+
+  test('[unit.21] the end of an interrupted restore stands before services alone: for a socket, a timer, a path, a target that which it starts', async () => {
+    const units = ['a.service', 'b.socket', 'c.socket', 'd.timer', 'e.path', 'f.path', 'g.target', 'srv-a.mount', 'postgresql.service']
+    const declared = `systemd = {
+      sockets.c.socketConfig.Service = "c-server.service";
+      paths.e.pathConfig.Unit = "e-work.service";
+      paths.f.pathConfig.Unit = "f.target";
+      services = { g1.partOf = [ "g.target" ]; g2.requires = [ "g.target" ]; g3.wantedBy = [ "g.target" ]; };
+    };`
+    const made = (await backup(`services.a = { paths = [ "/a" ]; units = ${nixList(units)}; };`, declared)).units
+    expect(made.services['atelier-backup-recover-a']?.before).toEqual([
+      'shutdown.target',
+      ...['a', 'b', 'c-server', 'd', 'e-work', 'g1', 'g2'].map((name) => `${name}.service`),
+    ])
+  })
+
+  test('[unit.22] it waits for the mounts of its own service, and neither mounts nor starts anything without a journal', async () => {
+    const disks = `fileSystems = builtins.mapAttrs (_: _: { fsType = "ext4"; }) { "/" = 1; "/srv" = 1; "/srv/a-b/in" = 1; "/mnt" = 1; }; systemd.mounts = [ { where = "/srv/a-b"; what = "x"; } ];`
+    const services = 'services.a = { paths = [ "/srv/a-b/" ]; formerNames = [ "old" ]; }; services.b.sqlite = [ "/var/b/db" ];'
+    const { units } = await backup(services, disks)
+    const { after, unitConfig, ...unit } = units.services['atelier-backup-recover-a'] ?? expect.fail()
+    expect(after.filter((name) => name.endsWith('.mount')).sort()).toEqual(['srv-a\\x2db-in.mount', 'srv-a\\x2db.mount', 'srv.mount'])
+    expect(units.services['atelier-backup-recover-b']?.after.filter((name) => name.endsWith('.mount'))).toEqual([])
+    expect(unit).not.toHaveProperty('wants')
+    expect(unitConfig).toEqual({
+      DefaultDependencies: false,
+      ConditionPathExists: ['a', 'old'].map((name) => `|/var/lib/atelier-backup/journals/${name}.json`),
+    })
   })
 
   test('a unit runs the CLI once, cleans up after it, and takes partial for success', async () => {
@@ -130,13 +155,19 @@ describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {
       'network-online.target',
       'agenix-install-secrets.service',
       'sops-install-secrets.service',
-      'atelier-backup-recover.service',
+      'atelier-backup-recover-a.service',
     ])
   })
 
-  test('timeouts can be set for each unit', async () => {
-    const { units } = await backup('services.a.paths = [ "/a" ];', 'systemd.services.restic-backups-a.serviceConfig.TimeoutStartSec = "3h";')
-    expect(units.services['restic-backups-a']?.serviceConfig).toMatchObject({ TimeoutStartSec: '3h', TimeoutStopSec: '10min', Type: 'oneshot' })
+  test('timeouts, priorities and each part of the sandbox can be set for each unit, without mkForce', async () => {
+    const set =
+      'systemd.services.restic-backups-a.serviceConfig = { TimeoutStartSec = "3h"; Nice = 0; IOSchedulingClass = "best-effort"; PrivateDevices = false; CapabilityBoundingSet = [ "CAP_LEASE" ]; };'
+    const { units } = await backup('services.a.paths = [ "/a" ];', set)
+    expect(units.services['restic-backups-a']?.serviceConfig).toMatchObject({
+      ...{ TimeoutStartSec: '3h', TimeoutStopSec: '10min', Type: 'oneshot' },
+      ...{ Nice: 0, IOSchedulingClass: 'best-effort', PrivateDevices: false, ProtectClock: true },
+      CapabilityBoundingSet: expect.arrayContaining(['CAP_LEASE', 'CAP_SYS_ADMIN']),
+    })
     expect(units.services['restic-prune']?.serviceConfig).toMatchObject({ TimeoutStartSec: 'infinity' })
   })
 

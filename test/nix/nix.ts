@@ -18,14 +18,21 @@ export interface Unit {
   before: string[]
   after: string[]
   restartIfChanged: boolean
-  unitConfig: { RequiresMountsFor: string[] }
+  unitConfig: { RequiresMountsFor: string[]; ConditionPathExists: string[] }
   serviceConfig: Record<string, unknown>
 }
 export interface Host {
   manifest: { repositories: Record<string, Record<string, unknown>>; services: Record<string, Record<string, unknown>>; [field: string]: unknown }
   assertions: string[]
   warnings: string[]
-  units: { services: Record<string, Unit>; timers: Record<string, { wantedBy: string[]; timerConfig: Record<string, unknown> }> }
+  units: {
+    services: Record<string, Unit>
+    timers: Record<string, { wantedBy: string[]; timerConfig: Record<string, unknown> }>
+    sockets: object
+    paths: object
+    targets: object
+    mounts: { where: string; what: string; type?: string; options?: string; wantedBy?: string[] }[]
+  }
 }
 
 /** What a host is given by NixOS modules, which are a Nix list such as `[ ./nix/examples/small.nix { atelier.backup.enable = true; } ]`. */

@@ -21,7 +21,10 @@ let
         type = types.listOf types.str;
         default = [ ];
       };
+      boot = any;
+      preservation = any;
       environment = {
+        persistence = any;
         etc = any;
         systemPackages = mkOption {
           type = types.listOf types.anything;
@@ -35,6 +38,14 @@ let
         targets = any;
         paths = any;
         tmpfiles = any;
+        packages = mkOption {
+          type = types.listOf types.anything;
+          default = [ ];
+        };
+        mounts = mkOption {
+          type = types.listOf types.anything;
+          default = [ ];
+        };
       };
       fileSystems = any // {
         apply = lib.mapAttrs (name: fs: { mountPoint = name; } // fs);
@@ -76,11 +87,14 @@ let
       };
     };
   };
+  # NixOS's own escapes more.
+  utils.escapeSystemdPath =
+    path: lib.replaceStrings [ "-" "/" ] [ "\\x2d" "-" ] (lib.removePrefix "/" path);
   evaluated = lib.evalModules {
     modules = [
       nixos
       ../../nix/module.nix
-      { _module.args = { inherit pkgs; }; }
+      { _module.args = { inherit pkgs utils; }; }
     ]
     ++ modules;
   };
@@ -90,5 +104,14 @@ in
   manifest = evaluated.config.environment.etc."atelier/backup-manifest.json".source.value;
   assertions = map (a: a.message) (lib.filter (a: !a.assertion) evaluated.config.assertions);
   inherit (evaluated.config) warnings;
-  units = { inherit (evaluated.config.systemd) services timers; };
+  units = {
+    inherit (evaluated.config.systemd)
+      services
+      timers
+      sockets
+      paths
+      targets
+      mounts
+      ;
+  };
 }

@@ -310,7 +310,16 @@ let
           mapAttrs (name: mergeType (loc ++ [ name ]) type) (lib.filterAttrs (_: given: given != [ ]) byName);
         getSubOptions = prefix: type.getSubOptions (prefix ++ [ "<name>" ]);
       };
-    lazyAttrsOf = types.attrsOf;
+    lazyAttrsOf =
+      type:
+      types.attrsOf type
+      // {
+        merge =
+          loc: defs:
+          lib.genAttrs (unique (concatMap (def: namesIn def.value) defs)) (
+            name: mergeType (loc ++ [ name ]) type (effective (below name defs))
+          );
+      };
     submodule =
       {
         options,
@@ -339,7 +348,7 @@ let
         if all (def: isList def.value) defs then
           concatMap (def: def.value) defs
         else if all (def: isAttrs def.value && !def.value ? outPath) defs then
-          (types.attrsOf types.anything).merge loc defs
+          (types.lazyAttrsOf types.anything).merge loc defs
         else
           equal loc defs;
     };
@@ -399,6 +408,7 @@ let
       head
       isAttrs
       isFunction
+      isList
       length
       listToAttrs
       mapAttrs
@@ -448,6 +458,7 @@ let
     genAttrs = names: f: listToAttrs (map (n: lib.nameValuePair n (f n)) names);
     getAttrs = names: s: lib.genAttrs names (n: s.${n});
     getExe = p: "${p}/bin/${p.meta.mainProgram}";
+    getName = p: p.pname;
     hasInfix = infix: s: length (lib.splitString infix s) > 1;
     toLower = replaceStrings (lib.stringToCharacters "ABCDEFGHIJKLMNOPQRSTUVWXYZ") (
       lib.stringToCharacters "abcdefghijklmnopqrstuvwxyz"
@@ -534,7 +545,7 @@ let
         withImports = module: [ module ] ++ concatMap withImports (load module).imports;
         load = normal {
           inherit lib config;
-          inherit (arguments) pkgs;
+          inherit (arguments) pkgs utils;
         };
         # A file that is imported twice is evaluated once.
         once = foldl' (
