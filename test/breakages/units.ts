@@ -384,7 +384,7 @@ ConditionPathExists = map`,
     in: 'nix',
     find: '(mounts ++ kept));',
     put: 'mounts);',
-    red: { file: 'test/nix/errors.test.ts', title: '[unit.23] %s' },
+    red: { file: 'test/nix/errors.test.ts', title: 'what it keeps is never warned of' },
   },
   {
     id: 'unit.23-state',
