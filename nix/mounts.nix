@@ -97,26 +97,29 @@ let
 
   # Whether each boot begins with an empty root: a tmpfs, or a snapshot that is rolled back, as who keeps something of /var has.
   losesRoot = isVolatile "/" || any ({ point, ... }: isWithin point "/var") kept;
-  # What to write so that a file or a folder outlives a reboot. kind: files or directories.
+
+  # What to write so that files or folders outlive a reboot: they keep their paths, and so snapshots do. kind: files or directories.
   keep =
-    kind: path:
+    kind: paths:
     let
       first = storages: lib.strings.escapeNixIdentifier (builtins.head (attrNames storages));
-      entry =
+      entryOf =
+        path:
         if kind == "files" && preservation != { } then
           ''{ file = "${path}"; inInitrd = true; }''
         else
           ''"${path}"'';
+      list = "${kind} = [ ${lib.concatMapStringsSep " " entryOf paths} ];";
     in
     if preservation != { } then
-      "add preservation.preserveAt.${first preservation}.${kind} = [ ${entry} ];"
+      "add preservation.preserveAt.${first preservation}.${list}"
     else if impermanence != { } then
-      "add environment.persistence.${first impermanence}.${kind} = [ ${entry} ];"
+      "add environment.persistence.${first impermanence}.${list}"
     else
       "have a disk mounted there";
 in
 {
-  inherit clean isVolatile;
+  inherit clean isVolatile keep;
 
   # Mount points above, at or inside of these paths.
   around =
@@ -132,5 +135,5 @@ in
     let
       lasts = path: !isVolatile path && !(losesRoot && (placeAt places path).point or "/" == "/");
     in
-    concatMap ({ kind, path }: optionals (!lasts path) [ { inherit path; remedy = keep kind path; } ]);
+    concatMap ({ kind, path }: optionals (!lasts path) [ { inherit path; remedy = keep kind [ path ]; } ]);
 }

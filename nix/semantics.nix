@@ -274,11 +274,14 @@ let
   volatileData = concatMapAttrsToList (
     name: service:
     let
-      paths = filter mounts.isVolatile (unique (service.paths ++ service.sqlite));
+      volatile = filter mounts.isVolatile;
+      paths = unique (volatile service.paths ++ volatile service.sqlite);
+      # What lies beside a database belongs to it.
+      folders = unique (volatile service.paths ++ map dirOf (volatile service.sqlite));
     in
     optional (paths != [ ]) (
       "${optionOf name}: on a tmpfs, which is empty after a reboot: ${concatStringsSep ", " paths}; "
-      + "declare the folder that keeps the data"
+      + mounts.keep "directories" folders
     )
   ) enabled;
 

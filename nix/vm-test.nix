@@ -54,6 +54,7 @@
         machine.succeed("systemctl stop notes.service")
         machine.succeed("rm -rf /var/lib/notes /var/lib/atelier-backup /var/cache/atelier-backup")
         machine.succeed("atelier-backup dr --yes")
+        machine.succeed("systemctl is-active notes.service")
         machine.succeed("grep kept /var/lib/notes/file")
         machine.succeed("test $(sqlite3 /var/lib/notes/notes.db 'SELECT count(*) FROM note') -gt 10")
         machine.succeed("test \"$(sqlite3 /var/lib/notes/notes.db 'PRAGMA integrity_check')\" = ok")

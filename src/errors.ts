@@ -20,6 +20,7 @@ export const exits = {
   'dump-damaged': 1,
   failed: 1,
   'flush-failed': 1,
+  'health-skipped': 1,
   'hook-failed': 1,
   'hook-timeout': 1,
   stalled: 1,

@@ -120,6 +120,10 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
 
   // Backups
   skipped: ['preBackup found nothing to back up (exit code 75).', 'Nothing needs to be done.'],
+  'health-skipped': [
+    'A warning: the data is restored, but none of the units that use it was started, because none of them ran, so healthCheck was not run.',
+    'Start them (systemctl start, the warning names them), and look.',
+  ],
   'hook-failed': ['preBackup, postBackup or healthCheck failed.', 'Its output is above, or in the journal.'],
   stalled: [
     'The copy of a database, or its dump, wrote nothing for stallTimeoutSec, and was ended.',

@@ -132,7 +132,7 @@ async function backUp(run: BackupRun): Promise<void> {
     warn(
       run,
       'unadopted',
-      `${name}: saved, but it doesn't count yet: ${why}. Bring the others back (atelier-backup dr --only ${name}), or say that this host's data is the truth (atelier-backup adopt ${name})`,
+      `${name}: saved, but it doesn't count yet: ${why}. If this host's data is the truth, say so (atelier-backup adopt ${name}); else bring the others back (atelier-backup dr --only ${name})`,
     )
   }
   await storeManifestOf(run, known.install).catch((error: unknown) =>

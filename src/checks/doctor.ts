@@ -159,7 +159,7 @@ async function checkState(site: Site, repositories: string[]): Promise<Check[]> 
       bad(
         'state',
         `this isn't the install that ${site.state} belongs to: ${foreign}`,
-        'backups made from now on are unadopted: restore the others (atelier-backup dr), or keep the data of this host (atelier-backup adopt)',
+        'backups made from now on are unadopted: keep the data of this host (atelier-backup adopt), or, if it was lost, restore the others (atelier-backup dr)',
       ),
     )
   for (const name of repositories) await pinnedRepository(site.state, name).catch(failing(`atelier-backup adopt --repository ${name}`))
@@ -200,7 +200,7 @@ async function checkAdopted(site: Site): Promise<Check[]> {
     bad(
       'adopted',
       `backups of ${unadopted.join(', ')} are unadopted: the repository holds snapshots of another install`,
-      'restore those (atelier-backup dr), or keep the data of this host (atelier-backup adopt)',
+      'keep the data of this host (atelier-backup adopt), or, if it was lost, restore those (atelier-backup dr)',
     ),
   ]
 }

@@ -60,6 +60,8 @@ export interface UnitState {
   upholders: Unit[]
   /** Sockets, timers and paths that start it. */
   triggers: Unit[]
+  /** Units whose start starts it. */
+  starters: Unit[]
   /** Units that would start it again, and units that are stopped with it. */
   hanging: Unit[]
 }
@@ -71,7 +73,7 @@ async function unitStates(units: Unit[]): Promise<UnitState[]> {
     'systemctl',
     'show',
     '--property=Id,Names,LoadState,ActiveState,Type,ControlGroup,ExecStart,Result,ConditionResult,ConditionTimestampMonotonic',
-    '--property=ActiveEnterTimestampMonotonic,RefuseManualStart,RefuseManualStop,TriggeredBy,UpheldBy,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo',
+    '--property=ActiveEnterTimestampMonotonic,RefuseManualStart,RefuseManualStop,TriggeredBy,UpheldBy,WantedBy,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo',
     '--',
     ...units,
   ])
@@ -97,6 +99,7 @@ async function unitStates(units: Unit[]): Promise<UnitState[]> {
         activeSince: Number(of.ActiveEnterTimestampMonotonic ?? 0) / 1000,
         upholders: listOf(of.UpheldBy),
         triggers: listOf(of.TriggeredBy),
+        starters: [of.WantedBy, of.RequiredBy, of.BoundBy, of.UpheldBy].flatMap(listOf),
         hanging: [of.TriggeredBy, of.UpheldBy, of.RequiredBy, of.RequisiteOf, of.BoundBy, of.ConsistsOf, of.PropagatesStopTo].flatMap(listOf),
       }
     })
@@ -112,6 +115,30 @@ export async function activeStates(units: Unit[]): Promise<{ unit: Unit; state: 
   if (!hasSystemd()) return []
   const known = (await unitStates(units)).filter((state) => !isUnknown(state))
   return known.map(({ unit, active, type }) => ({ unit, state: active, rests: type === 'oneshot' && active === 'inactive' }))
+}
+
+/**
+ * Those of `units` that the boot starts: its target wants or requires them, be it through others. Not those that can't start (masked), nor those that
+ * the boot has passed over because of their conditions.
+ */
+export async function enabledUnits(units: Unit[]): Promise<Unit[]> {
+  if (units.length === 0 || !hasSystemd()) return []
+  const all = new Map<Unit, UnitState>()
+  for (let wave = ['default.target', ...units]; wave.length > 0; ) {
+    for (const state of await unitStates(wave)) all.set(state.unit, state)
+    wave = [...new Set([...all.values()].flatMap(({ starters }) => starters))].filter((unit) => !all.has(unit))
+  }
+  const target = all.get('default.target')?.names ?? []
+  const isReached = (unit: Unit, seen: Set<Unit>): boolean => {
+    if (target.includes(unit)) return true
+    if (seen.has(unit)) return false
+    seen.add(unit)
+    return all.get(unit)?.starters.some((starter) => isReached(starter, seen)) ?? false
+  }
+  return units.filter((unit) => {
+    const state = all.get(unit)
+    return state?.load === 'loaded' && !state.conditionsUnmet && isReached(unit, new Set())
+  })
 }
 
 function isUnknown({ load }: UnitState): boolean {

@@ -1,15 +1,15 @@
 // Everything a disaster recovery needs to know before it begins: a snapshot for each service, its plan, the room for all of them. Changes nothing.
-import type { Path } from '../core.ts'
+import type { Path, Unit } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { mapConcurrent } from '../execute.ts'
 import { spareBytes } from '../host/space.ts'
-import { unknownUnits } from '../host/systemd.ts'
+import { enabledUnits, unknownUnits } from '../host/systemd.ts'
 import { unitsOf } from '../manifest/resolve.ts'
 import { emptiedBy, type PlannedRestore, planInPlace, requireEmptyable, requireMounted } from '../restore/inplace.ts'
 import { mountNotes } from '../restore/notes.ts'
 import { requirePrivileged } from '../restore/privileged.ts'
 import { neededRoom } from '../restore/room.ts'
-import type { Site } from '../site.ts'
+import { type Site, serviceOf } from '../site.ts'
 import { requireHost } from '../snapshots/hosts.ts'
 import { isRestoreOpen } from '../state/journal.ts'
 import { chooseSnapshots } from './choose.ts'
@@ -66,7 +66,8 @@ async function planAll(
     // An unfinished restore is finished by the plan in its journal.
     if (snapshot === null || (await isRestoreOpen(site.state, name))) return choice
     try {
-      const plan = await planInPlace(siteWithTrees, name, snapshot, [], signal, { ignoreSpace: wish.ignoreSpace }, closely)
+      const beside = { ignoreSpace: wish.ignoreSpace, enabled: await enabledOf(site, name) }
+      const plan = await planInPlace(siteWithTrees, name, snapshot, [], signal, beside, closely)
       requireEmptyable(plan, wish.emptyMounts ? emptiedBy(plan.facts) : [])
       requireMounted(plan, wish.ontoUnmounted)
       requirePrivileged(name, plan.facts.privileged, wish.allowPrivileged ? 'all' : [])
@@ -78,6 +79,11 @@ async function planAll(
     }
   })
   return { choices, planned }
+}
+
+/** What the boot would start of a service's units: on a host that lost its data they may have failed, or somebody has stopped them. */
+export function enabledOf(site: Site, name: string): Promise<Unit[]> {
+  return enabledUnits(unitsOf(name, serviceOf(site, name)))
 }
 
 function spreadOf(site: Site, choices: Choice[]): RecoveryFacts['spread'] {

@@ -1,6 +1,6 @@
 // Disaster recovery: restores every service in the order of restoreAfter; a service that fails doesn't stop the others.
 import { join } from 'node:path'
-import { type Iso, type Path, type Result, resultOf, type Unit } from '../core.ts'
+import { type Event, type Iso, type Path, type Result, resultOf, type Unit } from '../core.ts'
 import { asFailure, type Code, Failure } from '../errors.ts'
 import { limiter } from '../execute.ts'
 import { rm } from '../fs.ts'
@@ -20,7 +20,7 @@ import { lastRun, readRecord } from '../state/records.ts'
 import { newRunId } from '../state/running.ts'
 import { harmlessJson, shellWord } from '../text.ts'
 import type { Choice, RecoveryFacts, RecoveryWish } from './facts.ts'
-import { gatherRecoveryFacts, withKnownUnits } from './look.ts'
+import { enabledOf, gatherRecoveryFacts, withKnownUnits } from './look.ts'
 
 export interface Recovery extends Pick<RecoveryFacts, 'choices' | 'checks' | 'room' | 'spread'> {
   run: string
@@ -36,7 +36,7 @@ export interface Recovery extends Pick<RecoveryFacts, 'choices' | 'checks' | 'ro
 export interface Recovered extends Result {
   /** Its units that systemd knows, with their ActiveState at the end: `active`, `inactive`, `failed` … */
   units: { unit: Unit; state: string }[]
-  /** Null: the restore failed before the health check. `unchecked`: no health check is declared, or allowed. */
+  /** Null: the restore failed before the health check. `unchecked`: none is declared, or allowed, or no unit was started for it. */
   health: 'passed' | 'failed' | 'unchecked' | null
   /** The command to type next; null: nothing is left to do. */
   next: string | null
@@ -141,11 +141,16 @@ export async function recover({ site, recovery, planned }: PlannedRecovery, opti
   // `jobs` services restore data at the same time. Twice as many are begun, so that a slow unit or health check delays only the services that must
   // come after it. With --jobs 1 a person asks for strictly one after the other.
   const inTurn = limiter(options.jobs)
+  const unchecked = new Set<string>()
+  const emit = (event: Event) => {
+    if (event.type === 'warning' && event.code === 'health-skipped' && event.service !== null) unchecked.add(event.service)
+    options.emit(event)
+  }
   const mostRunning = options.jobs === 1 ? 1 : 2 * options.jobs
   const begin = (choice: Choice): void => {
     waiting.delete(choice)
-    const work = recoverOne(site, recovery, choice, planned.get(choice.name), results, { ...options, inTurn })
-      .then((result) => standing(site, result, options.again, choice.skip))
+    const work = recoverOne(site, recovery, choice, planned.get(choice.name), results, { ...options, emit, inTurn })
+      .then((result) => standing(site, result, options.again, choice.skip, unchecked.has(choice.name)))
       .then((result) => {
         results.set(choice.name, result)
         options.result(result)
@@ -183,7 +188,8 @@ async function recoverOne(
   if (options.signal.aborted) return resultFor(name, 'interrupted', 130, { code: 'interrupted', message: `${name}: not begun` })
   const begin = async (): Promise<Result> => {
     if (!snapshot) throw new Failure('unknown-snapshot', `${name}: no snapshot is chosen`)
-    const chosen = plan ?? (await planInPlace(site, name, snapshot, [], options.signal, { ignoreSpace: recovery.wish.ignoreSpace }))
+    const beside = { ignoreSpace: recovery.wish.ignoreSpace, enabled: await enabledOf(site, name) }
+    const chosen = plan ?? (await planInPlace(site, name, snapshot, [], options.signal, beside))
     requireEmptyable(chosen, recovery.wish.emptyMounts ? emptiedBy(chosen.facts) : [])
     requireMounted(chosen, recovery.wish.ontoUnmounted)
     const privileged = recovery.wish.allowPrivileged ? 'all' : []
@@ -225,7 +231,7 @@ function resultFor(name: string, outcome: Result['outcome'], exit: number, why: 
 }
 
 /** Adds the state of its units and the next command. */
-async function standing(site: Site, result: Result, again: string, skip: Choice['skip']): Promise<Recovered> {
+async function standing(site: Site, result: Result, again: string, skip: Choice['skip'], isUnchecked: boolean): Promise<Recovered> {
   const service = serviceOf(site, result.name)
   const units = await activeStates(unitsOf(result.name, service)).catch(() => [])
   const idle = units.filter(({ state, rests }) => state !== 'active' && state !== 'activating' && !rests).map(({ unit }) => unit)
@@ -233,7 +239,7 @@ async function standing(site: Site, result: Result, again: string, skip: Choice[
   return {
     ...result,
     units: units.map(({ unit, state }) => ({ unit, state })),
-    health: failed ? 'failed' : result.exit !== 0 ? null : service.healthCheck === null ? 'unchecked' : 'passed',
+    health: failed ? 'failed' : result.exit !== 0 ? null : service.healthCheck === null || isUnchecked ? 'unchecked' : 'passed',
     next: nextFor(result, idle, again, skip),
   }
 }

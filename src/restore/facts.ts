@@ -63,6 +63,8 @@ export interface RestoreFacts {
   unmounted: Path[]
   units: Unit[]
   running: Unit[]
+  /** Missing: units that don't run stay stopped. Otherwise those that the boot would start: they are started with the restored data, and with no other. */
+  enabled?: Unit[]
   /** Free bytes by mount. */
   free: Record<Path, number>
   /** A person wants to begin although there seems to be too little room. */

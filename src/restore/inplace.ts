@@ -28,7 +28,8 @@ export interface PlannedRestore {
 }
 
 /**
- * Gathers facts and plans. Changes nothing. `beside`: facts that the caller knows: other snapshots that the plan's notes name, and --ignore-space.
+ * Gathers facts and plans. Changes nothing. `beside`: facts that the caller knows: other snapshots that the plan's notes name, --ignore-space, and
+ * units that are started though they didn't run.
  * `closely`: looks for holes also where there is room. @throws Failure
  */
 export async function planInPlace(
@@ -37,7 +38,7 @@ export async function planInPlace(
   listed: Snapshot,
   wanted: Path[],
   signal: AbortSignal,
-  beside: Pick<RestoreFacts, 'complete' | 'later' | 'passed' | 'ignoreSpace'> = {},
+  beside: Pick<RestoreFacts, 'complete' | 'later' | 'passed' | 'ignoreSpace' | 'enabled'> = {},
   closely = false,
 ): Promise<PlannedRestore> {
   const service = serviceOf(site, name)
@@ -139,6 +140,7 @@ export async function restoreInPlace(site: Site, planned: PlannedRestore, option
       databases: (swap?.databases ?? []).map((move) => ({ ...move, liveId: null, freshId: null })),
       dumps: postgres?.staging.folder ?? null,
       units: running,
+      ...(facts.enabled && { enabled: facts.enabled }),
       masked: left?.masked ?? [],
     })
     const pin = ended.failure ? null : await id

@@ -11,7 +11,8 @@ import { requireRoom, rootOf } from './room.ts'
 
 /** @throws Failure `no-space`: found before anything is written */
 export function planRestore(service: Pick<Service, 'healthCheck'>, facts: RestoreFacts): Plan<RestoreStep> {
-  const { run, name, snapshot, units, running } = facts
+  const { run, name, snapshot, units, running, enabled = [] } = facts
+  const started = [...new Set([...running, ...enabled])]
   const changing = facts.roots.filter(({ unchanged }) => !unchanged)
   const stages = stageFolders(facts, changing)
   requireRoom(facts, stages)
@@ -61,8 +62,8 @@ export function planRestore(service: Pick<Service, 'healthCheck'>, facts: Restor
     ...stop(units),
     ...(carried.length > 0 ? [{ do: 'carry', entries: carried } as const, ...flush] : []),
     { do: 'swap', moves, databases },
-    ...start(units, running),
-    ...(service.healthCheck === null ? [] : [{ do: 'health' } as const]),
+    ...start(units, started),
+    ...health(service, units, started),
   ]
   return { run, service: name, steps, always: start(units, running), notes: notesOf(facts) }
 }
@@ -85,12 +86,7 @@ export function planPutBack(
     ...folders.map(({ path, keeps }): Move => ({ live: path, staged: join(folder, path), old: join(oldFolder(dirname(folder), run), path), keeps })),
   ])
   const databases = oldDatabases.map(({ database, kept }, i) => ({ live: database, fresh: kept, old: databaseName('old', run, i, database) }))
-  const steps: RestoreStep[] = [
-    ...stop(units),
-    { do: 'swap', moves, databases },
-    ...start(units, running),
-    ...(service.healthCheck === null ? [] : [{ do: 'health' } as const]),
-  ]
+  const steps: RestoreStep[] = [...stop(units), { do: 'swap', moves, databases }, ...start(units, running), ...health(service, units, running)]
   return {
     run,
     service: name,
@@ -102,12 +98,13 @@ export function planPutBack(
 
 /** The remaining steps of an interrupted restore. `back`: it is rolled back, and the health check doesn't run. */
 export function planRest(
-  { healthCheck }: Pick<Service, 'healthCheck'>,
-  { run, service, phase, moves, databases, units }: RestoreJournal,
+  declaring: Pick<Service, 'healthCheck'>,
+  { run, service, phase, moves, databases, units, enabled = [] }: RestoreJournal,
   declared: Unit[],
   back = false,
 ): Plan<RestoreStep> {
   const stopped = [...new Set([...declared, ...units])]
+  const started = back ? units : [...new Set([...units, ...enabled])]
   const swap: RestoreStep = {
     do: 'swap',
     moves: moves.map(({ live, staged, old, stays, copied }) => ({
@@ -124,8 +121,8 @@ export function planRest(
     service,
     steps: [
       ...(phase === 'staging' ? [] : [...stop(stopped), swap]),
-      ...start(stopped, units),
-      ...(back || healthCheck === null ? [] : [{ do: 'health' } as const]),
+      ...start(stopped, started),
+      ...(back ? [] : health(declaring, stopped, started)),
     ],
     always: start(stopped, units),
     notes: [`${back ? 'takes back' : 'finishes'} a restore that was interrupted`],
@@ -176,6 +173,11 @@ function stop(units: Unit[]): RestoreStep[] {
 /** Starts `units`, those of the stopped ones that ran before. Also in `always`: starting an active unit does nothing. */
 function start(stopped: Unit[], units: Unit[]): RestoreStep[] {
   return stopped.length > 0 ? [{ do: 'start', units }] : []
+}
+
+/** Of a service whose units all stay stopped, as they were, a check would only find that, and a good restore would be taken back. */
+function health({ healthCheck }: Pick<Service, 'healthCheck'>, units: Unit[], started: Unit[]): RestoreStep[] {
+  return healthCheck === null || (units.length > 0 && started.length === 0) ? [] : [{ do: 'health' }]
 }
 
 interface Stage {

@@ -148,6 +148,7 @@ export async function executeTransaction(
     downtimeSeconds: job.downtime?.seconds ?? null,
     ran: job.downtime === null ? [] : journal.units,
   })
+  if (failure === null) tellUnchecked(name, service, plan, emit)
   if (failure?.code !== 'undo-failed')
     await closeJournal(site, journal, job.live === 'new', warning(name, emit), () => remember(ended())).catch((error: unknown) => {
       const { code, message } = asFailure(error)
@@ -160,17 +161,19 @@ export async function executeTransaction(
 /** Finishes an interrupted swap. If the service doesn't start or isn't healthy with the new data, the old data is put back. */
 export async function goForward({ site, name, options, emit, remember }: Transaction, journal: RestoreJournal): Promise<Ended> {
   const service = serviceOf(site, name)
-  emit({ type: 'plan', plan: planRest(service, journal, unitsOf(name, service)) })
+  const plan = planRest(service, journal, unitsOf(name, service))
+  emit({ type: 'plan', plan })
   await stopAndMaskUnits(site.state, journal, unitsToClose(service, journal), { seconds: service.stopTimeoutSec })
   await requireUnused(name, journal.moves)
   await swapIn(site.state, site.manifest.postgresql, journal)
   try {
-    await unmaskAndStartUnits(journal, journal.units)
-    await checkHealth({ name, service, output: options.output }, options.signal)
+    await unmaskAndStartUnits(journal, [...new Set([...journal.units, ...(journal.enabled ?? [])])])
+    if (plan.steps.some((step) => step.do === 'health')) await checkHealth({ name, service, output: options.output }, options.signal)
   } catch (error) {
     await goBack(site, journal, emit)
     return { failure: explain(asFailure(error), 'old'), outcome: 'rolled-back', snapshotId: journal.snapshot, ran: journal.units }
   }
+  tellUnchecked(name, service, plan, emit)
   const ended = { snapshotId: journal.snapshot, ran: journal.units }
   await closeJournal(site, journal, true, warning(name, emit), () => remember(ended))
   return ended
@@ -193,7 +196,8 @@ export async function endAtBoot({ site, name, emit, remember }: Transaction, jou
   }
   // After a reboot systemd starts the units. If our runtime masks still exist, the host didn't reboot: only our process died, and the units
   // must be started here.
-  if ((await unmaskUnits(journal.masked)).length > 0) await startUnits(name, journal.units, { later: true })
+  if ((await unmaskUnits(journal.masked)).length > 0)
+    await startUnits(name, [...journal.units, ...((hasBegun && journal.enabled) || [])], { later: true })
   const ended: Ended = { snapshotId: journal.snapshot, outcome: hasBegun ? null : 'skipped' }
   await closeJournal(site, journal, hasBegun, warning(name, emit), () => remember(ended))
   return ended
@@ -218,6 +222,17 @@ export async function goBack(site: Site, journal: RestoreJournal, emit: Transact
   } finally {
     await closeJournal(site, journal, false, warning(service, emit))
   }
+}
+
+/** Says that the plan of a restore that succeeded has no health check, though one is declared. */
+function tellUnchecked(name: string, service: Service, { steps }: Plan<RestoreStep>, emit: Transaction['emit']): void {
+  if (service.healthCheck === null || steps.some((step) => step.do === 'health')) return
+  const start = `systemctl start ${unitsOf(name, service).join(' ')}`
+  emit({
+    type: 'warning',
+    code: 'health-skipped',
+    message: `${name}: none of its units ran, so none was started, and healthCheck is skipped: ${start}`,
+  })
 }
 
 /** What tidying can't do is told, and ends nothing. */

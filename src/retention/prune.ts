@@ -131,7 +131,7 @@ async function reasonByRecord(site: Site, name: string, record: RunRecord): Prom
   if (newest === null) return 'this install has not backed it up yet'
   if (newest.outcome !== 'ok') return `its newest backup ended as "${newest.outcome}"`
   if (record.origin === null)
-    return 'it is unadopted: type atelier-backup dr to restore the older data, or atelier-backup adopt to keep the data of this host'
+    return 'it is unadopted: type atelier-backup adopt to keep the data of this host, or, if it was lost, atelier-backup dr to restore the older data'
   return null
 }
 

@@ -64,6 +64,8 @@ export interface RestoreJournal {
   dumps: Path | null
   /** Units that were running: they are started again. */
   units: Unit[]
+  /** Units that weren't running, and are started with the restored data. Missing: none. */
+  enabled?: Unit[]
   /** Units that are masked while the data is exchanged; written here before they are masked. */
   masked: Unit[]
 }

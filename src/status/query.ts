@@ -2,6 +2,7 @@
 
 import type { Iso, Path } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
+import { changedSince } from '../host/changed.ts'
 import { elapsesAfter, type Job, jobsOf } from '../host/jobs.ts'
 import { downMessage, downUnits } from '../host/systemd.ts'
 import { scheduleOf } from '../manifest/resolve.ts'
@@ -72,16 +73,17 @@ export async function queryStatus(site: Site, options: { services: string[]; loc
   ])
   const answers = new Map(asked)
   const down = await gatherDown(names, states)
-  const services = declared.map(([name, service], i) =>
-    serviceStatus(
-      site,
-      name,
-      service,
-      { ...(states[i] as ServiceState), down: down.get(name) ?? null },
-      answers.get(service.repository) ?? null,
-      machine,
-      jobs.get(name) ?? null,
-    ),
+  const services = await Promise.all(
+    declared.map(async ([name, service], i) => {
+      const answer = answers.get(service.repository) ?? null
+      const state = { ...(states[i] as ServiceState), down: down.get(name) ?? null }
+      const statusWith = (liveIsNewer: boolean) => serviceStatus(site, name, service, state, answer, machine, jobs.get(name) ?? null, liveIsNewer)
+      const status = statusWith(false)
+      if (status.state !== 'unadopted') return status
+      // By the record alone it isn't known how old the snapshots are that count.
+      const since = answer === null ? null : (status.latest?.time ?? null)
+      return statusWith(await changedSince([...service.paths, ...service.sqlite], since))
+    }),
   )
   return {
     host: site.manifest.host,
@@ -205,6 +207,7 @@ function serviceStatus(
   answer: Answer | null,
   { install, foreign, replaced }: Machine,
   job: (Job & { lastElapse: Date | null }) | null,
+  liveIsNewer: boolean,
 ): ServiceStatus {
   const readable = record instanceof Failure ? null : record
   const origin = readable?.origin ?? null
@@ -229,6 +232,7 @@ function serviceStatus(
       foreign !== null || isSetBack || (origin === null && (own === null ? readable?.lastSnapshot != null : fromElsewhere(own, install).length > 0)),
     unadoptedBecause:
       foreign ?? (isSetBack ? 'the repository holds newer backups of this install than its own record: it was set back, or cloned' : replaced),
+    liveIsNewer,
     lost: lostSnapshot(readable, answer),
     lastRun: last,
     snapshots: candidates,

@@ -20,7 +20,10 @@ export function restorePlanView(site: Site, { plan, facts }: { plan: Plan<Restor
   const needed = databaseNeeds(postgres).reduce((sum, need) => sum + need.bytes, written + beside)
   const host = snapshot.host === site.manifest.host ? '' : ` · of ${printable(snapshot.host)}`
   const from = `${snapshot.shortId} · ${formatTime(snapshot.time, now)} (${formatAge(snapshot.time, now)})${host} · ${formatBytes(bytes)}`
-  const checks = [...databases.map((database) => `${database} integrity`), ...(healthCheck === null ? [] : [healthCheck])]
+  const checks = [
+    ...databases.map((database) => `${database} integrity`),
+    ...(plan.steps.some((step) => step.do === 'health') ? [healthCheck ?? ''] : []),
+  ]
   const lines: [string, string][] = [
     ...roots.map(({ path, bytes, files, live, entriesOnly, overwritten, emptied }): [string, string] => [
       emptied ? 'empties' : overwritten ? 'rewrites' : live ? 'replaces' : 'restores',

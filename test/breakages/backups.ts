@@ -560,4 +560,12 @@ if (killed?.kind !== 'backup') return false`,
     put: 'if (isComplete(snapshot) || subject)',
     red: { file: 'test/restore/inspect.test.ts', title: '[newest.8] where the newest is partial' },
   },
+  {
+    id: 'newest.13',
+    breaks: 'status advises to replace newer data',
+    in: 'src/status',
+    find: 'statusWith(await changedSince(',
+    put: 'statusWith(!!since && since < "1980" && await changedSince(',
+    red: { file: 'test/commands/adopt.test.ts', title: '[newest.13]' },
+  },
 ]

@@ -325,4 +325,20 @@ export const recovery: Breakage[] = [
     put: 'await Promise.resolve()\n                .then(async () => whileSpaceLeft({ folders',
     red: { file: 'test/recovery/dr.test.ts', title: '[dr.21] two restore data' },
   },
+  {
+    id: 'dr.26',
+    breaks: 'a check that nothing could pass takes a good restore back',
+    in: 'src/restore/plan.ts',
+    find: 'healthCheck === null || (units.length > 0 && started.length === 0) ?',
+    put: 'healthCheck === null ?',
+    red: { file: 'test/restore/plan.test.ts', title: '[dr.26] and is not asked' },
+  },
+  {
+    id: 'dr.26-enabled',
+    breaks: 'what the boot starts stays stopped after a recovery',
+    in: 'src/recovery/look.ts',
+    find: 'return enabledUnits(unitsOf(name, serviceOf(site, name)))',
+    put: 'return Promise.resolve([name, serviceOf(site, name), unitsOf, enabledUnits].flatMap(() => []))',
+    red: { file: 'test/machine/vm.test.ts', title: '[unit.24]' },
+  },
 ]

@@ -458,4 +458,12 @@ ConditionPathExists = map`,
     put: '[of.TriggeredBy, ',
     red: { file: 'test/machine/stubborn.test.ts', title: '[stop.10]' },
   },
+  {
+    id: 'unit.24',
+    breaks: 'the VM test checks what is not so',
+    in: 'nix/vm-test.nix',
+    find: 'grep kept /var/lib/notes/file',
+    put: 'grep lost /var/lib/notes/file',
+    red: { file: 'test/machine/vm.test.ts', title: '[unit.24]' },
+  },
 ]

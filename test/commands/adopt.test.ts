@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { Ended } from '../lib/cli.ts'
 import { keys } from '../lib/terminal.ts'
@@ -45,12 +45,31 @@ describe('a fresh install, before and after somebody says which data is the trut
   test('[newest.3] its backups are taken, and tagged', async () => {
     expect(first.exit).toBe(0)
     expect(first.events()[0]).toMatchObject({ type: 'plan', plan: { notes: [expect.stringContaining('tagged unadopted')] } })
-    const told = "notes: saved, but it doesn't count yet: backups from elsewhere exist. Bring the others back (atelier-backup dr --only notes), or"
+    const told =
+      "notes: saved, but it doesn't count yet: backups from elsewhere exist. If this host's data is the truth, say so (atelier-backup adopt notes); else"
     expect(first.events()).toContainEqual(expect.objectContaining({ type: 'warning', code: 'unadopted', message: expect.stringContaining(told) }))
     expect((await w.cli(['doctor', '--json'])).json().checks).toContainEqual(
       expect.objectContaining({ name: 'adopted', ok: false, message: expect.stringContaining('backups of notes are unadopted') }),
     )
     expect((await w.list()).map(isUnadopted)).toEqual([true, true, false, false])
+  })
+
+  test('[newest.13] status names `dr` first only where it would replace nothing newer', async () => {
+    const advised = async (...more: string[]) =>
+      (await w.cli(['status', '--json', ...more])).json().services[0].message.match(/(?<=atelier-backup )[a-z]+/g)
+    const [adoptFirst, drFirst] = [
+      ['adopt', 'dr'],
+      ['dr', 'adopt'],
+    ]
+    expect([await advised(), await advised('--local')]).toEqual([adoptFirst, adoptFirst])
+    const places = [w.path('notes/text'), w.path('notes')]
+    for (const place of places) utimesSync(place, 1e9, 1e9)
+    // By the records alone nobody knows how old the backups are that count.
+    expect([await advised(), await advised('--local')]).toEqual([drFirst, adoptFirst])
+    rmSync(w.path('notes/text'))
+    expect(await advised('--local')).toEqual(drFirst)
+    w.write('notes/text', '')
+    expect(await advised()).toEqual(adoptFirst)
   })
 
   test('[newest.4] status, latest, dr and prune pass over them', async () => {

@@ -20,6 +20,7 @@ interface Declared {
   before?: string[]
   wantedBy?: string[]
   path?: string[]
+  script?: string
   restartIfChanged?: boolean
   unitConfig?: object
   serviceConfig?: object
@@ -63,9 +64,17 @@ export async function rebuild(host: TestHost, modules: string): Promise<void> {
 /** Writes the configuration's files. Gives the names of the units that are new or changed. */
 async function declare(host: TestHost, modules: string): Promise<string[]> {
   const [, lib] = libs[0] ?? []
-  const { assertions, manifest, units } = await evaluated(lib ?? '', modules)
+  const { assertions, manifest, etc, units } = await evaluated(lib ?? '', modules)
   if (assertions.length > 0) throw new Error(assertions.join('\n'))
   host.write('/etc/atelier/backup-manifest.json', JSON.stringify(manifest))
+  for (const [file, text] of Object.entries(etc)) host.write(`/etc/${file}`, text)
+  for (const [name, unit] of Object.entries(units.services) as [string, Declared][]) {
+    if (unit.script === undefined) continue
+    const file = `/nix/store/unit-script-${name}/bin/start`
+    host.write(file, `#!/usr/bin/bash -e\n${unit.script}`, 0o755)
+    unit.serviceConfig = { ...unit.serviceConfig, ExecStart: file }
+    unit.path = [...(unit.path ?? []), '/nix/store/coreutils']
+  }
   return Object.entries(unitFiles(units)).flatMap(([unit, { text, wantedBy }]) => {
     const file = `/etc/systemd/system/${unit}`
     if (existsSync(host.path(file)) && host.read(file) === text) return []

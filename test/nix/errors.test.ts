@@ -256,7 +256,7 @@ describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {
       } ]`,
     )
     expect(warnings).toEqual([
-      'atelier.backup.services.n: on a tmpfs, which is empty after a reboot: /var/lib/lost, /var/lib/shown, /run/n/db; declare the folder that keeps the data',
+      'atelier.backup.services.n: on a tmpfs, which is empty after a reboot: /var/lib/lost, /var/lib/shown, /run/n/db; have a disk mounted there',
     ])
   })
 
@@ -291,6 +291,10 @@ describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {
           told('/etc/machine-id', 'files', file),
         ])
         expect(await of(disks + kept.replace('MORE', more))).toEqual([])
+        // Snapshots keep their paths: no other folder is to be declared.
+        const gone = 'atelier.backup.services.gone = { units = [ ]; paths = [ "/var/gone" ]; sqlite = [ "/var/db/gone.db" ]; };'
+        const add = `add ${option}.directories = [ "/var/gone" "/var/db" ];`
+        expect(await of(disks + gone + kept.replace('MORE', more))).toEqual(root.includes('tmpfs') ? [expect.stringContaining(add)] : [])
       }
     },
   )

@@ -25,6 +25,7 @@ export interface Host {
   manifest: { repositories: Record<string, Record<string, unknown>>; services: Record<string, Record<string, unknown>>; [field: string]: unknown }
   assertions: string[]
   warnings: string[]
+  etc: Record<string, string>
   units: {
     services: Record<string, Unit>
     timers: Record<string, { wantedBy: string[]; timerConfig: Record<string, unknown> }>
@@ -38,7 +39,7 @@ export interface Host {
 /** What a host is given by NixOS modules, which are a Nix list such as `[ ./nix/examples/small.nix { atelier.backup.enable = true; } ]`. */
 export async function host(lib: string, modules: string): Promise<Host> {
   return (await evaluate(
-    `let r = import ./test/nix/nixos.nix { lib = import ${lib}; modules = ${modules}; }; in { inherit (r) manifest assertions warnings units; }`,
+    `let r = import ./test/nix/nixos.nix { lib = import ${lib}; modules = ${modules}; }; in { inherit (r) manifest assertions warnings etc units; }`,
   )) as Host
 }
 

@@ -77,7 +77,10 @@ let
   };
   pkgs = {
     atelier-backup = package;
-    sqlite = package;
+    # Where the test host has it.
+    sqlite = package // {
+      outPath = "/nix/store/sqlite";
+    };
     # As in nixpkgs, the derivation has the value as an attribute.
     formats.json = _: {
       generate = name: value: {
@@ -102,6 +105,10 @@ in
 {
   inherit (evaluated) options config;
   manifest = evaluated.config.environment.etc."atelier/backup-manifest.json".source.value;
+  # Files of /etc by their text.
+  etc = lib.mapAttrs (_: file: file.text) (
+    lib.filterAttrs (_: file: file ? text) evaluated.config.environment.etc
+  );
   assertions = map (a: a.message) (lib.filter (a: !a.assertion) evaluated.config.assertions);
   inherit (evaluated.config) warnings;
   units = {

@@ -52,6 +52,8 @@ describe('the plan of a restore', () => {
     ['files alone', facts(), silent, 'stage verify flush swap'],
     ['a unit that runs', facts({ units: ['n.service'], running: ['n.service'] }), checked, 'stage verify flush stop swap start health'],
     ['a unit that is stopped stays so', facts({ units: ['n.service'] }), silent, 'stage verify flush stop swap start'],
+    ['[dr.26] and is not asked how it is', facts({ units: ['n.service'] }), checked, 'stage verify flush stop swap start'],
+    ['data that no unit uses is checked', facts(), checked, 'stage verify flush swap health'],
     [
       'what is excluded is carried, and flushed too',
       facts({ excluded: [{ path: '/var/lib/notes/cache', bytes: 1 }] }),
@@ -72,6 +74,15 @@ describe('the plan of a restore', () => {
     ],
   ] as const)('%s', ([, seen, service, expected]) => {
     expect(kinds(planRestore(service, seen)).join(' ')).toBe(expected)
+  })
+
+  test('[dr.26] what the boot starts is started with the restored data and checked, and with the old data stays stopped', () => {
+    const { steps, always } = planRestore(checked, facts({ units: ['a.service', 'b.service'], running: ['b.service'], enabled: ['a.service'] }))
+    expect([...steps.slice(-2), ...always]).toEqual([
+      { do: 'start', units: ['b.service', 'a.service'] },
+      { do: 'health' },
+      { do: 'start', units: ['b.service'] },
+    ])
   })
 
   test('all is staged and brought to disk before anything stops, and swapped at once', () => {
