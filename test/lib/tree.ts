@@ -66,7 +66,10 @@ export function fingerprint(folder: string, { times = true } = {}): Entry[] {
 
 /** Extended attributes of a tree, ACLs and capabilities among them, as getfattr(1) prints them: sorted, without those that have none. */
 export function attributes(folder: string): string[] {
-  const dump = execFileSync('getfattr', ['--recursive', '--physical', '--no-dereference', '--dump', '--match=-', '.'], { cwd: folder, encoding: 'utf8' })
+  const dump = execFileSync('getfattr', ['--recursive', '--physical', '--no-dereference', '--dump', '--match=-', '.'], {
+    cwd: folder,
+    encoding: 'utf8',
+  })
   return dump.split('\n\n').filter(Boolean).sort()
 }
 
