@@ -32,7 +32,7 @@ export const nix: Breakage[] = [
     in: 'nix/module.nix',
     find: 'system.checks = lib.optional (',
     put: 'system.checks = lib.optional (false && ',
-    red: { file: 'test/nix/nixos/examples.test.ts', title: 'nix/examples/%s.nix' },
+    red: { file: 'test/nix/nixos/examples.test.ts', title: ['[nix.2] nix/examples/', '.nix'] },
   },
   {
     id: 'nix.3',

@@ -51,7 +51,7 @@ const scoped = (expression: string) => `
   in ${expression}`
 
 /** The standard output of a program, in NIX_CHROOT where there is one. @throws Error with what it said otherwise */
-export async function output(...argv: string[]): Promise<string> {
+async function output(...argv: string[]): Promise<string> {
   const enter = NIX_CHROOT ? ['chroot', NIX_CHROOT, 'env', `--chdir=${resolve('.')}`] : []
   const { exit, stdout, stderr } = await nix([...enter, ...argv], { NIX_SSL_CERT_FILE: process.env.NIX_SSL_CERT_FILE })
   if (exit !== 0) throw new Error(stderr)
