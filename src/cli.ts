@@ -47,8 +47,12 @@ async function main(argv: string[]): Promise<number> {
   })
   process.stderr.on('error', () => {})
   let exit = 0
+  let interrupted = false
   const start: Start = async (run, input) => {
     const interruption = new AbortController()
+    interruption.signal.addEventListener('abort', () => {
+      interrupted = true
+    })
     let ignoresHangup = false
     for (const signal of stopSignals)
       process.on(signal, () => {
@@ -66,18 +70,20 @@ async function main(argv: string[]): Promise<number> {
   } catch (error) {
     exit = await reportError(error, argv)
   }
-  await flushOutputs()
+  await flushOutputs(interrupted)
   if (!writeFailure) return exit
   exit = await reportError(writeFailure, argv)
-  await flushOutputs()
+  await flushOutputs(interrupted)
   return exit
 }
 
 /** Waits until stdout and stderr are written: a pipe takes 64 KiB at once, and process.exit would drop the rest. Errors of earlier writes are emitted by then. */
-async function flushOutputs(): Promise<void> {
+async function flushOutputs(interrupted: boolean): Promise<void> {
   // The command has ended: a signal may end the process, if nobody reads the pipe.
   for (const signal of stopSignals) process.removeAllListeners(signal)
-  for (const stream of outputs) await new Promise((resolve) => stream.write('', resolve))
+  const written = Promise.all(outputs.map((stream) => new Promise((resolve) => stream.write('', resolve))))
+  // Where the signal came before, no other need come: who reads has had time to.
+  await (interrupted ? Promise.race([written, new Promise((resolve) => setTimeout(resolve, 5000))]) : written)
 }
 
 type ParsedInput = Omit<Input, 'signal' | 'ignoreHangup'>

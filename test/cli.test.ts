@@ -423,7 +423,7 @@ test('[json.7] all of an answer reaches a slow reader; one that never reads is l
   const env = { ...w.env, ATELIER_BACKUP_MANIFEST: manifest }
   const read = start(['bash', '-c', `${command} | (sleep 1; cat)`], { env })
   expect((await read.ended).json().services).toHaveLength(200)
-  const unread = ['mkfifo unread', 'exec 3<>unread', `${command} >unread & sleep 2; kill -TERM $!; wait $!`].join('\n')
+  const unread = ['mkfifo unread', 'exec 3<>unread', `${command} >unread & head -c 1 <&3; kill -TERM $!; wait $!`].join('\n')
   const { exit } = await start(['bash', '-c', unread], { env, cwd: w.path('') }).ended
   expect(exit).toBe(128 + 15)
 })
