@@ -374,7 +374,7 @@ surprise: 1,`,
     id: 'json.7',
     breaks: 'the process ends before its answer is out',
     in: 'src',
-    find: `await flushOutputs()
+    find: `await flushOutputs(interrupted)
 if (!writeFailure)`,
     put: `await new Promise(setImmediate)
 if (!writeFailure)`,
