@@ -122,7 +122,7 @@ export function judge(service: string, found: StatusFacts): Judgement {
 }
 
 /** What follows the reason. A state folder that was lost alone is one such, too: the live data is the truth then. */
-export function unadoptedAdvice(service: string, liveIsNewer = false): string {
+function unadoptedAdvice(service: string, liveIsNewer = false): string {
   return liveIsNewer
     ? `, but this host's data was changed since: if it is the truth, say so (atelier-backup adopt ${service}); it is replaced if you bring them back (atelier-backup dr --only ${service})`
     : `: bring them back (atelier-backup dr --only ${service}), or say that this host's data is the truth (atelier-backup adopt ${service})`
