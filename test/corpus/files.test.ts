@@ -13,7 +13,7 @@ vi.setConfig({ testTimeout: 900_000 })
 describe.skipIf(!isRoot || !has('setfattr'))('folders', () => {
   const alone = process.env.ATELIER_SOAK ? files.filter(({ noLook }) => noLook) : []
   const together = files.filter(({ noLook }) => !noLook)
-  const all = [...groups(together, 12), ...alone.map((shape) => [shape.title, [shape]] as const)]
+  const all = [...groups(together, 8), ...alone.map((shape) => [shape.title, [shape]] as const)]
   test.each(all)('[restore.1] [inspect.1] come back as they were, in place and for a look, and back again: %s', async (_, shapes) => {
     const w = await world()
     onTestFinished(() => w.cleanup())

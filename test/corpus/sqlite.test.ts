@@ -12,7 +12,7 @@ import { sqlite } from './sqlite.ts'
 vi.setConfig({ testTimeout: 900_000 })
 
 describe.skipIf(!isRoot)('databases', () => {
-  test.each(groups(sqlite, 8))('[sqlite.1] [sqlite.17] [restore.5] come back with all that was committed, and back again: %s', async (_, shapes) => {
+  test.each(groups(sqlite, 6))('[sqlite.1] [sqlite.17] [restore.5] come back with all that was committed, and back again: %s', async (_, shapes) => {
     const w = await world()
     onTestFinished(() => w.cleanup())
     const made = shapes.map(({ name = 'app.db', sql = '', make = '', ...shape }, i) => {
