@@ -10,6 +10,7 @@ import {
   type PostgresServer,
   requireClient,
   runPostgres,
+  unconverted,
   unmakeable,
   withoutEventTriggers,
 } from './postgres.ts'
@@ -158,7 +159,7 @@ export async function loadDatabase(server: PostgresServer, { database, fresh, du
   if (!creation?.startsWith('CREATE DATABASE ')) throw new Failure('dump-damaged', `PostgreSQL, ${what}: its dump doesn't say how to make it`)
   // --no-tablespaces of pg_restore doesn't cover the tablespace of the database itself.
   const placed = tablespaces ? creation : creation.replace(new RegExp(` TABLESPACE = ${id}$`), '')
-  const asBytes = { ...options, bytes: true, settings: { ...settings, ...raw } }
+  const asBytes = { ...options, bytes: true, settings }
   const isEarly = (statement: string) => /^ALTER DATABASE .* OWNER TO |^ALTER (DATABASE|ROLE) .* SET search_path /.test(statement)
   await sql(server, 'postgres', ended(placed), what, asBytes)
   const ofItself = (chosen: string[]) => sql(server, fresh, chosen.map(ended).join('\n'), what, asBytes)
@@ -182,8 +183,8 @@ async function loadContents(
   options: PostgresOptions & { settings: Record<string, string> },
 ): Promise<{ counts: number[]; unready: string[] }> {
   const manage = (statements: string) => sql(server, 'postgres', `${unlogged}${statements}`, what, options)
-  const asSuperuser = { ...options, settings: { ...options.settings, ...raw } }
-  const asRole = { ...options, settings: raw }
+  const asSuperuser = options
+  const asRole = { ...options, settings: {} }
   const inFresh = (statements: string) => sql(server, fresh, statements, what, asSuperuser)
   const unready: string[] = []
   const found = await manage(
@@ -446,7 +447,7 @@ ${terminating([name])}`
   const subscribed = `SELECT count(*) FROM pg_subscription JOIN pg_database d ON d.oid = subdbid WHERE datname = ${literals([name])} AND datconnlimit <> -2;`
   if ((await sql(server, 'postgres', subscribed, what, options)) !== '0') {
     await sql(server, 'postgres', `ALTER DATABASE ${identifier(name)} ALLOW_CONNECTIONS true;`, what, options)
-    await sql(server, name, detaching, what, { ...options, settings: raw })
+    await sql(server, name, detaching, what, options)
   }
   await sql(server, 'postgres', `${closing}\nDROP DATABASE ${identifier(name)};`, what, options)
 }
@@ -509,9 +510,9 @@ function analyzing(owner: string): string {
 
 const isSuperuser = 'IN (SELECT rolname FROM pg_catalog.pg_roles WHERE rolsuper)'
 
-/** Independent of the server's configuration: names are UTF-8, commits are on disk, and no time limit applies. */
+/** Independent of the server's configuration: no name is converted, commits are on disk, and no time limit applies. */
 const steady = {
-  client_encoding: 'UTF8',
+  ...unconverted,
   synchronous_commit: 'on',
   statement_timeout: '0',
   lock_timeout: '0',
@@ -524,9 +525,6 @@ const unlogged = 'SET log_statement = none; SET log_min_error_statement = panic;
 /** A time limit that servers before 17 don't know, and what only a superuser may set: elsewhere setting it would be an error. */
 const unlimited = `SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = 'transaction_timeout' \\g /dev/null
 SELECT pg_catalog.set_config('lc_messages', 'C', false) WHERE pg_catalog.current_setting('is_superuser') = 'on' \\g /dev/null\n`
-
-/** The server converts nothing. Of names that all databases share, each has the same bytes, whatever its encoding. */
-const raw = { client_encoding: 'SQL_ASCII' }
 
 interface SqlOptions extends PostgresOptions {
   settings?: Record<string, string>

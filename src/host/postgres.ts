@@ -41,7 +41,7 @@ export async function dumpPostgres(server: PostgresServer, databases: string[], 
     throw new Failure('postgres-failed', `PostgreSQL, the database ${absent}: there is no such database ("${absent}") on the server`)
   await writeFile(join(folder, dumpFiles.version), `${version}\n`, { mode: 0o600, flag: 'wx' })
   const settings = { ...withoutEventTriggers(version), ...(asked.superuser ? english : {}) }
-  const globals = ['pg_dumpall', '--globals-only', '--encoding=UTF8', '--database=postgres']
+  const globals = ['pg_dumpall', '--globals-only', '--encoding=SQL_ASCII', '--database=postgres']
   await dump(server, globals, 'the roles', join(folder, dumpFiles.globals), /^--/, { ...options, settings })
   const shared = await sharedWith(folder, folders)
   const full = async (cause?: unknown) => {
@@ -107,7 +107,7 @@ export async function askServer(server: PostgresServer, databases: string[], opt
     'extensions', (SELECT coalesce(pg_catalog.json_agg(name), '[]') FROM pg_catalog.pg_available_extensions),
     'bound', pg_catalog.json_build_object('pg_cron', coalesce(pg_catalog.current_setting('cron.database_name', true), 'postgres')))`
   const argv = ['psql', '--no-psqlrc', '--tuples-only', '--no-align', '--dbname=postgres', `--command=${state}`]
-  const { stdout } = await runPostgres(server, argv, 'a look at the server', 'the server', { ...options, settings: { client_encoding: 'UTF8' } })
+  const { stdout } = await runPostgres(server, argv, 'a look at the server', 'the server', { ...options, settings: unconverted })
   const { data, tablespaces, ...asked } = JSON.parse(stdout)
   return { ...asked, folders: [...(data === null ? [] : [data, join(data, 'pg_wal')]), ...tablespaces].filter(Boolean) }
 }
@@ -234,6 +234,9 @@ const fixed = {
   standard_conforming_strings: 'on',
   default_transaction_read_only: 'off',
 }
+
+/** The server converts nothing. Of names that all databases share (roles, databases), each has the same bytes, whatever the encoding of a database. */
+export const unconverted = { client_encoding: 'SQL_ASCII' }
 
 /** Whatever language the server speaks: words of its messages are looked for below. Only a superuser may set it. */
 export const english = { lc_messages: 'C' }

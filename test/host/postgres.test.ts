@@ -1,8 +1,8 @@
 // PostgreSQL's way back, with a real server: names that would be something else where they weren't quoted, roles, tablespaces.
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import { extensionsIn, lackingFor } from '../../src/host/postgres.ts'
+import { dumpPostgres, extensionsIn, lackingFor } from '../../src/host/postgres.ts'
 import {
   createRoles,
   databaseIds,
@@ -262,11 +262,17 @@ describe.skipIf(!canPostgres)('PostgreSQL, the way back', () => {
 
   test('[postgres.18] what is said of a database in another encoding comes back to the letter, and so do names of roles', async () => {
     state('CREATE ROLE "größe" LOGIN')
+    // The database that is asked about the others.
+    const shared = (encoding: string) =>
+      ['DROP DATABASE postgres WITH (FORCE)', `CREATE DATABASE postgres TEMPLATE template0 ENCODING '${encoding}' LOCALE 'C'`].map((sql) =>
+        server.sql('template1', sql),
+      )
     for (const [name, encoding, text] of [
       ['latin', 'LATIN1', 'schön'],
       ['ascii', 'SQL_ASCII', 'schön'],
       ['euro', 'LATIN9', '€uro'],
     ] as const) {
+      if (name === 'euro') shared('LATIN1')
       state(`CREATE DATABASE ${name} OWNER "größe" TEMPLATE template0 ENCODING '${encoding}' LOCALE 'C'`)
       const told = (sql: string) => server.run('psql', ['-XqAt', '-v', 'ON_ERROR_STOP=1', `dbname=${name} client_encoding=UTF8`, '-c', sql]).trim()
       told(`CREATE SCHEMA "${text}"; CREATE TABLE "${text}".t (x text); INSERT INTO "${text}".t VALUES ('${text}')`)
@@ -283,6 +289,17 @@ describe.skipIf(!canPostgres)('PostgreSQL, the way back', () => {
       })
       expect(look()).toBe(before)
     }
+    const folder = join(root, 'dumps')
+    mkdirSync(folder)
+    await dumpPostgres(server.declared, ['euro'], folder, options)
+    const { roles } = await gatherServerState(server.declared, ['euro'], options)
+    expect(globalsOf(readFileSync(join(folder, 'globals.sql'), 'utf8')).roles).toContain('größe')
+    expect(roles).toContain('größe')
+    shared('UTF8')
+    for (const name of ['ascii', 'euro', 'latin']) state(`DROP DATABASE ${name}`)
+    state('DROP ROLE "größe"')
+    await createRoles(server.declared, join(folder, 'globals.sql'), options)
+    expect(state("SELECT count(*) FROM pg_roles WHERE rolname = 'größe'")).toBe('1')
   })
 
   test('[postgres.19] a foreign server that is down: statistics and rows of views are missing, which is told, and everything else is there', async () => {
