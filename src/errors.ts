@@ -7,6 +7,7 @@ export const exits = {
   'append-only': 1,
   'bad-argument': 1,
   'carry-failed': 1,
+  'conditions-unmet': 1,
   'copy-failed': 1,
   'data-missing': 1,
   'disk-full': 1,

@@ -108,6 +108,10 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
     'A unit runs that nobody may stop or start by hand (RefuseManualStop=, RefuseManualStart=); nothing was stopped.',
     'Remove that setting, or name other units.',
   ],
+  'conditions-unmet': [
+    "A unit runs whose Condition…= or Assert…= isn't met now, so it could not be started again; nothing was stopped.",
+    'See to what it asks for, remove the condition, or name other units.',
+  ],
   'stops-itself': ['Stopping the units would also stop this run.', 'Order the units with After= only.'],
   'stop-failed': ["A unit doesn't stop, or not in time.", 'See: systemctl status UNIT. One that needs so long: stopTimeoutSec'],
   'start-failed': [

@@ -3,10 +3,11 @@ import { existsSync } from 'node:fs'
 import { uptime } from 'node:os'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Iso, Unit } from '../core.ts'
+import type { Iso, Path, Unit } from '../core.ts'
 import { Failure } from '../errors.ts'
 import { mkdir, readdir, readFile, readlink, rm, symlink } from '../fs.ts'
-import { run } from './shell.ts'
+import { isWithin } from './files.ts'
+import { plainEnvironment, run } from './shell.ts'
 
 /** Whether systemd is the init system: sd_booted(3). */
 export function hasSystemd(): boolean {
@@ -163,10 +164,10 @@ export interface UnitsAtWork {
 }
 
 /**
- * Finds the units that must stop with `units`. Changes nothing.
- * @throws Failure `no-systemd`, `unknown-unit`, `masked-unit`, `refuses-manual`, `stops-itself`
+ * Finds the units that must stop with `units`. Changes nothing. `replaced`: paths that are others when the units start again.
+ * @throws Failure `no-systemd`, `unknown-unit`, `masked-unit`, `refuses-manual`, `conditions-unmet`, `stops-itself`
  */
-export async function unitsAtWork(service: string, units: Unit[]): Promise<UnitsAtWork> {
+export async function unitsAtWork(service: string, units: Unit[], replaced: Path[] = []): Promise<UnitsAtWork> {
   if (units.length === 0) return { units, running: [] }
   if (!hasSystemd())
     throw new Failure(
@@ -204,7 +205,29 @@ export async function unitsAtWork(service: string, units: Unit[]): Promise<Units
       'stops-itself',
       `${service}: stopping ${units.join(', ')} would stop ${own}, in which this runs: order it with After= alone, without Requires=, BindsTo= or PartOf=`,
     )
-  return { units: involved.map(({ unit }) => unit), running: involved.filter(isActive).map(({ unit }) => unit) }
+  const running = involved.filter(isActive).map(({ unit }) => unit)
+  const [unmet] = (await unmetConditions(service, running)).filter(({ path }) => !replaced.some((data) => isWithin(path, data)))
+  if (unmet)
+    throw new Failure(
+      'conditions-unmet',
+      `${service}: ${unmet.unit} runs, and could not be started again: its ${unmet.condition} isn't met now; nothing was stopped. See to it, remove it from the unit, or name other units in "units"`,
+    )
+  return { units: involved.map(({ unit }) => unit), running }
+}
+
+/**
+ * Conditions and assertions of these units that aren't met now. Without negated ones (`!`): what a unit makes while it runs, such as a pid file, goes
+ * when it stops. What this can't tell is noticed after the start. ConditionResult of `systemctl show` is that of the last start.
+ */
+async function unmetConditions(service: string, units: Unit[]): Promise<{ unit: Unit; condition: string; path: Path }[]> {
+  if (units.length === 0) return []
+  // In our sandbox paths may be missing or read-only.
+  const prefix = (await isSandboxed()) ? inTransientUnit(`atelier-backup-conditions-${service}.service`, plainEnvironment()) : []
+  // It says of each condition whether it is met, up to the first that isn't; of those with `|` one will do. A unit that could start is left out.
+  const each = 'for unit; do said=$(systemd-analyze condition --unit="$unit" 2>&1) || printf "%s\\n" "$said"; done'
+  const { stdout } = await run([...prefix, 'bash', '-c', each, 'bash', ...units], { timeoutSeconds: 60 })
+  const failed = [...stdout.matchAll(/^(\S+): ((?:Condition|Assert)\w+=([^!|].*)) failed\.$/gm)]
+  return failed.map(([, unit = '', condition = '', path = '']) => ({ unit, condition, path }))
 }
 
 function isActive({ active }: UnitState): boolean {

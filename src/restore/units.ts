@@ -11,7 +11,7 @@ import { type RestoreJournal, writeJournal } from '../state/journal.ts'
 
 /** The units that use the data, and those of them that are active. `ran`: units that were active until an interrupted restore stopped them. */
 export async function gatherUnits(name: string, service: Service, ran: Unit[]): Promise<{ units: Unit[]; running: Unit[] }> {
-  const { units, running } = await unitsAtWork(name, unitsOf(name, service))
+  const { units, running } = await unitsAtWork(name, unitsOf(name, service), [...service.paths, ...service.sqlite])
   return { units: [...new Set([...units, ...ran])], running: [...new Set([...running, ...ran])] }
 }
 

@@ -177,9 +177,9 @@ describe.skipIf(!canHost)('a restore in place, and', () => {
     })
 
     test('[stop.8] don’t run at its end: this run fails, and each later one, and status tells what to type, until they are started', async () => {
-      unit('needy', 'ConditionPathExists=/run/ready')
+      unit('needy', 'ConditionPathExists=/run/ready', "ExecStopPost=-/usr/bin/bash -c 'test -e /run/once && rm /run/once /run/ready'")
       await begun('needy')
-      await host.sh('touch /run/ready; systemctl start needy; rm /run/ready')
+      await host.sh('touch /run/ready /run/once; systemctl start needy')
       const saved = (await snapshots(host)).length
       const told = /needy.service.* doesn't run.*systemctl start needy.service/
       for (const [n, words] of [/needy.service was started and doesn't run \(.*its conditions aren't met\)/, told].entries()) {
@@ -200,6 +200,28 @@ describe.skipIf(!canHost)('a restore in place, and', () => {
       expect(await statusOf(host)).toMatchObject({ state: 'failed', message: expect.stringMatching(told) })
       await host.sh('systemctl reset-failed needy; systemctl start needy; systemctl stop needy')
       expect(await statusOf(host)).toMatchObject({ state: 'ok' })
+    })
+
+    test('[stop.11] have a condition that isn’t met now: named, and nothing is stopped; of the data that a restore brings it isn’t asked', async () => {
+      // A file that is there while a unit runs is no such condition.
+      unit('alone', 'ConditionPathExists=!/run/alone', 'ExecStartPost=/usr/bin/touch /run/alone\nExecStopPost=/usr/bin/rm /run/alone')
+      unit(
+        'needs',
+        'ConditionPathExists=/run/needed\nConditionPathExists=|/run/never\nConditionPathExists=|/etc\nAssertPathExists=/var/lib/notes/file',
+      )
+      await begun('needs', 'alone')
+      await host.sh('touch /run/needed; systemctl start needs alone')
+      expect([(await backUp()).exit, await states('needs alone')]).toEqual([0, 'active active'])
+      await host.sh('rm /run/needed')
+      const before = await standing('notes reader needs')
+      expect((await backUp()).exit).toBe(1)
+      const told = 'needs.service runs, and could not be started again: its ConditionPathExists=/run/needed '
+      expect(await lastRun()).toMatchObject({ code: 'conditions-unmet', message: expect.stringContaining(told), snapshotId: null })
+      expect(await host.cli(inPlace)).toMatchObject({ exit: 1, stderr: expect.stringContaining(told) })
+      expect(await standing('notes reader needs')).toBe(before)
+      await host.sh('touch /run/needed; rm /var/lib/notes/file')
+      expect([(await host.cli(inPlace)).exit, await states('needs')]).toEqual([0, 'active'])
+      await host.sh('systemctl stop needs alone; rm /etc/systemd/system/{needs,alone}.service; systemctl daemon-reload')
     })
 
     test('[restore.32] aren’t started by the restored data: it is taken back, and they run on the old', async () => {
