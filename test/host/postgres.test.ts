@@ -324,6 +324,20 @@ describe.skipIf(!canPostgres)('PostgreSQL, the way back', () => {
     expect(server.sql('far2', 'SELECT n FROM near; SELECT n FROM seen')).toBe('1\n1')
   })
 
+  test('[postgres.25] a materialized view on a table whose row security its owner is under has its rows again', async () => {
+    state('CREATE ROLE keeper LOGIN')
+    state('CREATE DATABASE guarded OWNER keeper')
+    server.sql(
+      'guarded',
+      `SET ROLE keeper; CREATE SCHEMA own; CREATE TABLE own.t (n int); INSERT INTO own.t VALUES (1), (2);
+       ALTER TABLE own.t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; CREATE POLICY p ON own.t USING (n > 1);
+       CREATE MATERIALIZED VIEW own.seen AS SELECT n FROM own.t;`,
+    )
+    const load = { database: 'guarded', fresh: 'guarded2', dump: dumped('guarded'), tablespaces: true }
+    expect(await loadDatabase(server.declared, load, options)).toEqual({ tables: 1, rows: 2, unready: [] })
+    expect(server.sql('guarded2', 'SELECT n FROM own.seen')).toBe('2')
+  })
+
   test('[postgres.20] a database with a subscription is dropped, whatever its event triggers say, and one that cannot be dropped keeps no other', async () => {
     for (const name of ['told', 'other', 'busy']) state(`CREATE DATABASE ${name}`)
     server.sql('told', "CREATE SUBSCRIPTION s CONNECTION 'host=/nowhere dbname=x' PUBLICATION p WITH (connect = false, enabled = false)")
