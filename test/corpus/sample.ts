@@ -3,6 +3,9 @@ import { random } from '../lib/killed.ts'
 
 const soak = Boolean(process.env.ATELIER_SOAK)
 
+/** Of one test; all shapes together take minutes. Milliseconds. */
+export const timeout = soak ? 3_600_000 : 300_000
+
 /** Groups of shapes, each with a title. `few`: how many a sample has. */
 export function groups<Shape extends { title: string }>(shapes: Shape[], few: number): [title: string, shapes: Shape[]][] {
   if (soak) return [...shapes.map((shape): [string, Shape[]] => [shape.title, [shape]]), ['all together', shapes]]

@@ -6,10 +6,10 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { output } from '../lib/live.ts'
 import { isRoot } from '../lib/needs.ts'
 import { world } from '../lib/world.ts'
-import { groups, unlike } from './sample.ts'
+import { groups, timeout, unlike } from './sample.ts'
 import { sqlite } from './sqlite.ts'
 
-vi.setConfig({ testTimeout: 900_000 })
+vi.setConfig({ testTimeout: timeout })
 
 describe.skipIf(!isRoot)('databases', () => {
   test.each(groups(sqlite, 6))('[sqlite.1] [sqlite.17] [restore.5] come back with all that was committed, and back again: %s', async (_, shapes) => {

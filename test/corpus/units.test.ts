@@ -6,7 +6,7 @@ import { groups } from './sample.ts'
 import { type UnitShape, units } from './units.ts'
 
 /** On one machine, one after the other. */
-const shapes = [...new Set(groups(units, 3).flatMap(([, drawn]) => drawn))]
+const shapes = [...new Set(groups(units, 2).flatMap(([, drawn]) => drawn))]
 const nameOf = (shape: UnitShape) => `u${units.indexOf(shape)}`
 const filled = (text: string, name: string) => text.replaceAll('NAME', name).replaceAll('DATA', `/srv/${name}`)
 

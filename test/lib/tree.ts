@@ -5,11 +5,14 @@ import { createHash } from 'node:crypto'
 import {
   type BigIntStats,
   chmodSync,
+  closeSync,
+  constants,
   lchownSync,
   linkSync,
   lstatSync,
   lutimesSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -34,10 +37,10 @@ export interface Entry {
 }
 
 /**
- * Everything that a backup must bring back, sorted by path. `times: false` leaves out when things changed. Extended attributes: see
- * `attributes`.
+ * Everything that a backup must bring back, sorted by path. `times: false` leaves out when things changed, `ours: false` folders of ours. Extended
+ * attributes: see `attributes`.
  */
-export function fingerprint(folder: string, { times = true } = {}): Entry[] {
+export function fingerprint(folder: string, { times = true, ours = true } = {}): Entry[] {
   const first = new Map<string, string>()
   const entries: Entry[] = []
   const visit = (file: Buffer, path: string) => {
@@ -58,15 +61,20 @@ export function fingerprint(folder: string, { times = true } = {}): Entry[] {
       sameAs,
     })
     if (type !== 'folder') return
-    for (const name of readdirSync(file, { encoding: 'buffer' }).sort(Buffer.compare)) visit(below(file, name), `${path}/${readable(name)}`)
+    // Whatever is below, no name that the kernel is given may be longer than 4,096 bytes.
+    const open = file.length > 2000 ? openSync(file, constants.O_DIRECTORY) : null
+    const within = open === null ? file : Buffer.from(`/proc/self/fd/${open}`)
+    const names = readdirSync(within, { encoding: 'buffer' }).sort(Buffer.compare)
+    for (const name of names) if (ours || !name.toString().startsWith('.atelier-backup-')) visit(below(within, name), `${path}/${readable(name)}`)
+    if (open !== null) closeSync(open)
   }
   visit(Buffer.from(folder), '.')
   return entries
 }
 
 /** Extended attributes of a tree, ACLs and capabilities among them, as getfattr(1) prints them: sorted, without those that have none. */
-export function attributes(folder: string): string[] {
-  const dump = execFileSync('getfattr', ['--recursive', '--physical', '--no-dereference', '--dump', '--match=-', '.'], {
+export function attributes(folder: string, names = ['.']): string[] {
+  const dump = execFileSync('getfattr', ['--recursive', '--physical', '--no-dereference', '--dump', '--match=-', '--', ...names], {
     cwd: folder,
     encoding: 'utf8',
   })
