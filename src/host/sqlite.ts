@@ -1,6 +1,6 @@
 // SQLite: makes a consistent copy of a live database, and checks copies.
 import { randomUUID } from 'node:crypto'
-import { type BigIntStats, constants } from 'node:fs'
+import { constants } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { fileUri } from '../bytes.ts'
 import { type Code, Failure } from '../errors.ts'
@@ -47,15 +47,14 @@ export async function holdDatabase(database: string): Promise<FileHandle> {
   throw refuse('no file')
 }
 
-/** Whether the path leads to the held file still, without a link below the first folder that isn't root's alone. */
+/**
+ * Whether the path leads to the held file still, without a link below the first folder that isn't root's alone. While the file is open, its
+ * filesystem gives its inode number to no other.
+ */
 export async function isAtPath(held: FileHandle, path: string): Promise<boolean> {
   const there = await withParentFd(path, (at) => lstat(at, { bigint: true })).catch(() => null)
-  return there !== null && identity(there) === identity(await held.stat({ bigint: true }))
-}
-
-/** Birth time too: a filesystem may give a new file the inode number of one just removed. */
-function identity({ dev, ino, birthtimeNs }: BigIntStats): string {
-  return `${dev}:${ino}:${birthtimeNs}`
+  const { dev, ino } = await held.stat({ bigint: true })
+  return there?.dev === dev && there.ino === ino
 }
 
 /**

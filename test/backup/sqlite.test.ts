@@ -165,7 +165,7 @@ describe.skipIf(!isRoot)('a live database', () => {
   test.each([
     ['by rename', (database: string) => renameSync(`${database}.other`, database)],
     [
-      'by removal, where the number may be used again',
+      'by removal',
       (database: string) => {
         rmSync(database)
         output(['cp', `${database}.other`, database])

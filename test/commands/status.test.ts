@@ -1,6 +1,6 @@
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { ServiceStatus, Status } from '../../src/status/query.ts'
 import { makeRepository } from '../lib/repository.ts'
 import { watchedRestic } from '../lib/restics.ts'
@@ -56,7 +56,8 @@ describe('[state.1] a host with a service in each state', () => {
     w.write('state/records/unknown.json', 'damaged')
     declare({ running: { preBackup: `touch ${w.path('begun')}; sleep 60` } })
     running = w.startCli(['run', 'running'])
-    while (!/ running +running /.test((await w.cli(['status', 'running', '--local'])).stdout)) await sleep(100)
+    const isShown = async () => expect((await w.cli(['status', 'running', '--local'])).stdout).toMatch(/ running +running /)
+    await vi.waitFor(isShown, 60_000)
     const { exit, stdout, json } = await w.cli(['status', '--json'])
     all = { exit, stdout, value: json() }
   })
