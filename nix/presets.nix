@@ -1,8 +1,10 @@
 # Ready-made declarations for services of nixpkgs: { options, services, warnings }. Each file in nix/presets is one, and its name that of
 # the service here. It gives:
 # description: what is saved, what is left out, and why
-# enabled: whether this host has the service
-# backup: fields of atelier.backup.services.NAME, read from the service's own options
+# enabled: whether this host has the service; services.NAME.enable by default
+# backup: fields of atelier.backup.services.NAME, read from the service's own options; `units` are NAME.service by default
+# database: of a service with one database, in SQLite or on a server: { type, file, name, host, port }, as its options call them; only
+#   what the type needs is read. It becomes `sqlite` or `postgres`, or is lacking.
 # lacks: what of its state isn't saved, as it would be said in "the preset doesn't save …"
 { lib, config }:
 let
@@ -144,13 +146,53 @@ let
     map (
       file:
       nameValuePair (removeSuffix ".nix" file) (
-        import (./presets + "/${file}") {
-          inherit lib config tools;
-          presets = active;
-        }
+        complete (removeSuffix ".nix" file) (
+          import (./presets + "/${file}") {
+            inherit lib config tools;
+            presets = active;
+          }
+        )
       )
     ) (attrNames (builtins.readDir ./presets))
   );
+  complete =
+    name: preset:
+    let
+      inherit (preset) database;
+      isSqlite = hasPrefix "sqlite" database.type;
+      isPostgres = elem database.type [
+        "pgsql"
+        "postgres"
+        "postgresql"
+        "psycopg2"
+      ];
+      postgres = optionals isPostgres (
+        tools.database (
+          removeAttrs database [
+            "type"
+            "file"
+          ]
+        )
+      );
+    in
+    {
+      enabled = config.services.${name}.enable or false;
+    }
+    // preset
+    // {
+      backup = {
+        units = [ "${name}.service" ];
+      }
+      // lib.optionalAttrs (preset ? database) {
+        sqlite = optional isSqlite database.file;
+        inherit postgres;
+      }
+      // preset.backup;
+      lacks =
+        optional (preset ? database && !isSqlite && postgres == [ ])
+          "its database${lib.optionalString (!isPostgres) " (${database.type})"}, which isn't on this host's PostgreSQL server"
+        ++ preset.lacks or [ ];
+    };
   chosen = filterAttrs (name: _: cfg.presets.${name}.enable) presets;
   active = filterAttrs (_: preset: preset.enabled) chosen;
   # A service can keep all its state elsewhere.
@@ -190,7 +232,7 @@ in
           part:
           "atelier.backup.presets.${name}: the preset doesn't save ${part}; "
           + "write it to a file below atelier.backup.services.${name}.paths in preBackup, or set atelier.backup.presets.${name}.enable = false and save it another way"
-        ) (optionals (cfg.services.${name}.preBackup or null == null) (preset.lacks or [ ]))
+        ) (optionals (cfg.services.${name}.preBackup or null == null) preset.lacks)
       ) active
     );
 }

@@ -5,7 +5,6 @@ let
 in
 {
   description = "Whether to back up Audiobookshelf (`services.audiobookshelf`): users, progress, covers and metadata in its folder, and its SQLite database. Leaves out caches, logs, streams, and its own backups: copies of the same database. Books and podcasts in other folders aren't its own: declare them where you want them saved.";
-  enabled = config.services.audiobookshelf.enable or false;
   backup = {
     paths = [ folder ];
     sqlite = [ "${folder}/config/absdatabase.sqlite" ];
@@ -15,7 +14,6 @@ in
       "logs"
       "streams"
     ];
-    units = [ "audiobookshelf.service" ];
     healthCheck = tools.answers (tools.http cfg.host cfg.port "/healthcheck");
   };
 }

@@ -1,22 +1,23 @@
+# Gitea, too: the options of the two modules are the same.
 {
   lib,
   config,
   tools,
+  name ? "forgejo",
+  title ? "Forgejo",
   ...
 }:
 let
-  cfg = config.services.forgejo;
-  inherit (cfg) database settings stateDir;
-  postgres = lib.optionals (database.type == "postgres") (
-    tools.database {
-      inherit (database) name port;
-      host = if database.socket != null then database.socket else database.host;
-    }
-  );
+  cfg = config.services.${name};
+  inherit (cfg) settings stateDir;
 in
 {
-  description = "Whether to back up Forgejo (`services.forgejo`): repositories, LFS, attachments, packages, keys and search indexes, and its database, SQLite or PostgreSQL on this host. Leaves out logs, temporary files, and what `forgejo dump` writes: a second copy of all that.";
-  enabled = config.services.forgejo.enable or false;
+  description = "Whether to back up ${title} (`services.${name}`): repositories, LFS, attachments, packages, keys and search indexes, and its database, SQLite or PostgreSQL on this host. Leaves out logs, temporary files, and what `${name} dump` writes: a second copy of all that.";
+  database = {
+    inherit (cfg.database) type name port;
+    file = cfg.database.path;
+    host = if cfg.database.socket != null then cfg.database.socket else cfg.database.host;
+  };
   backup = {
     paths = tools.outermost (
       [
@@ -26,8 +27,6 @@ in
       ]
       ++ lib.optional cfg.lfs.enable cfg.lfs.contentDir
     );
-    sqlite = lib.optional (database.type == "sqlite3") database.path;
-    inherit postgres;
     exclude = [
       cfg.dump.backupDir
       settings.log.ROOT_PATH
@@ -35,12 +34,12 @@ in
       "${stateDir}/data/tmp"
     ];
     units = [
-      "forgejo.service"
+      "${name}.service"
     ]
-    ++ tools.existing [ "forgejo-secrets.service" ]
+    ++ tools.existing [ "${name}-secrets.service" ]
     ++ lib.optionals cfg.dump.enable [
-      "forgejo-dump.service"
-      "forgejo-dump.timer"
+      "${name}-dump.service"
+      "${name}-dump.timer"
     ];
     healthCheck =
       if settings.server.PROTOCOL == "http" then
@@ -48,7 +47,4 @@ in
       else
         null;
   };
-  lacks = lib.optional (
-    database.type != "sqlite3" && postgres == [ ]
-  ) "its database (${database.type}), which isn't on this host's PostgreSQL server";
 }

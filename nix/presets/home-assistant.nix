@@ -23,7 +23,6 @@ let
 in
 {
   description = "Whether to back up Home Assistant (`services.home-assistant`): `configDir` with users, devices and automations, and the recorder's database, SQLite or PostgreSQL on this host. Leaves out logs, speech that it can make anew, Python packages that it installs, and its own backups: copies of all that.";
-  enabled = config.services.home-assistant.enable or false;
   backup = {
     paths = [ folder ];
     sqlite = lib.optionals (records && file != null) file;
@@ -34,7 +33,6 @@ in
       "${folder}/tts"
       "${folder}/home-assistant.log*"
     ];
-    units = [ "home-assistant.service" ];
   };
   lacks = lib.optional (
     file == null && postgres == [ ]

@@ -7,14 +7,15 @@
 let
   cfg = config.services.immich;
   media = cfg.mediaLocation;
-  postgres = tools.database { inherit (cfg.database) name host port; };
 in
 {
   description = "Whether to back up Immich (`services.immich`): photos, videos and thumbnails in `mediaLocation`, and its database where PostgreSQL runs on this host. Leaves out transcoded videos, which its jobs make anew, and its own dumps of the same database; models and queues of jobs are caches.";
-  enabled = config.services.immich.enable or false;
+  database = {
+    type = "postgresql";
+    inherit (cfg.database) name host port;
+  };
   backup = {
     paths = [ media ];
-    inherit postgres;
     # It refuses to start where one of its folders lacks the file `.immich`.
     exclude = [
       "${media}/encoded-video/*"
@@ -28,5 +29,4 @@ in
     ++ lib.optional cfg.machine-learning.enable "immich-machine-learning.service";
     healthCheck = tools.answers (tools.http cfg.host cfg.port "/api/server/ping");
   };
-  lacks = lib.optional (postgres == [ ]) "its database, which isn't on this host's PostgreSQL server";
 }

@@ -9,7 +9,6 @@ let
 in
 {
   description = "Whether to back up Jellyfin (`services.jellyfin`): users, libraries, what was watched, pictures and plugins in `dataDir` and `configDir`, and its SQLite databases. Leaves out `cacheDir`, where it keeps what it can make anew, and logs. The films and music themselves aren't its own: declare them where you want them saved.";
-  enabled = config.services.jellyfin.enable or false;
   backup = {
     paths = tools.outermost [
       cfg.dataDir
@@ -24,6 +23,5 @@ in
       cfg.cacheDir
       cfg.logDir
     ];
-    units = [ "jellyfin.service" ];
   };
 }

@@ -7,14 +7,15 @@
 let
   cfg = config.services.mastodon;
   folder = "/var/lib/mastodon";
-  postgres = tools.database { inherit (cfg.database) name host port; };
 in
 {
   description = "Whether to back up Mastodon (`services.mastodon`): keys and what users uploaded in /var/lib/mastodon, and its database where PostgreSQL runs on this host. Leaves out copies of other servers' media (`public-system/cache`): `mastodon-tootctl media refresh` and `accounts refresh` fetch them. Redis isn't saved: home feeds are made anew by `mastodon-tootctl feeds build`, jobs that waited are lost.";
-  enabled = config.services.mastodon.enable or false;
+  database = {
+    type = "postgresql";
+    inherit (cfg.database) name host port;
+  };
   backup = {
     paths = [ folder ];
-    inherit postgres;
     exclude = [ "${folder}/public-system/cache" ];
     units = [
       "mastodon-web.service"
@@ -33,5 +34,4 @@ in
       else
         tools.answers (tools.http "127.0.0.1" cfg.webPort "/health");
   };
-  lacks = lib.optional (postgres == [ ]) "its database, which isn't on this host's PostgreSQL server";
 }

@@ -9,14 +9,6 @@ let
   inherit (cfg.settings) database;
   args = database.args or { };
   media = cfg.settings.media_store_path;
-  isSqlite = database.name == "sqlite3";
-  postgres = lib.optionals (database.name == "psycopg2") (
-    tools.database {
-      name = args.database or args.dbname or null;
-      host = args.host or null;
-      port = args.port or null;
-    }
-  );
   listeners = lib.filter (
     listener:
     listener.type or "" == "http"
@@ -29,7 +21,13 @@ let
 in
 {
   description = "Whether to back up Synapse (`services.matrix-synapse`): `dataDir`, the signing key and the media store, and its database, SQLite or PostgreSQL on this host. Leaves out previews of links, which it makes anew. Media of other servers are saved: these may have deleted theirs.";
-  enabled = config.services.matrix-synapse.enable or false;
+  database = {
+    type = database.name;
+    file = args.database;
+    name = args.database or args.dbname or null;
+    host = args.host or null;
+    port = args.port or null;
+  };
   backup = {
     paths = tools.outermost (
       [
@@ -38,8 +36,6 @@ in
       ]
       ++ tools.stateful [ cfg.settings.signing_key_path ]
     );
-    sqlite = lib.optional isSqlite args.database;
-    inherit postgres;
     exclude = [
       "${media}/url_cache"
       "${media}/url_cache_thumbnails"
@@ -54,7 +50,4 @@ in
       else
         tools.answers (tools.http (lib.head listener.bind_addresses) listener.port "/health");
   };
-  lacks = lib.optional (
-    !isSqlite && postgres == [ ]
-  ) "its database, which isn't on this host's PostgreSQL server";
 }

@@ -4,7 +4,6 @@ let
 in
 {
   description = "Whether to back up the Minecraft server (`services.minecraft-server`): worlds and players. It stops while they are read, because it writes parts of a world at different times; `stopForBackup = false` lets it run. Leaves out logs, and libraries that it unpacks anew.";
-  enabled = config.services.minecraft-server.enable or false;
   backup = {
     paths = [ cfg.dataDir ];
     exclude = map (folder: "${cfg.dataDir}/${folder}") [

@@ -27,7 +27,6 @@ let
 in
 {
   description = "Whether to back up Miniflux (`services.miniflux`): its database, where PostgreSQL runs on this host. It has no files.";
-  enabled = config.services.miniflux.enable or false;
   backup = {
     inherit postgres;
     units = [ "miniflux.service" ] ++ tools.existing [ "miniflux-dbsetup.service" ];

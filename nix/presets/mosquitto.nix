@@ -7,6 +7,5 @@ in
   enabled = config.services.mosquitto.enable or false && cfg.persistence;
   backup = {
     paths = [ cfg.dataDir ];
-    units = [ "mosquitto.service" ];
   };
 }

@@ -5,10 +5,8 @@ let
 in
 {
   description = "Whether to back up Murmur (`services.murmur`): channels, users, rights and certificate in its folder, and its SQLite database. Leaves out nothing.";
-  enabled = config.services.murmur.enable or false;
   backup = {
     paths = [ folder ];
     sqlite = [ "${folder}/murmur.sqlite" ];
-    units = [ "murmur.service" ];
   };
 }

@@ -1,8 +1,4 @@
-{
-  config,
-  tools,
-  ...
-}:
+{ config, tools, ... }:
 let
   cfg = config.services.navidrome;
   inherit (cfg) settings;
@@ -10,7 +6,6 @@ let
 in
 {
   description = "Whether to back up Navidrome (`services.navidrome`): its data folder, with users, playlists, ratings and pictures, and its SQLite database. Leaves out the cache of transcoded music and pictures. Music in another folder isn't its own: declare it where you want it saved.";
-  enabled = config.services.navidrome.enable or false;
   backup = {
     paths = [ folder ];
     # Options of the connection may follow the file's name.
@@ -18,7 +13,6 @@ in
       (builtins.head (builtins.match "([^?]*).*" (settings.DbPath or "${folder}/navidrome.db")))
     ];
     exclude = [ (settings.CacheFolder or "${folder}/cache") ];
-    units = [ "navidrome.service" ];
     healthCheck =
       if builtins.match "unix:.*" settings.Address != null || settings ? TLSCert then
         null

@@ -8,24 +8,21 @@ let
   cfg = config.services.nextcloud;
   inherit (cfg.config) dbtype dbname;
   data = cfg.settings.datadirectory or "${cfg.datadir}/data";
-  postgres = lib.optionals (dbtype == "pgsql") (
-    tools.database {
-      name = dbname;
-      host = cfg.config.dbhost;
-    }
-  );
 in
 {
   description = "Whether to back up Nextcloud (`services.nextcloud`): its home with configuration and installed apps, the users' files, and its database, SQLite or PostgreSQL on this host. Leaves out nothing: previews, too, are listed in the database. Redis holds caches and locks alone.";
-  enabled = config.services.nextcloud.enable or false;
+  database = {
+    type = toString dbtype;
+    file = "${data}/${if dbname == null then "owncloud" else dbname}.db";
+    name = dbname;
+    host = cfg.config.dbhost;
+  };
   backup = {
     paths = tools.outermost [
       cfg.home
       cfg.datadir
       data
     ];
-    sqlite = lib.optional (dbtype == "sqlite") "${data}/${if dbname == null then "owncloud" else dbname}.db";
-    inherit postgres;
     units = [
       "phpfpm-nextcloud.service"
       "nextcloud-setup.service"
@@ -39,9 +36,6 @@ in
       "nextcloud-notify_push.service"
     ];
   };
-  lacks =
-    lib.optional (
-      dbtype != "sqlite" && postgres == [ ]
-    ) "its database (${toString dbtype}), which isn't on this host's PostgreSQL server"
-    ++ lib.optional (cfg.config.objectstore.s3.enable or false) "the users' files, which are in an object store";
+  lacks = lib.optional (cfg.config.objectstore.s3.enable or false
+  ) "the users' files, which are in an object store";
 }

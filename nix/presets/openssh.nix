@@ -10,7 +10,6 @@ let
 in
 {
   description = "Whether to back up the keys of this host's SSH server (`services.openssh.hostKeys`): clients know it by them, and agenix and sops-nix open secrets with them. Leaves out the rest of /etc/ssh, which NixOS makes. On a new machine restore them first, by hand: the repository's own secrets may need them.";
-  enabled = config.services.openssh.enable or false;
   backup = {
     paths = lib.concatMap (key: [
       key

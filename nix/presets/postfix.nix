@@ -10,7 +10,6 @@ let
 in
 {
   description = "Whether to back up Postfix (`services.postfix`): the mailboxes of local users in /var/spool/mail, unless the preset of Dovecot saves them. Leaves out the queue: restored, it would send mail again that was delivered since. Maps and caches are made when it starts.";
-  enabled = config.services.postfix.enable or false;
   backup = {
     paths = lib.subtractLists (presets.dovecot.backup.paths or [ ]) [ spool ];
     units = [

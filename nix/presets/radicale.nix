@@ -5,10 +5,8 @@ let
 in
 {
   description = "Whether to back up Radicale (`services.radicale`): calendars and address books. Leaves out its caches, which it makes anew. A file of users and passwords (`auth.htpasswd_filename`) is yours: declare it where it isn't part of your configuration.";
-  enabled = config.services.radicale.enable or false;
   backup = {
     paths = [ folder ];
     exclude = [ "${folder}/**/.Radicale.cache" ];
-    units = [ "radicale.service" ];
   };
 }

@@ -21,7 +21,6 @@ let
 in
 {
   description = "Whether to back up Vaultwarden (`services.vaultwarden`): its folder with attachments, sends and keys, and its database, SQLite or PostgreSQL on this host. Leaves out icons of websites and temporary files, which it makes anew.";
-  enabled = config.services.vaultwarden.enable or false;
   backup = {
     paths = [ data ];
     sqlite = lib.optional (cfg.dbBackend == "sqlite") (

@@ -4,10 +4,8 @@ let
 in
 {
   description = "Whether to back up ZNC (`services.znc`): its configuration, certificate, and what its modules keep, logs of channels, too. Leaves out the link to the modules themselves.";
-  enabled = config.services.znc.enable or false;
   backup = {
     paths = [ cfg.dataDir ];
     exclude = [ "${cfg.dataDir}/modules" ];
-    units = [ "znc.service" ];
   };
 }

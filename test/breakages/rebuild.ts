@@ -21,8 +21,8 @@ export const rebuild: Breakage[] = [
     id: 'preset.3',
     breaks: 'a database that no preset can save is left out silently',
     in: 'nix/presets.nix',
-    find: '(preset.lacks or [ ])',
-    put: '[ ]',
+    find: '== null) preset.lacks)',
+    put: '== null) [ ])',
     red: { file: 'test/nix/presets.test.ts', title: '[preset.3] a database that a preset cannot save' },
   },
   {

@@ -17,19 +17,19 @@ const evaluatePresets = async (variant = '{ }') => {
   const host = await evaluate<{ undeclared: Record<string, string[]> }>(`[ ./test/nix/nixos/presets.nix (${variant}) ]`, more)
   expect(host.failed).toEqual([])
   expect(Object.values(host.undeclared).flat()).toEqual([])
+  const services = Object.entries(host.manifest.services as unknown as Record<string, Preset>)
   return {
-    ...host,
-    services: host.manifest.services as unknown as Record<string, Preset>,
+    data: Object.fromEntries(services.map(([name, { paths, sqlite, postgres }]) => [name, [paths, sqlite, postgres].map((of) => of.join(' '))])),
+    units: Object.fromEntries(services.map(([name, { units }]) => [name, units])),
     ours: host.warnings.filter((text) => /atelier/.test(text)),
   }
 }
-const data = ({ paths, sqlite, postgres }: Preset) => [paths, sqlite, postgres].map((of) => of.join(' '))
 
 test('[preset.1] as each service is by default', async () => {
-  const { services, ours } = await evaluatePresets()
+  const { data, units, ours } = await evaluatePresets()
   expect(ours).toEqual([])
-  expect(Object.keys(services).map((name) => `${name}.nix`)).toEqual(await readdir('nix/presets'))
-  expect(Object.fromEntries(Object.entries(services).map(([name, preset]) => [name, data(preset)]))).toEqual({
+  expect(Object.keys(data).map((name) => `${name}.nix`)).toEqual(await readdir('nix/presets'))
+  expect(data).toEqual({
     audiobookshelf: ['/var/lib/audiobookshelf', '/var/lib/audiobookshelf/config/absdatabase.sqlite', ''],
     dovecot: ['/var/vmail', '', ''],
     forgejo: ['/var/lib/forgejo', '/var/lib/forgejo/data/forgejo.db', ''],
@@ -60,14 +60,14 @@ test('[preset.1] as each service is by default', async () => {
     vaultwarden: ['/var/lib/vaultwarden', '/var/lib/vaultwarden/db.sqlite3', ''],
     znc: ['/var/lib/znc', '', ''],
   })
-  expect(services.nextcloud?.units).toContain('nextcloud-update-plugins.timer')
-  expect(services.mastodon?.units).toEqual(expect.arrayContaining(['mastodon-sidekiq-all.service', 'mastodon-streaming-2.service']))
-  expect(services['matrix-synapse']?.units).toContain('matrix-synapse-worker-federation.service')
-  expect(services.syncthing?.units).toContain('syncthing-init.service')
+  expect(units.nextcloud).toContain('nextcloud-update-plugins.timer')
+  expect(units.mastodon).toEqual(expect.arrayContaining(['mastodon-sidekiq-all.service', 'mastodon-streaming-2.service']))
+  expect(units['matrix-synapse']).toContain('matrix-synapse-worker-federation.service')
+  expect(units.syncthing).toContain('syncthing-init.service')
 })
 
 test("[preset.1] where a service's options put its data elsewhere", async () => {
-  const { services, ours } = await evaluatePresets(`{ lib, pkgs, ... }: {
+  const { data, units, ours } = await evaluatePresets(`{ lib, pkgs, ... }: {
     system.stateVersion = "24.05";
     services = {
       audiobookshelf.dataDir = "books";
@@ -89,25 +89,26 @@ test("[preset.1] where a service's options put its data elsewhere", async () => 
       vaultwarden = { backupDir = lib.mkForce null; dbBackend = "postgresql"; configurePostgres = true; };
     };
   }`)
-  const of = (name: string) => data(services[name] ?? expect.fail(name))
-  expect(of('audiobookshelf')).toEqual(['/var/lib/books', '/var/lib/books/config/absdatabase.sqlite', ''])
-  expect(of('dovecot')).toEqual(['/srv/mail', '', ''])
-  expect(of('forgejo')).toEqual(['/var/lib/forgejo /srv/git /srv/lfs', '', 'forgejo'])
-  expect(of('freshrss')).toEqual(['/var/lib/freshrss', '', 'freshrss'])
-  expect(of('gitea')).toEqual(['/var/lib/gitea', '', ''])
-  expect(of('grafana')).toEqual(['/var/lib/grafana', '', 'grafana'])
-  expect(of('home-assistant')).toEqual(['/var/lib/hass', '', 'hass'])
-  expect(of('immich')).toEqual(['/srv/photos', '', ''])
-  expect(services.immich?.units).toEqual(['immich-server.service'])
-  expect(of('matrix-synapse')).toEqual(['/var/lib/matrix-synapse', '/var/lib/matrix-synapse/homeserver.db', ''])
-  expect(of('navidrome')).toEqual(['/srv/navidrome', '/srv/navidrome/navidrome.db', ''])
-  expect(of('nextcloud')).toEqual(['/var/lib/nextcloud /srv/cloud', '/srv/cloud/data/nextcloud.db', ''])
-  expect(of('openssh')).toEqual(['/persist/key /persist/key.pub', '', ''])
-  expect(services.openssh?.units).toEqual([])
-  expect(of('paperless')).toEqual(['/var/lib/paperless /srv/documents', '', 'paperless'])
-  expect(of('syncthing')).toEqual(['/home/alice/.config/syncthing', '', ''])
-  expect(of('vaultwarden')).toEqual(['/var/lib/bitwarden_rs', '', 'vaultwarden'])
-  expect(services).not.toHaveProperty('miniflux')
+  expect(data).toMatchObject({
+    audiobookshelf: ['/var/lib/books', '/var/lib/books/config/absdatabase.sqlite', ''],
+    dovecot: ['/srv/mail', '', ''],
+    forgejo: ['/var/lib/forgejo /srv/git /srv/lfs', '', 'forgejo'],
+    freshrss: ['/var/lib/freshrss', '', 'freshrss'],
+    gitea: ['/var/lib/gitea', '', ''],
+    grafana: ['/var/lib/grafana', '', 'grafana'],
+    'home-assistant': ['/var/lib/hass', '', 'hass'],
+    immich: ['/srv/photos', '', ''],
+    'matrix-synapse': ['/var/lib/matrix-synapse', '/var/lib/matrix-synapse/homeserver.db', ''],
+    navidrome: ['/srv/navidrome', '/srv/navidrome/navidrome.db', ''],
+    nextcloud: ['/var/lib/nextcloud /srv/cloud', '/srv/cloud/data/nextcloud.db', ''],
+    openssh: ['/persist/key /persist/key.pub', '', ''],
+    paperless: ['/var/lib/paperless /srv/documents', '', 'paperless'],
+    syncthing: ['/home/alice/.config/syncthing', '', ''],
+    vaultwarden: ['/var/lib/bitwarden_rs', '', 'vaultwarden'],
+  })
+  expect(units.immich).toEqual(['immich-server.service'])
+  expect(units.openssh).toEqual([])
+  expect(data).not.toHaveProperty('miniflux')
   expect(ours.map((text) => text.replace(/; write.*/, ''))).toEqual([
     "atelier.backup.presets.gitea: the preset doesn't save its database (mysql), which isn't on this host's PostgreSQL server",
     "atelier.backup.presets.immich: the preset doesn't save its database, which isn't on this host's PostgreSQL server",
