@@ -31,7 +31,7 @@ runCommand "atelier-backup-check" { nativeBuildInputs = [ systemd ]; } (
     # Time zones aren't where systemd looks for them during a build.
     understood() {
       local calendar=$1
-      [ ! -e ${tzdata}/share/zoneinfo/"''${calendar##* }" ] || calendar="''${calendar% *}"
+      [ ! -f ${tzdata}/share/zoneinfo/"''${calendar##* }" ] || calendar="''${calendar% *}"
       systemd-analyze calendar -- "$calendar" > /dev/null && return
       echo "onCalendar = \"$1\" ($2): systemd doesn't understand this time; see systemd.time(7), and try: systemd-analyze calendar '$1'" >&2
       wrong=1

@@ -108,7 +108,14 @@ let
         unit = if name == "" then "redis" else "redis-${name}";
       in
       server (redis.enable or false) "Redis" (redis.settings.dir or "/var/lib/${unit}") "${unit}.service"
-        (dump "redis-cli -s ${redis.unixSocket or "SOCKET"} --rdb FILE")
+        (
+          dump "redis-cli ${
+            if redis.unixSocket or null != null then
+              "-s ${redis.unixSocket}"
+            else
+              "-p ${toString (redis.port or 6379)}"
+          } --rdb FILE"
+        )
     ) (services.redis.servers or { })
     ++ server (services.influxdb.enable or false) "InfluxDB" (services.influxdb.dataDir or ""
     ) "influxdb.service" (dump "influxd backup -portable FOLDER")

@@ -20,12 +20,16 @@ let
   default = "sqlite:///${folder}/home-assistant_v2.db";
   file = builtins.match "sqlite:///(/[^?]*).*" url;
   postgres = tools.databaseOfUrl url;
+  # Devices and keys of the radio network.
+  zigbee = lib.optional (
+    settings ? zha || lib.elem "zha" cfg.extraComponents
+  ) (settings.zha.database_path or "${folder}/zigbee.db");
 in
 {
-  description = "Whether to back up Home Assistant (`services.home-assistant`): `configDir` with users, devices and automations, and the recorder's database, SQLite or PostgreSQL on this host. Leaves out logs, speech that it can make anew, Python packages that it installs, and its own backups: copies of all that.";
+  description = "Whether to back up Home Assistant (`services.home-assistant`): `configDir` with users, devices and automations, the recorder's database, SQLite or PostgreSQL on this host, and that of Zigbee devices where `zha` is among `extraComponents` or in `config`. Leaves out logs, speech that it can make anew, Python packages that it installs, and its own backups: copies of all that.";
   backup = {
     paths = [ folder ];
-    sqlite = lib.optionals (records && file != null) file;
+    sqlite = lib.optionals (records && file != null) file ++ zigbee;
     inherit postgres;
     exclude = [
       "${folder}/backups"

@@ -8,7 +8,7 @@ let
   cfg = config.services.jellyfin;
 in
 {
-  description = "Whether to back up Jellyfin (`services.jellyfin`): users, libraries, what was watched, pictures and plugins in `dataDir` and `configDir`, and its SQLite databases. Leaves out `cacheDir`, where it keeps what it can make anew, and logs. The films and music themselves aren't its own: declare them where you want them saved.";
+  description = "Whether to back up Jellyfin (`services.jellyfin`): users, libraries, what was watched, pictures and plugins in `dataDir` and `configDir`, and its SQLite databases. Databases of plugins it doesn't know: list them with Jellyfin's own under `services.jellyfin.sqlite`. Leaves out `cacheDir`, where it keeps what it can make anew, and logs. The films and music themselves aren't its own: declare them where you want them saved.";
   backup = {
     paths = tools.outermost [
       cfg.dataDir

@@ -10,6 +10,14 @@ export const rebuild: Breakage[] = [
     red: { file: 'test/nix/presets.test.ts', title: '[preset.1] nothing is saved that nobody asked for' },
   },
   {
+    id: 'preset.1-second',
+    breaks: "a service's second database is copied while it is written to",
+    in: 'nix/presets/home-assistant.nix',
+    find: ' ++ zigbee',
+    put: '',
+    red: { file: 'test/nix/nixos/presets.test.ts', title: "[preset.1] where a service's options" },
+  },
+  {
     id: 'preset.2',
     breaks: 'a preset is as strong as what others declare',
     in: 'nix/presets.nix',
@@ -63,6 +71,14 @@ export const rebuild: Breakage[] = [
     in: 'nix/warnings.nix',
     find: 'within path folder ||',
     put: '',
+    red: { file: 'test/nix/warnings.test.ts', title: '[warning.4]' },
+  },
+  {
+    id: 'warning.4-port',
+    breaks: 'a Redis without a socket ends the evaluation',
+    in: 'nix/warnings.nix',
+    find: 'redis.unixSocket or null != null',
+    put: 'redis ? unixSocket',
     red: { file: 'test/nix/warnings.test.ts', title: '[warning.4]' },
   },
   {

@@ -67,7 +67,10 @@ describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {
     const servers = `services = {
       postgresql = { enable = true; package = "/p"; dataDir = "/var/lib/postgresql/16"; };
       mysql = { enable = true; dataDir = "/var/lib/mysql"; };
-      redis.servers.cache = { enable = true; unixSocket = "/run/redis-cache/redis.sock"; };
+      redis.servers = {
+        cache = { enable = true; unixSocket = "/run/redis-cache/redis.sock"; };
+        queue = { enable = true; unixSocket = null; port = 6380; settings.dir = "/srv/queue"; };
+      };
       influxdb2.enable = true;
       mongodb = { enable = false; dbpath = "/var/db/mongodb"; };
     };`
@@ -79,6 +82,7 @@ describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {
       'atelier.backup.services.a.paths: /var/lib/influxdb2 holds the files of a running server (InfluxDB)',
     ])
     expect(await warningsOf('a.paths = [ "/var/lib/postgresql/16/base" "/var/lib/mysqlx" "/var/db" ];', servers)).toEqual(told.slice(0, 1))
+    expect(await warningsOf('a.paths = [ "/srv/queue" ];', servers)).toEqual([expect.stringContaining('(redis-cli -p 6380 --rdb FILE)')])
     expect(told[1]).toBe(
       'atelier.backup.services.a.paths: /var/lib/mysql holds the files of a running server (MySQL), and a copy of them is no backup; dump it in preBackup (mysqldump --single-transaction --all-databases) to a folder under `paths`, and leave its files out (exclude = [ "/var/lib/mysql" ]); or stop it meanwhile (stopForBackup = true, with mysql.service among units)',
     )

@@ -27,8 +27,10 @@ test('[nix.2] a wrong time is refused with its timer, each of them', async () =>
     prune.onCalendar = "sometimes";
     schedule.onCalendar = "02:60";
     services.a.paths = [ "/a" ];
-    services.b = { paths = [ "/b" ]; schedule.onCalendar = "02:00 Europe/Berln"; };`).catch((error: Error) => error.message)
+    services.b = { paths = [ "/b" ]; schedule.onCalendar = "02:00 Europe/Berln"; };
+    services.c = { paths = [ "/c" ]; schedule.onCalendar = "02:00 Europe"; };`).catch((error: Error) => error.message)
   expect(said?.match(/onCalendar = .*?: systemd/g)?.sort()).toEqual([
+    'onCalendar = "02:00 Europe" (restic-backups-c.timer): systemd',
     'onCalendar = "02:00 Europe/Berln" (restic-backups-b.timer): systemd',
     'onCalendar = "02:60" (restic-backups-a.timer): systemd',
     'onCalendar = "sometimes" (restic-prune.timer): systemd',

@@ -8,6 +8,7 @@ interface Preset {
   sqlite: string[]
   postgres: string[]
   units: string[]
+  exclude: string[]
 }
 // Of each service's units, those that nothing declares.
 const more = `{
@@ -21,6 +22,7 @@ const evaluatePresets = async (variant = '{ }') => {
   return {
     data: Object.fromEntries(services.map(([name, { paths, sqlite, postgres }]) => [name, [paths, sqlite, postgres].map((of) => of.join(' '))])),
     units: Object.fromEntries(services.map(([name, { units }]) => [name, units])),
+    exclude: Object.fromEntries(services.map(([name, { exclude }]) => [name, exclude])),
     ours: host.warnings.filter((text) => /atelier/.test(text)),
   }
 }
@@ -67,7 +69,7 @@ test('[preset.1] as each service is by default', async () => {
 })
 
 test("[preset.1] where a service's options put its data elsewhere", async () => {
-  const { data, units, ours } = await evaluatePresets(`{ lib, pkgs, ... }: {
+  const { data, units, exclude, ours } = await evaluatePresets(`{ lib, pkgs, ... }: {
     system.stateVersion = "24.05";
     services = {
       audiobookshelf.dataDir = "books";
@@ -76,11 +78,11 @@ test("[preset.1] where a service's options put its data elsewhere", async () => 
       freshrss.database = { type = "pgsql"; host = "/run/postgresql"; };
       gitea.database.type = "mysql";
       grafana.settings.database = { type = "postgres"; host = "127.0.0.1:5432"; };
-      home-assistant.config.recorder.db_url = "postgresql://@/hass";
+      home-assistant = { extraComponents = [ "zha" ]; config.recorder.db_url = "postgresql://@/hass"; };
       immich = { mediaLocation = "/srv/photos"; machine-learning.enable = false; database = { enable = false; host = "db.example.org"; }; secretsFile = "/root/immich"; };
       matrix-synapse.settings.database.name = "sqlite3";
       miniflux = { createDatabaseLocally = false; config.DATABASE_URL = "postgres://miniflux@db.example.org/miniflux"; };
-      navidrome.settings.DataFolder = "/srv/navidrome";
+      navidrome.settings = { DataFolder = "/srv/navidrome"; Backup.Path = "/srv/navidrome/backups"; };
       nextcloud = { package = pkgs.nextcloud33; datadir = "/srv/cloud"; config.dbtype = lib.mkForce "sqlite"; database.createLocally = lib.mkForce false; };
       openssh = { startWhenNeeded = true; hostKeys = [ { type = "ed25519"; path = "/persist/key"; } { type = "rsa"; path = "/run/agenix/key"; } ]; };
       paperless = { database.createLocally = true; mediaDir = "/srv/documents"; };
@@ -96,7 +98,7 @@ test("[preset.1] where a service's options put its data elsewhere", async () => 
     freshrss: ['/var/lib/freshrss', '', 'freshrss'],
     gitea: ['/var/lib/gitea', '', ''],
     grafana: ['/var/lib/grafana', '', 'grafana'],
-    'home-assistant': ['/var/lib/hass', '', 'hass'],
+    'home-assistant': ['/var/lib/hass', '/var/lib/hass/zigbee.db', 'hass'],
     immich: ['/srv/photos', '', ''],
     'matrix-synapse': ['/var/lib/matrix-synapse', '/var/lib/matrix-synapse/homeserver.db', ''],
     navidrome: ['/srv/navidrome', '/srv/navidrome/navidrome.db', ''],
@@ -108,6 +110,7 @@ test("[preset.1] where a service's options put its data elsewhere", async () => 
   })
   expect(units.immich).toEqual(['immich-server.service'])
   expect(units.openssh).toEqual([])
+  expect(exclude.navidrome).toEqual(['/srv/navidrome/cache', '/srv/navidrome/backups'])
   expect(data).not.toHaveProperty('miniflux')
   expect(ours.map((text) => text.replace(/; write.*/, ''))).toEqual([
     "atelier.backup.presets.gitea: the preset doesn't save its database (mysql), which isn't on this host's PostgreSQL server",
