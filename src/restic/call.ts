@@ -75,9 +75,8 @@ export function callerOf({
   processes,
 }: ClientOptions): Caller {
   const repository: RepositoryRef = { name, passwordFile: credentials ? null : declared.passwordFile, location: null, secrets: [] }
-  const extraOptions = (onlyGiven ? [] : (declared.extraOptions ?? [])).flatMap((option) => ['--option', option])
-  // Behind the subcommand, before a `--`.
-  const withOptions = (args: string[]) => [...args.slice(0, 1), ...extraOptions, ...args.slice(1)]
+  // Before all arguments: those that a person passes on may begin with an option, which would take ours for its value.
+  const command = [program, ...(onlyGiven ? [] : (declared.extraOptions ?? [])).flatMap((option) => ['--option', option])]
   const version = memoize((options: CallOptions) => askVersion(program, options))
 
   // Before restic starts: a missing file is reported by its own name.
@@ -133,7 +132,7 @@ export function callerOf({
         pid = started
         processes?.started(pid)
       }
-      const result = await run([...prefix, program, ...withOptions(args)], { ...prepared, ...more, onStart }).catch(notStarted(repository))
+      const result = await run([...prefix, ...command, ...args], { ...prepared, ...more, onStart }).catch(notStarted(repository))
       if (pid !== null && exitsUnlocked.includes(result.exit)) processes?.ended(pid)
       return result
     },
@@ -149,7 +148,7 @@ export function callerOf({
     },
 
     async *lines(args, options) {
-      const output = lines([program, ...withOptions(args)], await prepare(options).catch(notStarted(repository)))
+      const output = lines([...command, ...args], await prepare(options).catch(notStarted(repository)))
       try {
         for (;;) {
           const { value, done } = await output.next().catch(notStarted(repository))

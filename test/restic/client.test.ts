@@ -29,9 +29,11 @@ it('[repository.11] every call has the declared options of the storage and rclon
   const called = () => readFileSync(join(folder, 'restic.called'), 'utf8').trim().split('\n').at(-1)
   const expected = '--option rclone.args=serve restic --stdio --option a.b=c'
   await openRestic(options).snapshots()
-  expect(called()).toBe(`snapshots ${expected} --no-lock --json /root/rclone.conf`)
+  expect(called()).toBe(`${expected} snapshots --no-lock --json /root/rclone.conf`)
   for await (const _ of openRestic(options).ls('x'));
-  expect(called()).toBe(`ls ${expected} --no-lock --json -- x /root/rclone.conf`)
+  expect(called()).toBe(`${expected} ls --no-lock --json -- x /root/rclone.conf`)
+  await openRestic(options).passthrough(['-o', 'a.b=d', 'snapshots'])
+  expect(called()).toBe(`${expected} -o a.b=d snapshots /root/rclone.conf`)
   // What a manifest out of a repository declares is never used.
   await openRestic({ ...options, credentials: { location: '/mnt', password: 'x', variables: {} }, onlyGiven: true }).snapshots()
   expect(called()).toBe('snapshots --no-lock --json')
@@ -109,6 +111,15 @@ describe('what restic says', () => {
       { doneBytes: 5, totalBytes: 10, files: 1, secondsLeft: 7 },
       { doneBytes: 0, totalBytes: null, files: 0, secondsLeft: null },
     ])
+  })
+
+  it('[restore.50] a path is too long for the place, a name of more than 255 bytes for any', async () => {
+    const restored = (item: string) => {
+      const message = JSON.stringify({ message_type: 'error', item, error: { message: 'open: file name too long' } })
+      return restic(`echo '${message}' >&2; exit 1`).restore({ snapshot: 'a'.repeat(64), target: '/target', include: [] })
+    }
+    await expect(restored(`/${'d'.repeat(100)}`.repeat(41))).resolves.toMatchObject({ tooLong: { code: 'restic-failed' } })
+    await expect(restored(`/${'d'.repeat(256)}`)).rejects.toMatchObject({ code: 'restic-failed' })
   })
 
   it('a backup that says nothing of a snapshot failed, whatever its exit code', async () => {
