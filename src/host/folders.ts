@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { basename, dirname, join } from 'node:path'
 import type { Path } from '../core.ts'
 import { Failure } from '../errors.ts'
-import { lstat, mkdir, rename, rmdir } from '../fs.ts'
+import { type FileHandle, lstat, mkdir, rename, rmdir } from '../fs.ts'
 import { insideFd3, isRootOnly, isThere, isWithin, lstatIfThere, openDirNoFollow, withParentFd } from './files.ts'
 import { mountsWithin } from './mounts.ts'
 import { run } from './shell.ts'
@@ -85,7 +85,7 @@ export async function unremovable(folder: Path): Promise<Path[]> {
   // What is append-only counts as writable. The kernel says so of an attribute that isn't there, too, and nothing is changed.
   const look = [...each, '(', '!', '-writable', '-print', '-o', '-exec', 'setfattr', '-h', '--remove=user.atelier-backup', '--', '{}', '+', ')']
   const onErrorLine = (line: string) => {
-    const [, path] = /^setfattr: (.*): Operation not permitted$/.exec(line) ?? []
+    const [, path] = /^setfattr: (.*): Operation not permitted$/s.exec(line) ?? []
     if (path !== undefined) found(path)
   }
   // Other users may remove what they can't write to.
@@ -143,10 +143,10 @@ export async function setAttributes(folder: Path, { uid, gid, mode, mtime }: Att
   await setTime(folder, mtime)
 }
 
-/** Sets a folder's time. Node's utimes would round it. */
-export async function setTime(folder: Path, mtime: string | null): Promise<void> {
+/** Sets a folder's time. Node's utimes would round it. `from`: as for `openDirNoFollow`. */
+export async function setTime(folder: Path, mtime: string | null, from?: FileHandle): Promise<void> {
   if (mtime === null) return
-  const held = await openDirNoFollow(folder)
+  const held = await openDirNoFollow(folder, from)
   try {
     await run(['touch', '--no-create', `--date=${mtime}`, '--', '/proc/self/fd/3'], { inheritFds: [held.fd] })
   } finally {
