@@ -33,7 +33,7 @@ const calls: Record<string, Partial<Record<Reason, string[]>>> = {
       'rm(join(dirname(file), name)',
       'statSync(file',
     ],
-    host: ["open('/'", "open('/'"],
+    host: ["open('/'", "open(from ? inside(from, '.') : '/'"],
     looks: ['lstat(done', 'lstat(path', 'readlink(next', 'statfs(folder'],
   },
   'host/folders.ts': { held: ['mkdir(at', 'rename(from', 'rmdir(held'], looks: ['lstat(folder', 'lstat(ours'] },

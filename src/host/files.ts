@@ -36,13 +36,14 @@ export async function clearUnfinished(file: string): Promise<void> {
 /**
  * Opens the folder at an absolute path. Symbolic links are followed only in folders that root alone can write to: in any other folder a link
  * could send root to a place that another user chooses. `inside` reaches the entries of the open folder, whatever happens to its path.
+ * `from`: an open folder in which the path begins; then no link is followed.
  * @throws Failure `unsafe-path`; ENOENT and others as open(2) does
  */
-export async function openDirNoFollow(folder: string): Promise<FileHandle> {
-  let held = await open('/', constants.O_RDONLY | constants.O_DIRECTORY)
+export async function openDirNoFollow(folder: string, from?: FileHandle): Promise<FileHandle> {
+  let held = await open(from ? inside(from, '.') : '/', constants.O_RDONLY | constants.O_DIRECTORY)
   let todo = names(folder)
   let links = 0
-  let own = true
+  let own = from === undefined
   try {
     for (let [name] = todo; name !== undefined; [name] = todo) {
       own &&= isRootOnly(await held.stat())

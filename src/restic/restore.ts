@@ -1,4 +1,5 @@
 // restic restore.
+import { join } from 'node:path'
 import { printable } from '../text.ts'
 import type { Caller } from './call.ts'
 import { failure, redacted } from './errors.ts'
@@ -9,6 +10,9 @@ import type { Restic, Restored, RestoreSummary } from './types.ts'
 /** Bytes of patterns in one call. The kernel takes 2 MiB for arguments and environment together. */
 const maxPatternBytes = 100_000
 
+/** In bytes: of a path that the kernel takes. */
+export const longestPath = 4095
+
 export function restoreCalls(caller: Caller): Pick<Restic, 'restore'> {
   const { repository, retryLock } = caller
   return {
@@ -16,6 +20,7 @@ export function restoreCalls(caller: Caller): Pick<Restic, 'restore'> {
       const total: Restored = { files: 0, bytes: 0, tooLong: null }
       for (const patterns of inBatches(include.map(escapePattern))) {
         const errors: string[] = []
+        let others = 0
         const batch: RestoreSummary = { files: 0, bytes: 0 }
         const includes = patterns.map((pattern) => `--include=${pattern}`)
         const call = (lock: string[]) =>
@@ -27,7 +32,11 @@ export function restoreCalls(caller: Caller): Pick<Restic, 'restore'> {
             },
             onErrorLine(line) {
               const message = parseLine(line)
-              if (isMessage(message, 'error')) errors.push(`${message.item ?? ''}: ${message.error?.message ?? ''}`)
+              if (!isMessage(message, 'error')) return
+              const { item = '', error } = message
+              errors.push(`${item}: ${error?.message ?? ''}`)
+              // A name of more than 255 bytes is too long anywhere.
+              if (!errors.at(-1)?.endsWith(': file name too long') || Buffer.byteLength(join(target, item)) <= longestPath) others++
             },
           })
         let result = await call((await caller.isReadOnly()) ? ['--no-lock'] : retryLock)
@@ -41,7 +50,7 @@ export function restoreCalls(caller: Caller): Pick<Restic, 'restore'> {
         const text = `restoring snapshot ${snapshot.slice(0, 8)} below ${target} met ${errors.length} ${errors.length === 1 ? 'error' : 'errors'}, the first at ${first}`
         const code = first.includes('no space left on device') ? 'disk-full' : 'restic-failed'
         const failed = failure(code, repository, printable(redacted(text, repository.secrets)))
-        if (!errors.every((error) => error.endsWith(': file name too long'))) throw failed
+        if (others > 0) throw failed
         total.tooLong ??= failed
       }
       return total

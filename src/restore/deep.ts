@@ -2,40 +2,50 @@
 // folder that holds it.
 import { basename, dirname, join } from 'node:path'
 import type { Path } from '../core.ts'
+import type { FileHandle } from '../fs.ts'
 import { inside, insideFd3, isThere, isWithin, openDirNoFollow } from '../host/files.ts'
 import { attributesOf, setTime } from '../host/folders.ts'
+import { longestPath } from '../restic/restore.ts'
 import type { Restic, RestoreRequest, RestoreSummary } from '../restic/types.ts'
 
-const longestPath = 4095
-
-/** `folder`: the target by its own path, where `target` is one of a descriptor. @throws Failure, those of restic */
-export async function restoreDeep(restic: Restic, request: RestoreRequest, folder: Path): Promise<RestoreSummary> {
+/** `open` opens the target: by a handle where others could replace it. @throws Failure, those of restic */
+export async function restoreDeep(restic: Restic, request: RestoreRequest, open: () => Promise<FileHandle>): Promise<RestoreSummary> {
   const { tooLong, ...summary } = await restic.restore(request)
   if (tooLong === null) return summary
   const deep = await tooDeep(restic, request)
   if (deep.length === 0) throw tooLong
-  for (const parent of new Set(deep.map(dirname))) {
-    // restic takes a target for a stale link where it is the descriptor itself.
-    const held = await openDirNoFollow(join(folder, dirname(parent)))
-    try {
-      const at = inside(held, basename(parent))
-      const { mtime } = await attributesOf(at)
+  const top = await open()
+  try {
+    for (const parent of new Set(deep.map(dirname))) {
       const names = deep.filter((path) => dirname(path) === parent).map((path) => basename(path))
-      const below = {
-        ...request,
-        snapshot: `${request.snapshot}:${parent}`,
-        target: insideFd3(basename(parent)),
-        include: names.map((name) => `/${name}`),
-      }
-      const again = await restic.restore({ ...below, inheritFds: [held.fd, ...(request.inheritFds ?? [])] })
-      if (again.tooLong !== null) throw again.tooLong
-      for (const name of names) if (!(await isThere(join(at, name)))) throw tooLong
-      await setTime(join(folder, parent), mtime)
-    } finally {
-      await held.close()
+      if (!(await restoreInto(restic, request, top, parent, names))) throw tooLong
     }
+  } finally {
+    await top.close()
   }
   return summary
+}
+
+/** Restores these entries of a folder of the snapshot, which is in `top` already, though without them. Returns whether all of them are there then. */
+async function restoreInto(restic: Restic, request: RestoreRequest, top: FileHandle, parent: Path, names: string[]): Promise<boolean> {
+  // restic takes a target for a stale link where it is the descriptor itself.
+  const held = await openDirNoFollow(dirname(parent), top)
+  try {
+    const at = inside(held, basename(parent))
+    const { mtime } = await attributesOf(at)
+    const { tooLong } = await restic.restore({
+      ...request,
+      snapshot: `${request.snapshot}:${parent}`,
+      target: insideFd3(basename(parent)),
+      include: names.map((name) => `/${name}`),
+      inheritFds: [held.fd, ...(request.inheritFds ?? [])],
+    })
+    if (tooLong !== null) throw tooLong
+    await setTime(basename(parent), mtime, held)
+    return (await Promise.all(names.map((name) => isThere(join(at, name))))).every(Boolean)
+  } finally {
+    await held.close()
+  }
 }
 
 /** The uppermost entries of the snapshot that have too long a path below the target. */

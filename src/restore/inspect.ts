@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path'
 import { type Event, type EventBody, type Path, type RestoreStep, type Result, resultOf } from '../core.ts'
 import { asFailure, Failure } from '../errors.ts'
 import { mkdir, realpath, stat } from '../fs.ts'
-import { isRootOnly, lstatIfThere } from '../host/files.ts'
+import { isRootOnly, lstatIfThere, openDirNoFollow } from '../host/files.ts'
 import { removeFolder } from '../host/folders.ts'
 import type { Progress, Restic, Snapshot } from '../restic/types.ts'
 import { newRunId } from '../state/running.ts'
@@ -56,7 +56,9 @@ export async function restoreInspect(request: InspectRequest): Promise<Result> {
   }
   try {
     const onProgress = (progress: Progress) => emit({ type: 'progress', ...progress })
-    const { bytes } = await restoreDeep(restic, { snapshot: snapshot.id, target, include: request.paths, signal, onProgress }, target)
+    const { bytes } = await restoreDeep(restic, { snapshot: snapshot.id, target, include: request.paths, signal, onProgress }, () =>
+      openDirNoFollow(target),
+    )
     for (const path of request.paths) {
       if (!(await lstatIfThere(join(target, path))))
         throw new Failure(

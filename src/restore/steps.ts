@@ -70,7 +70,9 @@ export function restoreHandlers(job: RestoreJob): Handlers<RestoreStep> {
               { cause },
             )
           const restore = (signal: AbortSignal) =>
-            restoreDeep(job.restic, { snapshot, target: insideFd3('new'), include: paths, signal, inheritFds, onProgress }, join(folder, 'new'))
+            restoreDeep(job.restic, { snapshot, target: insideFd3('new'), include: paths, signal, inheritFds, onProgress }, () =>
+              openDirNoFollow('new', stage),
+            )
           // For restic, no --include means everything.
           if (paths.length > 0)
             job.bytes += (

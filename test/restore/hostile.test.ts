@@ -1,5 +1,6 @@
 // A service's own user, to whom folders on the way belong, tries to lead a restore in place elsewhere.
 import { existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, type TestContext, test } from 'vitest'
 import { start } from '../lib/cli.ts'
 import { output, resticBefore } from '../lib/live.ts'
@@ -57,6 +58,21 @@ describe.skipIf(!isRoot)('a hostile user of the service', () => {
     expect(fingerprint(w.path('victim'))).toEqual(before)
     expect(existsSync(w.path('home/aside'))).toBe(true)
     expect(readFileSync(w.path('home/inner/data/file'), 'utf8')).toBe('live\n')
+  })
+
+  test('[restore.18] the staging folder is replaced before what has too long a path is restored: nothing is written into the new one', async (t) => {
+    const w = await saved(t, true)
+    const parent = join(w.path('home'), ...Array.from({ length: Math.floor((4000 - w.path('home').length) / 101) }, () => 'd'.repeat(100)))
+    sh(`mkdir -p ${parent}; cd ${parent}; echo saved >${'f'.repeat(4080 - parent.length - 1)}`)
+    expect(await w.cli(['run', 's'])).toMatchObject({ exit: 0 })
+    // In a folder of the user's, what root writes into can become a link while restic is at work.
+    const plant = `mv "$stage" aside; mkdir -p "$stage/new${parent}"; touch "$stage/new${parent}/planted"`
+    const { env } = resticBefore(
+      w,
+      `if [ "$command" = ls ]; then (cd ${w.path('home')}; stage=$(echo .atelier-*); [ ! -d "$stage/new" ] || { ${plant}; }); fi`,
+    )
+    await w.cli(inPlace, { env })
+    expect(output(['find', w.path('home'), '-name', 'planted', '-execdir', 'ls', ';'])).toBe('planted')
   })
 
   test('[restore.18] the parent is a link every other moment: nothing is written outside', async (t) => {
