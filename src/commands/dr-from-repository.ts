@@ -301,7 +301,7 @@ async function save(manifest: Manifest, opened: { repository: string; location: 
     throw new Failure('target-exists', `${file} exists: --save-manifest writes a new file`)
   })
   const without =
-    opened.left > 0 ? ` without its ${pluralize(opened.left, 'command')} (preBackup, postBackup, healthCheck), which --run-commands keeps` : ''
+    opened.left > 0 ? ` without ${pluralize(opened.left, 'command')} (preBackup, postBackup, healthCheck), which --run-commands keeps` : ''
   tell(`the manifest is written to ${file}${without}`)
 }
 
@@ -323,20 +323,20 @@ function commandsOf(manifest: Manifest): { service: string; field: (typeof comma
 }
 const commandFields = ['preBackup', 'postBackup', 'healthCheck'] as const
 
-/** The manifest, without its commands unless they are allowed. */
+/** The manifest, without the commands that aren't allowed: --run-commands allows all, an answer the health checks alone. */
 async function withConsent(manifest: Manifest, input: Input): Promise<Manifest> {
   if (commandsOf(manifest).length === 0 || isSet(input, 'runCommands')) return manifest
   // A recovery runs no others.
   const checks = commandsOf(manifest).filter(({ field }) => field === 'healthCheck').length
   const asks = checks > 0 && isInteractive() && !isSet(input, 'yes') && !isSet(input, 'dryRun')
-  if (asks && (await typeToConfirm('Type run to allow the health checks of this manifest on this host (Enter: skip them):', 'run', '--run-commands')))
-    return manifest
-  if (checks > 0) tell(`the manifest's ${pluralize(checks, 'health check')} will not run: --run-commands allows them`)
-  const without = Object.entries(manifest.services).map(([name, service]) => [
+  const question = 'Type run to allow the health checks of this manifest on this host (Enter: skip them):'
+  const isAllowed = asks && (await typeToConfirm(question, 'run', '--run-commands'))
+  if (checks > 0 && !isAllowed) tell(`the manifest's ${pluralize(checks, 'health check')} will not run: --run-commands allows them`)
+  const services = Object.entries(manifest.services).map(([name, service]) => [
     name,
-    { ...service, preBackup: null, postBackup: null, healthCheck: null },
+    { ...service, preBackup: null, postBackup: null, healthCheck: isAllowed ? service.healthCheck : null },
   ])
-  return { ...manifest, services: withoutPrototype(without) as Manifest['services'] }
+  return { ...manifest, services: withoutPrototype(services) as Manifest['services'] }
 }
 
 /** All that a person is asked to judge; paths, units and commands whole. First what lies outside of the usual places of data. */

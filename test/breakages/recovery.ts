@@ -225,7 +225,15 @@ export const recovery: Breakage[] = [
     in: 'src',
     find: 'if (commandsOf(manifest).length === 0',
     put: 'if (commandsOf(manifest).length > 0',
-    red: { file: 'test/recovery/from-repository.test.ts', title: '[dr.14]' },
+    red: { file: 'test/recovery/from-repository.test.ts', title: '[dr.14] its commands' },
+  },
+  {
+    id: 'dr.14-others',
+    breaks: 'who allows the health checks has hooks of backups saved, too',
+    in: 'src',
+    find: '{ ...service, preBackup: null, postBackup: null, healthCheck: isAllowed',
+    put: '{ ...service, healthCheck: isAllowed',
+    red: { file: 'test/recovery/from-repository.test.ts', title: '[dr.14] [dr.15]' },
   },
   {
     id: 'dr.15',

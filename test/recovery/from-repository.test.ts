@@ -63,12 +63,12 @@ describe.skipIf(!isRoot)('dr --from-repository', () => {
     expect(existsSync(w.path('ran'))).toBe(true)
   })
 
-  test('[dr.15] at a terminal it asks for what is missing; the password is shown nowhere, and only restic’s environment holds it', async () => {
+  test('[dr.14] [dr.15] at a terminal it asks for what is missing; the password is shown nowhere, and only restic’s environment holds it', async () => {
     const { env } = resticBefore(
       w,
       `if [ "$command" = restore ]; then : >${w.path('begun')}; while [ ! -e ${w.path('go')} ]; do sleep 0.02; done; fi`,
     )
-    const terminal = w.terminal(['dr', '--from-repository'], { env, rows: 60 })
+    const terminal = w.terminal(['dr', '--from-repository', '--save-manifest', w.path('saved.json')], { env, rows: 60 })
     const answers: [string | RegExp, string][] = [
       ['Location of the repository', w.repository.repository],
       ["The repository's password", 'correct horse'],
@@ -89,6 +89,8 @@ describe.skipIf(!isRoot)('dr --from-repository', () => {
     expect(await terminal.exit).toBe(0)
     expect(terminal.all()).not.toContain(secret)
     expect(existsSync(w.path('ran'))).toBe(true)
+    const { notes } = JSON.parse(readFileSync(w.path('saved.json'), 'utf8')).services
+    expect(notes).toMatchObject({ healthCheck: `touch ${w.path('ran')}`, preBackup: null })
     expect(output(['bash', '-c', `grep -rlF '${secret}' ${w.path('state')} ${w.path('cache')} || true`])).toBe('')
     expect(look()).toEqual(saved.filter(({ type }) => type !== 'folder'))
   })
@@ -151,7 +153,7 @@ describe.skipIf(!isRoot)('dr --from-repository', () => {
     const saving = [...flags(), '--dry-run', '--save-manifest', w.path('saved.json')]
     expect(await w.cli(['dr', ...saving])).toMatchObject({
       exit: 0,
-      stderr: expect.stringContaining(`the manifest is written to ${w.path('saved.json')} without its 2 commands`),
+      stderr: expect.stringContaining(`the manifest is written to ${w.path('saved.json')} without 2 commands`),
     })
     expect(JSON.parse(readFileSync(w.path('saved.json'), 'utf8'))).toMatchObject({
       host: 'testhost',
