@@ -82,7 +82,7 @@ async function flushOutputs(interrupted: boolean): Promise<void> {
   // The command has ended: a signal may end the process, if nobody reads the pipe.
   for (const signal of stopSignals) process.removeAllListeners(signal)
   const written = Promise.all(outputs.map((stream) => new Promise((resolve) => stream.write('', resolve))))
-  // Where the signal came before, no other need come: who reads has had time to.
+  // A command that a signal has ended must not need a second one: whoever reads the pipe has five seconds.
   await (interrupted ? Promise.race([written, new Promise((resolve) => setTimeout(resolve, 5000))]) : written)
 }
 

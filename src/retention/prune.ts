@@ -38,7 +38,10 @@ export interface PruneOptions {
   signal: AbortSignal
 }
 
-/** `manifests`: stored manifests of this host that are forgotten, since newer ones exist. `futureManifests`: those dated in the future; kept. `unknown`: see `unknownManifests`. */
+/**
+ * `manifests`: stored manifests of this host that are forgotten, since newer ones exist. `futureManifests`: those dated in the future; kept.
+ * `unknown`: those that carry this install's id, and that it didn't store; kept.
+ */
 export interface Pruned {
   retained: Retained[]
   manifests: Snapshot[]

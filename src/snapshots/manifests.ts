@@ -28,8 +28,8 @@ export function futureManifests(all: Snapshot[], now: Date, host?: string): Snap
 }
 
 /**
- * A host's manifests but for the newest `manifestsKept` of each install: manifests added under one install's id can't push out another's. Nor those
- * that this install knows to have stored (`known`).
+ * The manifests of a host that can be forgotten. The newest `manifestsKept` of each install stay: manifests added under one install's id can't push out
+ * another's. So do those that this install has noted as its own (`known`): another install with the same id, a clone, can't push out these.
  */
 export function surplusManifests(all: Snapshot[], now: Date, host: string, known: string[]): Snapshot[] {
   const seen = new Map<string, number>()
@@ -40,7 +40,7 @@ export function surplusManifests(all: Snapshot[], now: Date, host: string, known
   })
 }
 
-/** Manifests that claim to be this install's, and that it didn't store: somebody else has its id. Without those from before it took note of ids. */
+/** Manifests that carry this install's id, and that it hasn't noted as its own: another install has the same id. Without those older than its notes. */
 export function unknownManifests(all: Snapshot[], now: Date, host: string, install: string | null, known: string[]): Snapshot[] {
   const own = storedManifests(all, now, host).filter(({ tags: has }) => install !== null && installOf(has) === install)
   const since = Math.min(...own.flatMap((snapshot) => (isKnown(snapshot, known) ? Date.parse(snapshot.time) : [])))

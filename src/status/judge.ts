@@ -21,8 +21,8 @@ export interface StatusFacts {
   unadopted: boolean
   /** Why, where it isn't that another install's backups exist. */
   unadoptedBecause?: string | null
-  /** The live data was changed after the newest snapshot that counts, or there is none: `dr` would replace what is newer. */
-  liveIsNewer?: boolean
+  /** The live data was changed after the newest snapshot that counts, or nobody can tell: `dr` may replace what is newer. */
+  liveMayBeNewer?: boolean
   /** The snapshot of the newest recorded backup, if the repository doesn't hold it any more. */
   lost?: { id: string; time: Iso } | null
   /** The newest run of a backup, or null. */
@@ -87,7 +87,7 @@ export function judge(service: string, found: StatusFacts): Judgement {
   if (found.unadopted)
     return {
       state: 'unadopted',
-      message: `${found.unadoptedBecause ?? 'backups from elsewhere exist'}${unadoptedAdvice(service, found.liveIsNewer)}`,
+      message: `${found.unadoptedBecause ?? 'backups from elsewhere exist'}${unadoptedAdvice(service, found.liveMayBeNewer)}`,
     }
   if (newestTime === null)
     return { state: 'overdue', message: `its snapshots are dated in the future (${newest?.time}): check the clock with timedatectl` }
@@ -121,10 +121,10 @@ export function judge(service: string, found: StatusFacts): Judgement {
   }
 }
 
-/** What follows the reason. A state folder that was lost alone is one such, too: the live data is the truth then. */
-function unadoptedAdvice(service: string, liveIsNewer = false): string {
-  return liveIsNewer
-    ? `, but this host's data was changed since: if it is the truth, say so (atelier-backup adopt ${service}); it is replaced if you bring them back (atelier-backup dr --only ${service})`
+/** What to do, after the reason. Where only the state folder was lost, the live data is the truth. */
+function unadoptedAdvice(service: string, liveMayBeNewer = false): string {
+  return liveMayBeNewer
+    ? `, but this host's data may be newer: if it is the truth, say so (atelier-backup adopt ${service}); it is replaced if you bring them back (atelier-backup dr --only ${service})`
     : `: bring them back (atelier-backup dr --only ${service}), or say that this host's data is the truth (atelier-backup adopt ${service})`
 }
 

@@ -77,7 +77,8 @@ export async function queryStatus(site: Site, options: { services: string[]; loc
     declared.map(async ([name, service], i) => {
       const answer = answers.get(service.repository) ?? null
       const state = { ...(states[i] as ServiceState), down: down.get(name) ?? null }
-      const statusWith = (liveIsNewer: boolean) => serviceStatus(site, name, service, state, answer, machine, jobs.get(name) ?? null, liveIsNewer)
+      const statusWith = (liveMayBeNewer: boolean) =>
+        serviceStatus(site, name, service, state, answer, machine, jobs.get(name) ?? null, liveMayBeNewer)
       const status = statusWith(false)
       if (status.state !== 'unadopted') return status
       // By the record alone it isn't known how old the snapshots are that count.
@@ -207,7 +208,7 @@ function serviceStatus(
   answer: Answer | null,
   { install, foreign, replaced }: Machine,
   job: (Job & { lastElapse: Date | null }) | null,
-  liveIsNewer: boolean,
+  liveMayBeNewer: boolean,
 ): ServiceStatus {
   const readable = record instanceof Failure ? null : record
   const origin = readable?.origin ?? null
@@ -232,7 +233,7 @@ function serviceStatus(
       foreign !== null || isSetBack || (origin === null && (own === null ? readable?.lastSnapshot != null : fromElsewhere(own, install).length > 0)),
     unadoptedBecause:
       foreign ?? (isSetBack ? 'the repository holds newer backups of this install than its own record: it was set back, or cloned' : replaced),
-    liveIsNewer,
+    liveMayBeNewer,
     lost: lostSnapshot(readable, answer),
     lastRun: last,
     snapshots: candidates,
