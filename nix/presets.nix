@@ -194,7 +194,8 @@ let
         ++ preset.lacks or [ ];
     };
   chosen = filterAttrs (name: _: cfg.presets.${name}.enable) presets;
-  active = filterAttrs (_: preset: preset.enabled) chosen;
+  # What nixpkgs has removed throws when it is read.
+  active = filterAttrs (_: preset: (builtins.tryEval preset.enabled).value) chosen;
   # A service can keep all its state elsewhere.
   saving = filterAttrs (
     _: { backup, ... }: backup.paths or [ ] ++ backup.sqlite or [ ] ++ backup.postgres or [ ] != [ ]
@@ -224,7 +225,7 @@ in
   warnings =
     map (
       name: "atelier.backup.presets.${name}.enable: this host doesn't have that service; enable it, or remove the line"
-    ) (optionals (!cfg.presets.enable) (attrNames (filterAttrs (_: preset: !preset.enabled) chosen)))
+    ) (optionals (!cfg.presets.enable) (attrNames (removeAttrs chosen (attrNames active))))
     ++ concatLists (
       mapAttrsToList (
         name: preset:

@@ -84,9 +84,16 @@ let
     )
   ) enabled;
 
+  # What nixpkgs has removed throws when it is read.
+  orElse =
+    default: value:
+    let
+      read = builtins.tryEval value;
+    in
+    if read.success then read.value else default;
   server =
     enable: title: folder: unit: instead:
-    optional enable {
+    optional (orElse false enable) {
       inherit
         title
         folder
@@ -116,7 +123,7 @@ let
               "-p ${toString (redis.port or 6379)}"
           } --rdb FILE"
         )
-    ) (services.redis.servers or { })
+    ) (orElse { } (services.redis.servers or { }))
     ++ server (services.influxdb.enable or false) "InfluxDB" (services.influxdb.dataDir or ""
     ) "influxdb.service" (dump "influxd backup -portable FOLDER")
     ++

@@ -50,4 +50,12 @@ export const nix: Breakage[] = [
     put: 'if false then',
     red: { file: 'test/nix/schema.test.ts', title: '[nix.3]' },
   },
+  {
+    id: 'nix.4',
+    breaks: 'a service that nixpkgs removes ends the evaluation of every host',
+    in: 'nix/warnings.nix',
+    find: 'if read.success then',
+    put: 'if read.success || value != null then',
+    red: { file: 'test/nix/warnings.test.ts', title: '[nix.4]' },
+  },
 ]

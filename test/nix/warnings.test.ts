@@ -99,6 +99,16 @@ describe.skipIf(!hasNix).each(libs)('with %s', (_, lib) => {
     ).toEqual([])
   })
 
+  test('[nix.4] services that nixpkgs has removed', async () => {
+    // As mkRemovedOptionModule declares them.
+    const removed = `({ lib, ... }: {
+      options.services = lib.genAttrs [ "influxdb" "murmur" "redis" ] (name: lib.mkOption { type = lib.types.anything; apply = _: throw "services.\${name} has been removed"; });
+    })`
+    const config = '{ atelier.backup = { enable = true; presets.enable = true; services.a = { paths = [ "/a" ]; units = [ ]; }; }; }'
+    const { manifest, assertions, warnings } = await host(lib, `[ ${removed} ${config} ]`)
+    expect([Object.keys(manifest.services), assertions, warnings]).toEqual([['a', 'nixos'], [], []])
+  })
+
   test("[postgres.24] the port and the socket of the host's own server are taken over, and what is declared wins", async () => {
     const server = 'services.postgresql = { enable = true; settings = { port = 5433; unix_socket_directories = "@abstract, /run/pg, /tmp"; }; };'
     const postgresql = async (config: string) =>
