@@ -61,7 +61,7 @@ test.skipIf(!can)('[discard.1] what can’t be removed keeps all of it: named, r
   await refused('app/sub/b')
   const inOld = (path: string) => `${folder}${w.path('disk/app', path)}`
   sh(`chattr -i ${inOld('sub/b')}`)
-  for (const path of ['a', 'sub', 'l\u2028s']) {
+  for (const path of ['l\u2028s', 'sub']) {
     sh(`chattr +a ${inOld(path)}`)
     await refused(`append-only.*app/${path.slice(0, 1)}`)
     sh(`chattr -a ${inOld(path)}`)
