@@ -95,8 +95,9 @@ test('[retention.8] a manifest that is dated in the future is kept, told, and ta
   const stored = w.path('state/repositories/main.manifest')
   const store = (time: string, ...tags: string[]) =>
     w.restic(['backup', '--host', 'testhost', '--time', time, ...['atelier:manifest', ...tags].flatMap((tag) => ['--tag', tag]), stored])
-  for (let n = 1; n <= 9; n++) await store(`2037-01-0${n} 00:00:00`)
-  for (let n = 1; n <= 11; n++) await store(`2025-01-01 00:00:${n + 10}`, 'install:ffffffffffffffff')
+  const other = 'install:ffffffffffffffff'
+  for (let n = 1; n <= 9; n++) await store(`2037-01-0${n} 00:00:00`, other)
+  for (let n = 1; n <= 11; n++) await store(`2025-01-01 00:00:${n + 10}`, other)
   const all = async () => (await w.restic(['snapshots', '--json', '--tag', 'atelier:manifest'])).json() as { time: string; tags: string[] }[]
   const { stdout } = await w.cli(['prune'], { env: { COLUMNS: '200' } })
   expect(stdout.match(/\(manifest\).*dated in the future/g)).toHaveLength(9)
