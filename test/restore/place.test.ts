@@ -428,7 +428,7 @@ describe.skipIf(!isRoot)('a service in two versions', () => {
     expect(await w.restic(['backup', '--host', 'testhost', '--tag', 'service:notes', ...saved])).toMatchObject({ exit: 0 })
     for (const chosen of [[], ['--path', dump], ['--path', dirname(dump)]]) {
       const { exit, stderr } = await w.restore(...inPlace, ...chosen)
-      expect([exit, stderr]).toEqual([1, expect.stringContaining('holds mariadb/shop.sql among its dumps')])
+      expect([exit, stderr]).toEqual([1, expect.stringContaining("holds mariadb/shop.sql, a dump of databases that --in-place can't restore")])
     }
     expect(looks()).toEqual(old)
     expect(await w.restore(...inPlace, '--path', w.paths.config)).toMatchObject({ exit: 0 })

@@ -60,7 +60,7 @@ test.skipIf(!isRoot)(
     const restore = (...more: string[]) => w.cli(['restore', 'large', '--in-place', '--yes', ...more])
     expect(await restore()).toMatchObject({ exit: 1, stderr: expect.stringContaining('--ignore-space') })
     const begun = await restore('--ignore-space')
-    expect(begun).toMatchObject({ exit: 0, stdout: expect.stringContaining('if it runs out, the restore ends') })
+    expect(begun).toMatchObject({ exit: 0, stdout: expect.stringContaining('if the disk gets full, the restore stops') })
     expect(statSync(w.path('disk/large/file')).size).toBe(50_000_000)
     const before = fingerprint(w.path('disk/large'))
     const ended = await restore('--ignore-space')
