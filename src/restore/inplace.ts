@@ -178,8 +178,9 @@ export async function endInterrupted(site: Site, name: string, options: InPlaceO
   return transact(site, name, options, async (transaction) => {
     const journal = await readJournal(site.state, name)
     if (!journal) return {}
-    // The boot unit requires no mount, or it would mount the disks of every service at each boot.
-    if (hasSystemd()) await mountMissing([...journal.folders, ...journal.moves.map(({ live }) => live)])
+    // The boot unit requires no mount, or it would mount the disks of every service at each boot. What was restored beneath a disk that wasn't
+    // mounted (--onto-unmounted) is ended there.
+    if (hasSystemd() && !journal.ontoUnmounted) await mountMissing([...journal.folders, ...journal.moves.map(({ live }) => live)])
     return endAtBoot(transaction, journal)
   })
 }

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { canHost, imageTimeout, type TestHost } from '../lib/host.ts'
 import { keys } from '../lib/terminal.ts'
 import { rebuild } from './nixos.ts'
-import { makeNotesHost, notes, statusOf } from './notes.ts'
+import { makeNotesHost, notes, pidsOf, statusOf } from './notes.ts'
 
 const rows = "sqlite3 -readonly -cmd '.timeout 10000' /var/lib/notes/notes.db 'SELECT count(*) FROM note'"
 
@@ -152,5 +152,15 @@ describe.skipIf(!canHost)('a host that lost data', () => {
     expect([exit, stdout]).toEqual([0, expect.stringContaining('Recovered 2 of 2 services')])
     expect([host.read('/var/lib/notes/file'), await host.sh('systemctl is-active notes')]).toEqual(['old\n', 'active'])
     await host.until(`test "$(${rows})" -gt ${saved + 3}`)
+    // What was restored beneath a disk that isn't mounted is ended there.
+    await rebuild(host, notes(`} { ${away(hangs)}`))
+    await host.sh('systemctl stop srv-away.mount; rm --force /run/checking-away')
+    const beneath = host.cli(['restore', 'away', '--in-place', '--yes', '--onto-unmounted'])
+    await host.until('test -e /run/checking-away')
+    await host.sh(`kill -KILL ${pidsOf('nodejs')}`)
+    await beneath
+    await host.sh('systemctl start atelier-backup-recover-away')
+    const left = 'ls -d /srv/away/data; ls /var/lib/atelier-backup/journals; systemctl is-active srv-away.mount || :'
+    expect(await host.sh(left)).toBe('/srv/away/data\ninactive')
   })
 })
