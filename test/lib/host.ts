@@ -40,7 +40,7 @@ export interface TestHost {
 }
 
 /** Where the module's units look for the CLI (test/nix/nixos.nix). */
-const store = '/nix/store/00000000000000000000000000000000-atelier-backup'
+export const store = '/nix/store/00000000000000000000000000000000-atelier-backup'
 const program = `${store}/bin/atelier-backup`
 
 export interface HostOptions {
