@@ -15,8 +15,8 @@ export default defineConfig({
     // Tests start real processes: one worker a core, and time for a restic whose keys cost a second each.
     pool: 'forks',
     maxWorkers: 2,
-    testTimeout: 120_000,
-    hookTimeout: 240_000,
+    testTimeout: 240_000,
+    hookTimeout: 300_000,
     // One second, its default, is short for a process to start on a busy machine.
     expect: { poll: { timeout: 30_000 } },
     // Real processes race on a machine that others load: what fails must fail three times in a row. At hand each failure shows at once.

@@ -96,7 +96,7 @@ export async function whileServerHasSpace(
 ): Promise<void> {
   if (data === null) return work(options.signal)
   const full = (folder: Path, cause: unknown) => {
-    const words = `less than ${serverBytes >> 20} MiB are free at ${folder}, where PostgreSQL writes: without space it would shut down`
+    const words = `no space is left for the server's data: less than ${serverBytes >> 20} MiB are free at ${folder}, and without space it would shut down`
     return new Failure('disk-full', `${name}: ${words}. Make room, then run it again`, { cause })
   }
   const { folders, logBytes } = await askServer(server, [], options)

@@ -389,7 +389,7 @@ describe.skipIf(!canPostgres)('PostgreSQL, with a log of changes on a small disk
       // Nothing of the log can be used again.
       small.sql('app', "SELECT pg_create_logical_replication_slot('held', 'pgoutput')")
       expect(await slotsOf(small.declared, ['app', 'whole'], options)).toEqual([{ name: 'held', database: 'app' }])
-      await expect(load('part')).rejects.toThrow(`app: less than 48 MiB are free at ${root}/data/pg_wal, where PostgreSQL writes`)
+      await expect(load('part')).rejects.toThrow(`app: no space is left for the server's data: less than 48 MiB are free at ${root}/data/pg_wal`)
       expect(small.sql('postgres', 'SELECT pg_postmaster_start_time()')).toBe(started)
     } finally {
       vi.unstubAllEnvs()
