@@ -36,7 +36,7 @@ describe.skipIf(!canPostgres)('the disk with the databases', () => {
   }
   const empty = (): number => Number(s.server.sql('postgres', "SELECT pg_database_size('template1')"))
 
-  test('[postgres.13] becoming full while databases are loaded: given up in time, the server goes on, the old ones are untouched, nothing is left', { timeout: 400_000 }, async () => {
+  test('[postgres.13] becoming full while databases are loaded: given up in time, the server goes on, the old ones are untouched, nothing is left', async () => {
     const old = s.look()
     s.server.sql('shop', "CREATE TABLE own.bulk AS SELECT n, repeat('x', 50) FROM generate_series(1, 300000) n; CREATE INDEX ON own.bulk (n)")
     expect(await s.cli(['run', 'shop'])).toMatchObject({ exit: 0 })
