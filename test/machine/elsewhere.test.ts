@@ -90,7 +90,11 @@ describe.skipIf(!canHost)('a host with a history', () => {
     const old = await history('--tag service:notes /var/lib/notes')
     expect(await backUpAndPrune()).toEqual(expect.arrayContaining(old))
     expect((await snapshots(host)).filter(({ tags }) => tags?.includes('unadopted'))).toHaveLength(3)
-    expect(await statusOf(host)).toMatchObject({ state: 'unadopted', latest: { id: old.at(-1) }, message: expect.stringMatching(/dr.*adopt/) })
+    expect(await statusOf(host)).toMatchObject({
+      state: 'unadopted',
+      latest: { id: old.at(-1) },
+      message: expect.stringMatching(/adopt notes.*dr --only notes/),
+    })
   })
 
   test('[elsewhere.4] once adopted, tagged history ages like any other; untagged history only when it is tagged', async () => {
