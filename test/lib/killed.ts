@@ -38,6 +38,19 @@ export async function killedAt(w: World, { call, n }: Change, args: string[], en
   return (await traced(w, `--inject=${call}:signal=KILL:when=${n}`, '/dev/null', args, env)).exit === 137
 }
 
+/** The same with all that it has started, which has no power either. */
+export async function powerlessAt(w: World, { call, n }: Change, args: string[]): Promise<boolean> {
+  const { child, ended } = start(['setsid', ...tracing(`--inject=${call}:signal=KILL:when=${n}`, '/dev/null', args)], { env: tracedEnvironment(w) })
+  child.once('exit', () => {
+    try {
+      process.kill(-(child.pid ?? 0), 'SIGKILL')
+    } catch {
+      // Nothing is left of it.
+    }
+  })
+  return (await ended).exit === 137
+}
+
 /** When a program ends the process group that it was started in: before its work, amid or after it. */
 export type Moment = 'before' | 'amid' | 'after'
 
@@ -66,10 +79,18 @@ export async function groupKilledAt(w: World, [program, moment, n]: Death, args:
   return exit === 137
 }
 
-/** One thread, since strace counts for each; children leave the trace when they become another program. */
 function traced(w: World, what: string, to: string, args: string[], env: Record<string, string> = {}): Promise<Ended> {
-  const argv = ['strace', '-f', '-qq', '-o', to, '--detach-on=execve', what, process.execPath, cliFile, ...args]
-  return start(argv, { env: { ...w.env, UV_THREADPOOL_SIZE: '1', ...env } }).ended
+  return start(tracing(what, to, args), { env: { ...tracedEnvironment(w), ...env } }).ended
+}
+
+/** Children leave the trace when they become another program. */
+function tracing(what: string, to: string, args: string[]): string[] {
+  return ['strace', '-f', '-qq', '-o', to, '--detach-on=execve', what, process.execPath, cliFile, ...args]
+}
+
+/** One thread, since strace counts for each. */
+function tracedEnvironment(w: World): Record<string, string> {
+  return { ...w.env, UV_THREADPOOL_SIZE: '1' }
 }
 
 /** A number that looks like chance, the same for the same seed. */

@@ -2,7 +2,7 @@
 // the boot; of data and of our own state.
 import { existsSync, rmSync } from 'node:fs'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { type Change, changesOf, killedAt, random } from '../lib/killed.ts'
+import { type Change, changesOf, powerlessAt, random } from '../lib/killed.ts'
 import { output, sql } from '../lib/live.ts'
 import { has, isRoot } from '../lib/needs.ts'
 import { fingerprint, makeHostileTree } from '../lib/tree.ts'
@@ -97,7 +97,7 @@ describe.skipIf(!isRoot || !has('strace') || !has('mkfs.ext4')).each([
     const change = soak ? changes[number] : changes[number % changes.length]
     if (!change) return
     reset()
-    expect(await killedAt(w, change, args)).toBe(true)
+    expect(await powerlessAt(w, change, args)).toBe(true)
     cut()
     figures.tried += 1
     figures.lost += 1
