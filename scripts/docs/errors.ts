@@ -109,7 +109,7 @@ export const errors: Record<Code, [means: string, remedy: string]> = {
     'Remove that setting, or name other units.',
   ],
   'conditions-unmet': [
-    "A unit runs of which a condition or assertion (ConditionPathExists= and the like) isn't met now, so it could not be started again; nothing was stopped.",
+    "A condition or assertion of a running unit (ConditionPathExists= and the like) isn't met now, so the unit could not be started again; nothing was stopped.",
     'See to what it asks for, remove the condition, or name other units.',
   ],
   'stops-itself': ['Stopping the units would also stop this run.', 'Order the units with After= only.'],

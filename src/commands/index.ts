@@ -125,7 +125,8 @@ export const commands: CommandSpec[] = [
       { flags: '--run-commands', description: "with --from-repository: allow the manifest's health checks on this host" },
       {
         flags: '--save-manifest <file>',
-        description: 'with --from-repository: write the manifest, without its commands unless --run-commands is given, into this new file',
+        description:
+          'with --from-repository: write the manifest into this new file, without commands that were not allowed (--run-commands allows all)',
       },
       { flags: '--jobs <number>', description: 'services at the same time (default: 2)' },
       yes,

@@ -33,10 +33,11 @@ export function restoreCalls(caller: Caller): Pick<Restic, 'restore'> {
             onErrorLine(line) {
               const message = parseLine(line)
               if (!isMessage(message, 'error')) return
-              const { item = '', error } = message
-              errors.push(`${item}: ${error?.message ?? ''}`)
+              const item = message.item ?? ''
+              const why = message.error?.message ?? ''
+              errors.push(`${item}: ${why}`)
               // A name of more than 255 bytes is too long anywhere.
-              if (!errors.at(-1)?.endsWith(': file name too long') || Buffer.byteLength(join(target, item)) <= longestPath) others++
+              if (!why.endsWith('file name too long') || Buffer.byteLength(join(target, item)) <= longestPath) others++
             },
           })
         let result = await call((await caller.isReadOnly()) ? ['--no-lock'] : retryLock)

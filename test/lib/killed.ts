@@ -34,18 +34,18 @@ export async function changesOf(w: World, args: string[], env?: Record<string, s
 }
 
 /** The CLI, killed right before this change. False if it ended before that. */
-export async function killedAt(w: World, { call, n }: Change, args: string[], env?: Record<string, string>): Promise<boolean> {
-  return (await traced(w, `--inject=${call}:signal=KILL:when=${n}`, '/dev/null', args, env)).exit === 137
+export async function killedAt(w: World, change: Change, args: string[], env?: Record<string, string>): Promise<boolean> {
+  return (await traced(w, killing(change), '/dev/null', args, env)).exit === 137
 }
 
-/** The same with all that it has started, which has no power either. */
-export async function powerlessAt(w: World, { call, n }: Change, args: string[]): Promise<boolean> {
-  const { child, ended } = start(['setsid', ...tracing(`--inject=${call}:signal=KILL:when=${n}`, '/dev/null', args)], { env: tracedEnvironment(w) })
+/** As `killedAt`, and all that it has started is killed with it: without power nothing goes on. */
+export async function powerlessAt(w: World, change: Change, args: string[]): Promise<boolean> {
+  const { child, ended } = start(['setsid', ...tracing(killing(change), '/dev/null', args)], { env: tracedEnvironment(w) })
   child.once('exit', () => {
     try {
-      process.kill(-(child.pid ?? 0), 'SIGKILL')
+      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL')
     } catch {
-      // Nothing is left of it.
+      // No process of the group is left.
     }
   })
   return (await ended).exit === 137
@@ -81,6 +81,10 @@ export async function groupKilledAt(w: World, [program, moment, n]: Death, args:
 
 function traced(w: World, what: string, to: string, args: string[], env: Record<string, string> = {}): Promise<Ended> {
   return start(tracing(what, to, args), { env: { ...tracedEnvironment(w), ...env } }).ended
+}
+
+function killing({ call, n }: Change): string {
+  return `--inject=${call}:signal=KILL:when=${n}`
 }
 
 /** Children leave the trace when they become another program. */

@@ -39,7 +39,7 @@ const more = `{
   }) (lib.filterAttrs (_: unit: unit.enable && unit.overrideStrategy == "asDropinIfExists") config.systemd.units);
 }`
 
-/** Ours as it is. Others have no program, user, sandbox or condition here; what orders and requires is all kept. */
+/** Our units stay as they are. The other services' programs, users, sandboxes and conditions don't exist here; all ordering and dependencies stay. */
 function runnable(name: string, text: string): string {
   if (/^(restic|atelier)-/.test(name)) return text
   const [unit = '', service] = text.replace(/^(Condition|Assert|Socket(User|Group))\w*=.*\n/gm, '').split('[Service]\n')
@@ -50,7 +50,7 @@ function runnable(name: string, text: string): string {
   return `${unit}[Service]\n${[...kept, ...does].join('\n').replace(/^WorkingDirectory=-?/m, 'WorkingDirectory=-')}\n`
 }
 
-/** Writes them as NixOS's generateUnits does, and gives their names. Debian has systemd's own; what only adds to a package's unit is left out. */
+/** Writes the units as NixOS's generateUnits does, and returns their names. Left out: systemd's own units, which are Debian's, and drop-ins for units of packages. */
 function install(host: TestHost, all: Booted['all']): string[] {
   const isWhole = (name: string, text: string) => !/\.(service|socket)$/.test(name) || /^(ExecStart|Listen\w+)=/m.test(text)
   const ours = Object.entries(all).filter(([name, { text }]) => isWhole(name, text) && !existsSync(host.path(`/usr/lib/systemd/system/${name}`)))
@@ -75,7 +75,7 @@ describe.skipIf(!canHost)('twenty services', () => {
     const shown = await host.sh(`systemctl show --property=${properties} -- ${units.map((name) => `'${name}'`).join(' ')}`)
     return shown.split('\n\n').map((unit) => Object.fromEntries(unit.split('\n').map((line) => line.split(/=(.*)/s))) as Shown)
   }
-  /** What systemd takes out of a boot it tells before there is a journal, and never looks at its conditions. */
+  /** systemd drops units from a boot before there is a journal: it says so on the console, and never evaluates the conditions of such a unit. */
   const expectWhole = async () => {
     const said = (await host.sh('journalctl --boot --output cat')) + readFileSync(host.path('/../console'), 'utf8')
     expect(said.match(/.*(ordering cycle|deleted to break).*/g)).toBeNull()
